@@ -5,6 +5,7 @@
 
 /** What went wrong, in terms of what the caller can do about it. The HTTP status of each is in `httpStatus`. */
 export type ErrorKind =
+  | 'malformed'
   | 'invalid'
   | 'unauthenticated'
   | 'forbidden'
@@ -17,6 +18,7 @@ export type ErrorKind =
 
 /** HTTP status of each kind (RFC 9110 section 15, RFC 6585 for 429). */
 export const httpStatus: Readonly<Record<ErrorKind, number>> = {
+  malformed: 400,
   invalid: 422,
   unauthenticated: 401,
   forbidden: 403,

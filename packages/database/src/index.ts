@@ -1,0 +1,10 @@
+export { addJobs, type JobSpec, type JobWorker, startWorker, type Task, type WorkerOptions } from './jobs.ts';
+export { type Migrations, migrate } from './migrate.ts';
+export {
+  brokenConstraint,
+  type Connection,
+  type Database,
+  openDatabase,
+  pingDatabase,
+  type Transaction,
+} from './open.ts';

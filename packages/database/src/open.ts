@@ -1,0 +1,43 @@
+/** A pool on PostgreSQL with limits that hold even when a query or a client goes astray. */
+import { ServiceError } from '@congvu/errors';
+import knex, { type Knex } from 'knex';
+
+export type Database = Knex;
+export type Transaction = Knex.Transaction;
+/** The first parameter of every store function: the pool, or the transaction that the caller is in. */
+export type Connection = Knex | Knex.Transaction;
+
+export function openDatabase(options: { url: string; name: string; poolSize?: number }): Database {
+  return knex({
+    client: 'pg',
+    connection: {
+      connectionString: options.url,
+      application_name: options.name,
+      connectionTimeoutMillis: 5_000,
+      statement_timeout: 60_000,
+      idle_in_transaction_session_timeout: 30_000,
+      keepAlive: true,
+    },
+    pool: { min: 0, max: options.poolSize ?? 10 },
+    acquireConnectionTimeout: 10_000,
+  });
+}
+
+/** Throws `unavailable` unless the database answers. */
+export async function pingDatabase(database: Connection): Promise<void> {
+  await database.raw('select 1').catch((cause: unknown) => {
+    throw new ServiceError({
+      kind: 'unavailable',
+      code: 'database_unavailable',
+      detail: 'The database does not answer; try again shortly.',
+      retryAfterSeconds: 5,
+      cause,
+    });
+  });
+}
+
+/** The constraint that a failed statement broke (SQLSTATE class 23), else undefined. */
+export function brokenConstraint(error: unknown): string | undefined {
+  const { code, constraint } = error as { code?: unknown; constraint?: unknown };
+  return typeof code === 'string' && code.startsWith('23') && typeof constraint === 'string' ? constraint : undefined;
+}

@@ -1,0 +1,135 @@
+/**
+ * The app shell of every service: request ids, redacted logs, security headers, health, metrics, OpenAPI, problem
+ * documents. A service brings its routes and what it must reach to be ready.
+ */
+import { randomUUID } from 'node:crypto';
+import { createRequire } from 'node:module';
+import { dirname } from 'node:path';
+import { ServiceError } from '@congvu/errors';
+import express, { type Express, type RequestHandler } from 'express';
+import helmet from 'helmet';
+import type { Logger } from 'pino';
+import { pinoHttp } from 'pino-http';
+import { collectDefaultMetrics, Histogram, Registry } from 'prom-client';
+import type { Authenticate } from './authentication.ts';
+import { openApiDocument } from './openapi.ts';
+import { problemHandler } from './problem.ts';
+import { mountRoutes, type Route } from './route.ts';
+
+export interface AppOptions {
+  name: string;
+  title: string;
+  description: string;
+  version: string;
+  tokenUrl: string;
+  log: Logger;
+  authenticate: Authenticate;
+  routes: readonly Route[];
+  /** What `/readyz` checks, by name; a check throws when its part cannot be used. */
+  readiness: Readonly<Record<string, () => Promise<unknown>>>;
+}
+
+export function createApp(options: AppOptions): Express {
+  const app = express();
+  app.disable('x-powered-by');
+  app.set('trust proxy', 'loopback, uniquelocal');
+  app.set('query parser', 'simple');
+  const metrics = httpMetrics();
+  app.use(requestLog(options.log), metrics.observe, helmet());
+  app.get('/healthz', (_request, response) => void response.json({ status: 'ok' }));
+  app.get('/readyz', readiness(options.readiness));
+  app.get('/metrics', metrics.expose);
+  documentation(app, options);
+  app.use(mountRoutes(options.routes, options.authenticate));
+  app.use((request) => {
+    throw new ServiceError({
+      kind: 'not_found',
+      code: 'no_such_url',
+      detail: `There is nothing at ${request.method} ${request.path.slice(0, 200)}; see /openapi.json.`,
+    });
+  });
+  app.use(problemHandler);
+  return app;
+}
+
+/** Bodies and query strings are never logged; of the headers only what no secret can be in. */
+function requestLog(log: Logger): RequestHandler {
+  return pinoHttp({
+    logger: log,
+    genReqId: (_request, response) => {
+      const id = randomUUID();
+      response.setHeader('X-Request-Id', id);
+      return id;
+    },
+    autoLogging: { ignore: (request) => /^\/(healthz|readyz|metrics)$/.test(request.url ?? '') },
+    customLogLevel: (_request, response, error) => (error || response.statusCode >= 500 ? 'error' : 'info'),
+    serializers: {
+      req: (request: { id: string; method: string; url: string }) => ({
+        id: request.id,
+        method: request.method,
+        url: request.url.split('?')[0],
+      }),
+      res: (response: { statusCode: number }) => ({ statusCode: response.statusCode }),
+    },
+  }) as RequestHandler;
+}
+
+function readiness(checks: AppOptions['readiness']): RequestHandler {
+  return async (_request, response) => {
+    const results = await Promise.all(
+      Object.entries(checks).map(async ([name, check]) => {
+        const timeout = AbortSignal.timeout(3_000);
+        const expired = new Promise<never>((_resolve, reject) => {
+          timeout.addEventListener('abort', () => reject(new Error('no answer within 3 s')), { once: true });
+        });
+        const state = await Promise.race([check(), expired]).then(
+          () => 'ok',
+          () => 'unavailable',
+        );
+        return [name, state] as const;
+      }),
+    );
+    const ready = results.every(([, state]) => state === 'ok');
+    response
+      .status(ready ? 200 : 503)
+      .json({ status: ready ? 'ok' : 'unavailable', checks: Object.fromEntries(results) });
+  };
+}
+
+/** One registry an app, so that tests can make many apps in one process. */
+function httpMetrics(): { observe: RequestHandler; expose: RequestHandler } {
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry });
+  const duration = new Histogram({
+    name: 'http_request_duration_seconds',
+    help: 'Time from request to the end of its answer',
+    labelNames: ['method', 'route', 'status'] as const,
+    buckets: [0.005, 0.02, 0.05, 0.1, 0.3, 1, 3, 10],
+    registers: [registry],
+  });
+  return {
+    observe: (request, response, next) => {
+      const stop = duration.startTimer();
+      response.once('finish', () =>
+        stop({ method: request.method, route: request.route?.path ?? 'none', status: String(response.statusCode) }),
+      );
+      next();
+    },
+    expose: async (_request, response) => {
+      response.type(registry.contentType).send(await registry.metrics());
+    },
+  };
+}
+
+const swaggerUi = dirname(createRequire(import.meta.url).resolve('swagger-ui-dist/package.json'));
+
+function documentation(app: Express, options: AppOptions): void {
+  const document = openApiDocument(options, options.routes);
+  app.get('/openapi.json', (_request, response) => void response.json(document));
+  app.get('/docs/swagger-initializer.js', (_request, response) => {
+    response
+      .type('text/javascript')
+      .send("window.ui = SwaggerUIBundle({ url: '/openapi.json', dom_id: '#swagger-ui', deepLinking: true });");
+  });
+  app.use('/docs', express.static(swaggerUi, { index: 'index.html' }));
+}

@@ -1,0 +1,189 @@
+/**
+ * A route as one value: method, path, permission, schemas, handler. Mounting checks them in this order: token →
+ * permission → input (every fault of path, query, header and body at once) → handler. The same values make the OpenAPI
+ * document, so what is written is what is enforced.
+ */
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { type Fault, invalid, ServiceError } from '@congvu/errors';
+import express, { type Request, type RequestHandler, type Response, Router } from 'express';
+import { z } from 'zod';
+import type { Authenticate, Principal } from './authentication.ts';
+
+/** `public` needs no token; `holder` is a person's own token; any other value is a client's permission. */
+export type RoutePermission = 'public' | 'holder' | (string & {});
+
+export interface RouteContext<P = unknown, Q = unknown, B = unknown> {
+  params: P;
+  query: Q;
+  body: B;
+  /** Absent on `public` routes alone; use `client(context)` where one is needed. */
+  principal: Principal | undefined;
+  requestId: string;
+  ip: string;
+  idempotencyKey: string | undefined;
+  ifMatch: string | undefined;
+  authorization: string | undefined;
+  accepts: (type: string) => boolean;
+}
+
+export interface RouteAnswer {
+  status?: number;
+  headers?: Record<string, string>;
+  /** JSON by default; a Buffer or an async iterable of text is sent as it is, under `headers['Content-Type']`. */
+  body?: unknown;
+}
+
+interface RouteOptions<P extends z.ZodType, Q extends z.ZodType, B extends z.ZodType> {
+  method: 'get' | 'post' | 'put' | 'patch' | 'delete';
+  /** OpenAPI form: `/v1/requests/{id}` */
+  path: string;
+  summary: string;
+  description?: string;
+  permission: RoutePermission | readonly RoutePermission[];
+  params?: P;
+  query?: Q;
+  body?: B;
+  /** What the body is; JSON unless told. */
+  consumes?: 'application/json' | 'text/csv' | 'application/x-www-form-urlencoded' | 'application/pkcs10';
+  /** Octets; 1 MiB unless told. */
+  maxBodyBytes?: number;
+  status?: number;
+  response?: z.ZodType;
+  produces?: readonly string[];
+  handle: (context: RouteContext<z.infer<P>, z.infer<Q>, z.infer<B>>) => Promise<RouteAnswer>;
+}
+
+export type Route = RouteOptions<z.ZodType, z.ZodType, z.ZodType>;
+
+export const route = <P extends z.ZodType, Q extends z.ZodType, B extends z.ZodType>(
+  options: RouteOptions<P, Q, B>,
+): Route => options as unknown as Route;
+
+export function mountRoutes(routes: readonly Route[], authenticate: Authenticate): Router {
+  const router = Router({ caseSensitive: true });
+  for (const one of routes) {
+    router[one.method](
+      one.path.replaceAll(/\{(\w+)\}/g, ':$1'),
+      identify(one, authenticate),
+      ...parsers(one),
+      run(one),
+    );
+  }
+  return router;
+}
+
+/** Before the body is read: a stranger must not make us parse megabytes. */
+function identify(one: Route, authenticate: Authenticate): RequestHandler {
+  const permissions = [one.permission].flat();
+  return async (request, response, next) => {
+    if (!permissions.includes('public')) {
+      const principal = await authenticate(request.headers.authorization);
+      const allowed = permissions.some((permission) =>
+        permission === 'holder' ? principal.kind === 'holder' : principal.permissions.has(permission),
+      );
+      if (!allowed) {
+        throw new ServiceError({
+          kind: 'forbidden',
+          code: 'permission_missing',
+          detail: `This needs the permission ${permissions.join(' or ')}, which the token does not carry.`,
+        });
+      }
+      response.locals.principal = principal;
+    }
+    next();
+  };
+}
+
+function parsers(one: Route): RequestHandler[] {
+  if (!one.body) return [];
+  const type = one.consumes ?? 'application/json';
+  const limit = one.maxBodyBytes ?? 1024 * 1024;
+  const requireType: RequestHandler = (request, _response, next) => {
+    if (!request.is(type)) {
+      throw new ServiceError({
+        kind: 'malformed',
+        code: 'content_type',
+        detail: `Send a body with Content-Type: ${type}.`,
+      });
+    }
+    next();
+  };
+  if (type === 'application/json') return [requireType, express.json({ limit, strict: true })];
+  if (type === 'application/x-www-form-urlencoded')
+    return [requireType, express.urlencoded({ limit, extended: false })];
+  return [requireType, express.text({ type, limit, defaultCharset: 'utf-8' })];
+}
+
+function run(one: Route): RequestHandler {
+  return async (request, response) => {
+    const faults: Fault[] = [];
+    const parse = (part: 'params' | 'query' | 'body'): unknown => {
+      const schema = one[part];
+      if (!schema) return {};
+      const result = schema.safeParse(request[part] ?? {});
+      if (result.success) return result.data;
+      faults.push(...result.error.issues.flatMap((issue) => toFaults(part, issue)));
+      return undefined;
+    };
+    const context: RouteContext = {
+      params: parse('params'),
+      query: parse('query'),
+      body: parse('body'),
+      principal: response.locals.principal as Principal | undefined,
+      requestId: String(request.id),
+      ip: request.ip ?? '',
+      idempotencyKey: idempotencyKey(request, faults),
+      ifMatch: request.get('If-Match'),
+      authorization: request.get('Authorization'),
+      accepts: (type) => request.accepts(['application/json', type]) === type,
+    };
+    if (faults.length > 0) throw invalid('request_invalid', faults);
+    await send(response, one, await one.handle(context));
+  };
+}
+
+function idempotencyKey(request: Request, faults: Fault[]): string | undefined {
+  const key = request.get('Idempotency-Key');
+  if (key !== undefined && !/^[\x21-\x7e]{1,128}$/.test(key)) {
+    const detail = 'Idempotency-Key must be 1 to 128 printable ASCII characters, best a UUID.';
+    faults.push({ pointer: 'header/Idempotency-Key', code: 'format', detail });
+  }
+  return key;
+}
+
+/** A zod issue as our fault; the pointer is a JSON Pointer for the body, `query/x` and `path/x` for the rest. */
+function toFaults(part: 'params' | 'query' | 'body', issue: z.core.$ZodIssue): Fault[] {
+  const base = part === 'body' ? '' : part === 'params' ? 'path' : 'query';
+  const pointer = (path: readonly PropertyKey[]): string =>
+    [base, ...path.map((step) => String(step).replaceAll('~', '~0').replaceAll('/', '~1'))].join('/');
+  if (issue.code === 'unrecognized_keys') {
+    return issue.keys.map((key) => ({
+      pointer: pointer([...issue.path, key]),
+      code: 'unknown_field',
+      detail: `There is no field "${key.slice(0, 60)}" here; look for a misspelling.`,
+    }));
+  }
+  const code = issue.code === 'custom' ? String(issue.params?.code ?? 'invalid') : issue.code;
+  return [{ pointer: pointer(issue.path), code, detail: issue.message }];
+}
+
+async function send(response: Response, one: Route, answer: RouteAnswer): Promise<void> {
+  response.status(answer.status ?? one.status ?? 200);
+  for (const [name, value] of Object.entries(answer.headers ?? {})) response.setHeader(name, value);
+  const { body } = answer;
+  if (body === undefined) response.end();
+  else if (Buffer.isBuffer(body)) response.end(body);
+  else if (typeof body === 'object' && body !== null && Symbol.asyncIterator in body) {
+    await pipeline(Readable.from(body as AsyncIterable<string>), response);
+  } else response.json(body);
+}
+
+/** The client that asks; for routes whose permission is a client's. */
+export function client(context: RouteContext): Principal {
+  if (!context.principal) throw new Error('a route without a permission asked who its client is');
+  return context.principal;
+}
+
+/** Strict object: unknown fields are faults and not silently dropped. */
+export const Empty = z.strictObject({});

@@ -1,0 +1,117 @@
+/**
+ * A service as a process: configuration read once with every fault listed, a logger that cannot print a secret, and a
+ * shutdown that first stops taking work, then finishes what runs, then lets go of what it holds.
+ */
+import { readFileSync } from 'node:fs';
+import { createServer, type Server } from 'node:http';
+import type { Express } from 'express';
+import { type Logger, pino } from 'pino';
+import type { z } from 'zod';
+
+/**
+ * Reads the environment by `schema`. A variable NAME may be given as NAME_FILE, the path of a file that holds it (a
+ * container's secret). Throws an Error that lists every fault, by variable name, without any value.
+ */
+export function parseConfig<T extends z.ZodObject>(schema: T, environment: NodeJS.ProcessEnv): Readonly<z.infer<T>> {
+  const faults: string[] = [];
+  const values: Record<string, string> = {};
+  for (const name of Object.keys(schema.shape)) {
+    const file = environment[`${name}_FILE`];
+    const value = environment[name];
+    if (value !== undefined && value !== '') values[name] = value;
+    else if (file) {
+      try {
+        values[name] = readFileSync(file, 'utf8').trimEnd();
+      } catch {
+        faults.push(`${name}_FILE: the file that it names cannot be read`);
+      }
+    }
+  }
+  const result = schema.safeParse(values);
+  if (!result.success) {
+    faults.push(
+      ...result.error.issues
+        .filter((issue) => !faults.some((fault) => fault.startsWith(`${issue.path[0]?.toString()}_FILE`)))
+        .map(
+          (issue) =>
+            `${issue.path.join('.')}: ${values[String(issue.path[0])] === undefined ? 'is not set' : issue.message}`,
+        ),
+    );
+  }
+  if (faults.length > 0) throw new Error(`the configuration holds faults:\n  ${faults.join('\n  ')}`);
+  return Object.freeze(result.data as z.infer<T>);
+}
+
+const secretNames = [
+  'password',
+  'passphrase',
+  'secret',
+  'clientSecret',
+  'code',
+  'activationCode',
+  'nationalId',
+  'csr',
+  'privateKey',
+  'key',
+  'token',
+  'accessToken',
+  'authorization',
+  'pkcs12',
+];
+
+/** JSON lines on standard output; fields with the names of secrets are removed wherever they stand up to three deep. */
+export const createLog = (name: string, level: string): Logger =>
+  pino({
+    name,
+    level,
+    redact: { paths: secretNames.flatMap((field) => [field, `*.${field}`, `*.*.${field}`]), censor: '[redacted]' },
+    timestamp: pino.stdTimeFunctions.isoTime,
+  });
+
+export interface RunningService {
+  server: Server;
+  stop: () => Promise<void>;
+}
+
+/**
+ * Listens, and on SIGTERM or SIGINT stops: no new connections, running requests get 10 s, then `release` (workers,
+ * pools). Resolves when it listens; rejects when the port is taken.
+ */
+export async function serve(
+  app: Express,
+  options: { host: string; port: number; log: Logger; release: () => Promise<void> },
+): Promise<RunningService> {
+  const { log } = options;
+  const server = createServer({ requestTimeout: 60_000, headersTimeout: 15_000, keepAliveTimeout: 5_000 }, app);
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(options.port, options.host, resolve);
+  });
+  log.info({ host: options.host, port: options.port }, 'listening');
+  let stopping: Promise<void> | undefined;
+  const stop = (): Promise<void> => {
+    stopping ??= (async () => {
+      log.info('stopping');
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      server.closeIdleConnections();
+      const late = setTimeout(() => server.closeAllConnections(), 10_000);
+      await closed;
+      clearTimeout(late);
+      await options.release();
+      log.info('stopped');
+    })();
+    return stopping;
+  };
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.once(signal, () => {
+      stop().then(
+        () => process.exit(0),
+        (error: unknown) => {
+          log.error({ err: error }, 'stopping failed');
+          process.exit(1);
+        },
+      );
+    });
+  }
+  return { server, stop };
+}

@@ -1,0 +1,255 @@
+/**
+ * LDAP as Congvu uses it: one connection per process that comes back by itself, entries read and written as plain values,
+ * and `converge`, which applies the smallest change that makes the owned attributes of an entry what they should be.
+ * A server that cannot be reached, or an answer cut short, is always an `unavailable` error and never "nothing there".
+ */
+import { ServiceError } from '@congvu/errors';
+import {
+  AlreadyExistsError,
+  Attribute,
+  BerWriter,
+  Change,
+  Client,
+  ConstraintViolationError,
+  DN,
+  EqualityFilter,
+  type Filter,
+  InvalidCredentialsError,
+  NoSuchObjectError,
+  OrFilter,
+  ResultCodeError,
+} from 'ldapts';
+
+export { AndFilter, EqualityFilter, type Filter, OrFilter, PresenceFilter } from 'ldapts';
+
+export type Value = string | Buffer;
+/** Attribute values by attribute description; an empty array or an absent name means "no such attribute". */
+export type Attributes = Readonly<Record<string, readonly Value[]>>;
+
+export interface Entry {
+  dn: string;
+  attributes: Attributes;
+}
+
+export interface LdapOptions {
+  /** `ldap://host:port` or `ldaps://…` */
+  url: string;
+  bindDn: string;
+  password: string;
+  timeoutMs?: number;
+}
+
+export interface Ldap {
+  /** Entries under `base` that match; at most `sizeLimit` (then an error, never a silent cut). */
+  search(
+    base: string,
+    options: { scope: 'base' | 'one' | 'sub'; filter?: Filter; attributes: readonly string[] },
+  ): Promise<Entry[]>;
+  find(dn: string, attributes: readonly string[]): Promise<Entry | undefined>;
+  /** False when an entry of that name exists already. */
+  add(dn: string, attributes: Attributes): Promise<boolean>;
+  modify(dn: string, changes: readonly AttributeChange[]): Promise<void>;
+  rename(dn: string, newDn: string): Promise<void>;
+  remove(dn: string): Promise<boolean>;
+  /** RFC 3062. Throws `invalid` with code `password_policy` when the server's policy refuses the password. */
+  setPassword(dn: string, newPassword: string): Promise<void>;
+  /** Whether a simple bind as `dn` succeeds, on a connection of its own. */
+  verifyPassword(dn: string, password: string): Promise<boolean>;
+  ping(): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface AttributeChange {
+  attribute: string;
+  operation: 'add' | 'delete' | 'replace';
+  values: readonly Value[];
+}
+
+/** A distinguished name from its parts, each value escaped (RFC 4514). `base` is a DN already. */
+export const distinguishedName = (rdn: Readonly<Record<string, string>>, base: string): string =>
+  `${new DN({ ...rdn }).toString()},${base}`;
+
+export const anyOf = (attribute: string, values: readonly string[]): Filter =>
+  new OrFilter({ filters: values.map((value) => new EqualityFilter({ attribute, value })) });
+
+export function openLdap(options: LdapOptions): Ldap {
+  const timeoutMs = options.timeoutMs ?? 10_000;
+  const connect = (): Client => new Client({ url: options.url, timeout: timeoutMs, connectTimeout: 3_000 });
+  let current: Promise<Client> | undefined;
+
+  const bound = (): Promise<Client> => {
+    current ??= (async () => {
+      const client = connect();
+      await client.bind(options.bindDn, options.password);
+      return client;
+    })();
+    return current;
+  };
+
+  /** A connection that failed is left at once, so that the next call makes a new one; callers retry by their own rules. */
+  async function withClient<T>(work: (client: Client) => Promise<T>): Promise<T> {
+    const connection = bound();
+    try {
+      const client = await connection;
+      if (!client.isConnected) throw new Error('the connection was closed by the server');
+      return await work(client);
+    } catch (error) {
+      if (isAnswer(error)) throw error;
+      if (current === connection) current = undefined;
+      void connection.then((client) => client.unbind()).catch(() => undefined);
+      throw unavailable(error);
+    }
+  }
+
+  const search: Ldap['search'] = (base, { scope, filter, attributes }) =>
+    withClient(async (client) => {
+      const { searchEntries } = await client.search(base, {
+        scope,
+        ...(filter ? { filter } : {}),
+        attributes: [...attributes],
+        explicitBufferAttributes: attributes.filter((name) => name.endsWith(';binary')),
+        timeLimit: Math.ceil(timeoutMs / 1_000),
+      });
+      return searchEntries.map(({ dn, ...values }) => ({ dn, attributes: toAttributes(values) }));
+    });
+
+  return {
+    search,
+    find: async (dn, attributes) => {
+      try {
+        return (await search(dn, { scope: 'base', attributes }))[0];
+      } catch (error) {
+        if (error instanceof NoSuchObjectError) return undefined;
+        throw error;
+      }
+    },
+    add: async (dn, attributes) => {
+      const present = Object.entries(attributes).filter(([, values]) => values.length > 0);
+      try {
+        await withClient((client) =>
+          client.add(
+            dn,
+            present.map(([type, values]) => toLdapAttribute(type, values)),
+          ),
+        );
+        return true;
+      } catch (error) {
+        if (error instanceof AlreadyExistsError) return false;
+        throw error;
+      }
+    },
+    modify: (dn, changes) =>
+      withClient((client) =>
+        client.modify(
+          dn,
+          changes.map(
+            ({ attribute, operation, values }) =>
+              new Change({ operation, modification: toLdapAttribute(attribute, values) }),
+          ),
+        ),
+      ),
+    rename: (dn, newDn) => withClient((client) => client.modifyDN(dn, newDn)),
+    remove: async (dn) => {
+      try {
+        await withClient((client) => client.del(dn));
+        return true;
+      } catch (error) {
+        if (error instanceof NoSuchObjectError) return false;
+        throw error;
+      }
+    },
+    setPassword: async (dn, newPassword) => {
+      try {
+        await withClient((client) => client.exop(passwordModifyOid, passwordModifyValue(dn, newPassword)));
+      } catch (error) {
+        if (!(error instanceof ConstraintViolationError)) throw error;
+        const detail = `The password policy refuses this password: ${error.message.replace(/ Code: 0x\w+$/, '')}.`;
+        throw new ServiceError({
+          kind: 'invalid',
+          code: 'password_policy',
+          detail,
+          faults: [{ pointer: '/password', code: 'password_policy', detail }],
+        });
+      }
+    },
+    verifyPassword: async (dn, password) => {
+      if (password === '') return false; // RFC 4513 section 5.1.2: an empty password would be an anonymous bind
+      const client = connect();
+      try {
+        await client.bind(dn, password);
+        return true;
+      } catch (error) {
+        if (error instanceof InvalidCredentialsError || error instanceof NoSuchObjectError) return false;
+        throw isAnswer(error) ? error : unavailable(error);
+      } finally {
+        await client.unbind().catch(() => undefined);
+      }
+    },
+    ping: async () => {
+      await search('', { scope: 'base', attributes: ['namingContexts'] });
+    },
+    close: async () => {
+      const connection = current;
+      current = undefined;
+      await connection?.then((client) => client.unbind()).catch(() => undefined);
+    },
+  };
+}
+
+/** The server answered, with a refusal that says something of the request; not busy, closing or broken. */
+const transientCodes = new Set([51, 52, 80]); // busy, unavailable, other (RFC 4511 section 4.1.9)
+const isAnswer = (error: unknown): boolean =>
+  error instanceof ServiceError || (error instanceof ResultCodeError && !transientCodes.has(error.code));
+
+const unavailable = (cause: unknown): ServiceError =>
+  new ServiceError({
+    kind: 'unavailable',
+    code: 'ldap_unavailable',
+    detail: 'The LDAP directory does not answer; try again shortly.',
+    retryAfterSeconds: 5,
+    cause,
+  });
+
+const toLdapAttribute = (type: string, values: readonly Value[]): Attribute =>
+  new Attribute({
+    type,
+    values: values.some(Buffer.isBuffer) ? values.map((value) => Buffer.from(value as Buffer)) : (values as string[]),
+  });
+
+function toAttributes(values: Record<string, Value | readonly Value[]>): Attributes {
+  return Object.fromEntries(
+    Object.entries(values).map(([name, value]) => [name, Array.isArray(value) ? value : [value as Value]]),
+  );
+}
+
+const passwordModifyOid = '1.3.6.1.4.1.4203.1.11.1';
+
+/** PasswdModifyRequestValue (RFC 3062 section 2): userIdentity [0], newPasswd [2]. */
+function passwordModifyValue(dn: string, newPassword: string): Buffer {
+  const writer = new BerWriter();
+  writer.startSequence();
+  writer.writeString(dn, 0x80);
+  writer.writeString(newPassword, 0x82);
+  writer.endSequence();
+  return writer.buffer;
+}
+
+/** The smallest change from `actual` to `wanted`; only the attributes named in `wanted` are looked at. */
+export function diffAttributes(actual: Attributes, wanted: Attributes): AttributeChange[] {
+  const changes: AttributeChange[] = [];
+  for (const [attribute, values] of Object.entries(wanted)) {
+    const have = new Set((actual[attribute] ?? []).map(comparable));
+    const want = new Set(values.map(comparable));
+    const missing = values.filter((value) => !have.has(comparable(value)));
+    const surplus = (actual[attribute] ?? []).filter((value) => !want.has(comparable(value)));
+    if (missing.length === 0 && surplus.length === 0) continue;
+    if (have.size <= 1 && want.size <= 1) changes.push({ attribute, operation: 'replace', values });
+    else {
+      if (surplus.length > 0) changes.push({ attribute, operation: 'delete', values: surplus });
+      if (missing.length > 0) changes.push({ attribute, operation: 'add', values: missing });
+    }
+  }
+  return changes;
+}
+
+const comparable = (value: Value): string => (Buffer.isBuffer(value) ? value.toString('base64') : value);
