@@ -22,7 +22,8 @@ export interface RouteContext<P = unknown, Q = unknown, B = unknown> {
   requestId: string;
   ip: string;
   idempotencyKey: string | undefined;
-  ifMatch: string | undefined;
+  /** Version named by `If-Match: "n"` (RFC 9110 section 13.1.1); `*` and absence are undefined: any version. */
+  ifMatchVersion: number | undefined;
   authorization: string | undefined;
   accepts: (type: string) => boolean;
 }
@@ -134,7 +135,7 @@ function run(one: Route): RequestHandler {
       requestId: String(request.id),
       ip: request.ip ?? '',
       idempotencyKey: idempotencyKey(request, faults),
-      ifMatch: request.get('If-Match'),
+      ifMatchVersion: ifMatchVersion(request, faults),
       authorization: request.get('Authorization'),
       accepts: (type) => request.accepts(['application/json', type]) === type,
     };
@@ -151,6 +152,19 @@ function idempotencyKey(request: Request, faults: Fault[]): string | undefined {
   }
   return key;
 }
+
+function ifMatchVersion(request: Request, faults: Fault[]): number | undefined {
+  const value = request.get('If-Match');
+  if (value === undefined || value === '*') return undefined;
+  const version = /^"(\d{1,9})"$/.exec(value)?.[1];
+  if (version !== undefined) return Number(version);
+  const detail = 'If-Match must be the ETag that reading this gave, quotes included.';
+  faults.push({ pointer: 'header/If-Match', code: 'format', detail });
+  return undefined;
+}
+
+/** The ETag of a version, as `If-Match` takes it back. */
+export const versionTag = (resource: { version: number }): { ETag: string } => ({ ETag: `"${resource.version}"` });
 
 /** A zod issue as our fault; the pointer is a JSON Pointer for the body, `query/x` and `path/x` for the rest. */
 function toFaults(part: 'params' | 'query' | 'body', issue: z.core.$ZodIssue): Fault[] {

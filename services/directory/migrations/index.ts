@@ -1,0 +1,5 @@
+/** The directory schema's history, in order. Names never change once released. */
+import type { Migrations } from '@congvu/database';
+import { up as initial } from './0001-initial.ts';
+
+export const migrations: Migrations = { '0001-initial': initial };

@@ -1,0 +1,157 @@
+/** Accounts: list, read, suspend, resume, activation codes; and what holders do themselves. */
+import { Account, ActivationCode, AgencyCodeInput, HolderToken } from '@congvu/contracts';
+import {
+  client,
+  decodeCursor,
+  PageQuery,
+  pageAnswer,
+  pageOf,
+  type Route,
+  type RouteContext,
+  route,
+  toPage,
+  versionTag,
+} from '@congvu/http';
+import { searchKey } from '@congvu/vietnamese';
+import { z } from 'zod';
+import { parseCode } from '../agencies/agency-code-input.ts';
+import { actorOf } from '../audit/audit-event.ts';
+import type { RateLimit } from '../clients/rate-limit.ts';
+import { listAccounts, requireAccount } from './account-store.ts';
+import { activateAccount, type SignInDependencies, signIn } from './activate-account.ts';
+import { issueActivationCode } from './issue-activation-code.ts';
+import { changeAccountState } from './suspend-account.ts';
+
+export interface AccountDependencies extends SignInDependencies {
+  activationCodeDays: number;
+  limitSignIn: RateLimit;
+}
+
+const ById = z.object({ id: z.uuid() });
+const Reason = z.strictObject({ reason: z.string().trim().min(1, 'Say why.').max(500) });
+const scoped = (context: RouteContext) => ({ ...actorOf(context), agencyCode: client(context).agencyCode });
+const password = z.string().min(10, 'A password has at least 10 characters.').max(200);
+
+export function accountRoutes(dependencies: AccountDependencies): Route[] {
+  const { database, limitSignIn } = dependencies;
+  const change = async (
+    context: RouteContext<{ id: string }, unknown, { reason: string }>,
+    to: 'active' | 'suspended',
+  ) => {
+    const version = context.ifMatchVersion;
+    const account = await changeAccountState(
+      database,
+      context.params.id,
+      { to, reason: context.body.reason, version },
+      scoped(context),
+    );
+    return { headers: versionTag(account), body: account };
+  };
+  return [
+    route({
+      method: 'get',
+      path: '/v1/accounts',
+      summary: 'Lists accounts at and below your agency, newest first',
+      permission: 'accounts:read',
+      query: PageQuery.extend({
+        agencyCode: AgencyCodeInput.optional(),
+        state: Account.shape.state.optional(),
+        address: z.string().max(254).optional(),
+        q: z.string().min(1).max(100).optional().describe('Part of the name or username, with or without marks'),
+      }),
+      response: pageOf(Account),
+      handle: async (context) => {
+        const { limit, cursor, agencyCode, state, address, q } = context.query;
+        const filter = {
+          scope: client(context).agencyCode,
+          agencyCode: agencyCode && parseCode(agencyCode, 'query/agencyCode'),
+          state,
+          address,
+          searchKey: q && searchKey(q),
+        };
+        const after = decodeCursor(cursor, 2) as [string, string] | undefined;
+        const page = toPage(await listAccounts(database, filter, limit, after), limit, (row) => [
+          row.createdAt,
+          row.id,
+        ]);
+        return pageAnswer(page, '/v1/accounts', context.query);
+      },
+    }),
+    route({
+      method: 'get',
+      path: '/v1/accounts/{id}',
+      summary: 'One account',
+      permission: 'accounts:read',
+      params: ById,
+      response: Account,
+      handle: async (context) => {
+        const account = await requireAccount(database, context.params.id, client(context).agencyCode);
+        return { headers: versionTag(account), body: account };
+      },
+    }),
+    route({
+      method: 'post',
+      path: '/v1/accounts/{id}/suspend',
+      summary: 'Suspends an account: no log-in anywhere, its certificate on hold',
+      permission: 'accounts:write',
+      params: ById,
+      body: Reason,
+      response: Account,
+      handle: (context) => change(context, 'suspended'),
+    }),
+    route({
+      method: 'post',
+      path: '/v1/accounts/{id}/resume',
+      summary: 'Lets a suspended account resume',
+      permission: 'accounts:write',
+      params: ById,
+      body: Reason,
+      response: Account,
+      handle: (context) => change(context, 'active'),
+    }),
+    route({
+      method: 'post',
+      path: '/v1/accounts/{id}/activation-code',
+      summary: 'Makes a single-use activation code, shown this once',
+      permission: 'activation-codes:issue',
+      params: ById,
+      status: 201,
+      response: ActivationCode,
+      handle: async (context) => ({
+        headers: { 'Cache-Control': 'no-store' },
+        body: await issueActivationCode(database, context.params.id, dependencies.activationCodeDays, scoped(context)),
+      }),
+    }),
+    route({
+      method: 'post',
+      path: '/v1/activations',
+      summary: 'Redeems an activation code: the holder sets the password',
+      permission: 'public',
+      body: z.strictObject({
+        account: z.string().trim().min(1).max(254).describe('Address or username'),
+        code: z.string().trim().min(1).max(40),
+        password,
+      }),
+      response: HolderToken,
+      handle: async (context) => {
+        await limitSignIn(context.ip, context.body.account);
+        return {
+          headers: { 'Cache-Control': 'no-store' },
+          body: await activateAccount(dependencies, context.body, context.ip),
+        };
+      },
+    }),
+    route({
+      method: 'post',
+      path: '/v1/holder-tokens',
+      summary: 'Signs a holder in with the own password, for the own account alone',
+      permission: 'public',
+      body: z.strictObject({ account: z.string().trim().min(1).max(254), password: z.string().min(1).max(200) }),
+      response: HolderToken,
+      handle: async (context) => {
+        await limitSignIn(context.ip, context.body.account);
+        return { headers: { 'Cache-Control': 'no-store' }, body: await signIn(dependencies, context.body) };
+      },
+    }),
+  ];
+}

@@ -1,0 +1,82 @@
+/**
+ * Usernames by the province's policy, first free wins. The database decides: a name is ours when the insert into
+ * directory.usernames took, so that two approvals at once never give one name twice, and nothing ever frees a name.
+ */
+import type { Transaction } from '@congvu/database';
+import { isReservedLocalPart } from '@congvu/vietnamese';
+
+export interface UsernameWish {
+  accountId: string;
+  /** In order of preference; may be endless. */
+  candidates: Iterable<string>;
+  /** A short name of the agency itself; only agency accounts may take one. */
+  mayTakeAgencyName: boolean;
+}
+
+const lookahead = 8;
+
+/** Account id → username. Deterministic for the same names taken before. */
+export async function takeUsernames(
+  transaction: Transaction,
+  wishes: readonly UsernameWish[],
+): Promise<Map<string, string>> {
+  const given = new Map<string, string>();
+  let waiting = wishes.map((wish) => ({ wish, iterator: wish.candidates[Symbol.iterator](), next: [] as string[] }));
+  while (waiting.length > 0) {
+    // 1. Look a few candidates ahead for everyone, in one query.
+    for (const one of waiting) {
+      while (one.next.length < lookahead) {
+        const { value, done } = one.iterator.next();
+        if (done) break;
+        if (!isReservedLocalPart(value)) one.next.push(value);
+      }
+      if (one.next.length === 0) throw new Error('the candidates for a username ended');
+    }
+    const free = await findFree(transaction, [...new Set(waiting.flatMap((one) => one.next))]);
+
+    // 2. In line order, each takes the first that is free and not taken by a line before.
+    const chosen = new Map<string, string>();
+    for (const one of waiting) {
+      while (one.next.length > 0) {
+        const candidate = one.next.shift() as string;
+        const kind = free.get(candidate);
+        if (kind === undefined || chosen.has(candidate) || (kind === 'agency_name' && !one.wish.mayTakeAgencyName))
+          continue;
+        chosen.set(candidate, one.wish.accountId);
+        break;
+      }
+    }
+
+    // 3. What the insert refuses, another transaction took meanwhile; those look again.
+    const taken = await insertUsernames(transaction, chosen);
+    for (const [username, accountId] of chosen) if (taken.has(username)) given.set(accountId, username);
+    waiting = waiting.filter((one) => !given.has(one.wish.accountId));
+  }
+  return given;
+}
+
+async function findFree(transaction: Transaction, candidates: string[]): Promise<Map<string, 'free' | 'agency_name'>> {
+  const { rows } = await transaction.raw<{ rows: { username: string; kind: 'free' | 'agency_name' }[] }>(
+    `select wish.username, case when exists (select 1 from directory.agencies a where a.short_name = wish.username)
+       then 'agency_name' else 'free' end as kind
+     from unnest(?::text[]) as wish(username)
+     where not exists (select 1 from directory.usernames taken where taken.username = wish.username)`,
+    [candidates],
+  );
+  return new Map(rows.map((row) => [row.username, row.kind]));
+}
+
+async function insertUsernames(transaction: Transaction, chosen: ReadonlyMap<string, string>): Promise<Set<string>> {
+  if (chosen.size === 0) return new Set();
+  // In one order everywhere, so that two transactions which want the same names wait for each other and never deadlock.
+  const rows = [...chosen]
+    .map(([username, account_id]) => ({ username, account_id }))
+    .sort((a, b) => (a.username < b.username ? -1 : 1));
+  const { rows: inserted } = await transaction.raw<{ rows: { username: string }[] }>(
+    `insert into directory.usernames (username, account_id)
+     select username, account_id from jsonb_to_recordset(?::jsonb) as row(username text, account_id uuid) order by username
+     on conflict do nothing returning username`,
+    [JSON.stringify(rows)],
+  );
+  return new Set(inserted.map((row) => row.username));
+}

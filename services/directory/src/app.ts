@@ -1,0 +1,49 @@
+/** The directory service as an Express app; what tests load. */
+import type { Database } from '@congvu/database';
+import { pingDatabase } from '@congvu/database';
+import { type Authenticate, createApp } from '@congvu/http';
+import type { Ldap } from '@congvu/ldap';
+import type { Express } from 'express';
+import type { Logger } from 'pino';
+import { accountRoutes } from './accounts/routes.ts';
+import { agencyRoutes } from './agencies/routes.ts';
+import { auditRoutes } from './audit/routes.ts';
+import { createRateLimit } from './clients/rate-limit.ts';
+import { clientRoutes } from './clients/routes.ts';
+import type { TokenIssuer } from './clients/token-issuer.ts';
+import type { NationalIdSeal } from './people/national-id-seal.ts';
+import { requestRoutes } from './requests/routes.ts';
+
+export interface DirectoryDependencies {
+  database: Database;
+  ldap: Ldap;
+  baseDn: string;
+  seal: NationalIdSeal;
+  tokens: TokenIssuer;
+  authenticate: Authenticate;
+  activationCodeDays: number;
+  log: Logger;
+}
+
+export function createDirectoryApp(dependencies: DirectoryDependencies): Express {
+  const { database, ldap, tokens, log, authenticate } = dependencies;
+  const limitSignIn = createRateLimit(database, { name: 'sign-in', perIp: 60, perName: 10, seconds: 60 });
+  const limitTokens = createRateLimit(database, { name: 'token', perIp: 300, perName: 60, seconds: 60 });
+  return createApp({
+    name: 'directory',
+    title: 'Congvu directory',
+    description: 'Agencies, requests and approvals, accounts, clients and tokens, audit.',
+    version: '0.1.0',
+    tokenUrl: `${tokens.issuer}/oauth/token`,
+    log,
+    authenticate,
+    readiness: { database: () => pingDatabase(database), ldap: () => ldap.ping() },
+    routes: [
+      ...clientRoutes({ database, tokens, limitTokens }),
+      ...agencyRoutes(database),
+      ...requestRoutes(dependencies),
+      ...accountRoutes({ ...dependencies, limitSignIn }),
+      ...auditRoutes(database),
+    ],
+  });
+}

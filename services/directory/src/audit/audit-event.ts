@@ -1,0 +1,30 @@
+/** Who did it: the same few facts for every event, taken from the request or, for what happens by itself, the system. */
+import { client, type RouteContext } from '@congvu/http';
+
+export interface Actor {
+  kind: 'client' | 'holder' | 'system';
+  id: string;
+  ip: string | null;
+  /** Agency whose subtree the actor may touch; the system's is everything. */
+  agencyCode: string | null;
+}
+
+export const systemActor: Actor = { kind: 'system', id: 'directory', ip: null, agencyCode: null };
+
+export function actorOf(context: RouteContext): Actor {
+  const principal = client(context);
+  return { kind: principal.kind, id: principal.id, ip: context.ip || null, agencyCode: principal.agencyCode };
+}
+
+export interface AuditEvent {
+  actor: Actor;
+  /** `noun.verb`, e.g. `request.approved`; never renamed once released. */
+  action: string;
+  subjectType: string;
+  subjectId: string;
+  agencyId: string | null;
+  requestId?: string | null;
+  /** Only what changed; never a secret, never an identity number. */
+  before?: object | null;
+  after?: object | null;
+}

@@ -1,0 +1,74 @@
+/** What happened, for auditors. */
+import { AuditEvent } from '@congvu/contracts';
+import type { Database } from '@congvu/database';
+import {
+  client,
+  decodeCursor,
+  everyPage,
+  PageQuery,
+  pageAnswer,
+  pageOf,
+  type Route,
+  route,
+  toCsv,
+  toPage,
+} from '@congvu/http';
+import { z } from 'zod';
+import { listEvents } from './audit-store.ts';
+
+const Query = PageQuery.extend({
+  subjectType: z.string().max(40).optional(),
+  subjectId: z.string().max(100).optional(),
+  action: z.string().max(60).optional(),
+  requestId: z.uuid().optional(),
+  from: z.iso.datetime().optional().describe('Events at or after'),
+  to: z.iso.datetime().optional().describe('Events before'),
+});
+
+const csvColumns = [
+  'id',
+  'occurredAt',
+  'service',
+  'actorKind',
+  'actorId',
+  'actorName',
+  'sourceIp',
+  'action',
+  'subjectType',
+  'subjectId',
+  'agencyCode',
+  'requestId',
+  'before',
+  'after',
+] as const;
+
+export const auditRoutes = (database: Database): Route[] => [
+  route({
+    method: 'get',
+    path: '/v1/audit-events',
+    summary: 'Lists audit events of all services, newest first',
+    permission: 'audit:read',
+    query: Query,
+    response: pageOf(AuditEvent),
+    produces: ['application/json', 'text/csv'],
+    handle: async (context) => {
+      const { limit, cursor, ...filters } = context.query;
+      const fetch = async (size: number, from: string | undefined) => {
+        const before = decodeCursor(from, 1)?.[0];
+        const filter = { scope: client(context).agencyCode, ...filters };
+        const rows = await listEvents(database, filter, size, before === undefined ? undefined : String(before));
+        return toPage(rows, size, (event) => [event.id]);
+      };
+      if (context.accepts('text/csv')) {
+        return {
+          headers: { 'Content-Type': 'text/csv; charset=utf-8' },
+          body: toCsv(
+            csvColumns,
+            everyPage((from) => fetch(1_000, from)),
+          ),
+        };
+      }
+      return pageAnswer(await fetch(limit, cursor), '/v1/audit-events', context.query);
+    },
+  }),
+];

@@ -1,0 +1,94 @@
+/** Makes a client: a program of an agency, with permissions. Nobody can give a permission or a subtree that they lack. */
+import { randomUUID } from 'node:crypto';
+import type { Client, Permission } from '@congvu/contracts';
+import { brokenConstraint, type Database } from '@congvu/database';
+import { type Fault, invalid, ServiceError } from '@congvu/errors';
+import type { Principal } from '@congvu/http';
+import { requireAgency } from '../agencies/agency-store.ts';
+import type { Actor } from '../audit/audit-event.ts';
+import { insertEvents } from '../audit/audit-store.ts';
+import { hashClientSecret, newClientSecret } from './client-secret.ts';
+import { disableClient, findClient, insertClient, toClient } from './client-store.ts';
+
+export interface NewClient {
+  name: string;
+  agencyCode: string;
+  permissions: readonly Permission[];
+  contactAddress?: string | undefined;
+}
+
+export async function createClient(
+  database: Database,
+  input: NewClient,
+  creator: Principal,
+  actor: Actor,
+): Promise<Client & { clientSecret: string }> {
+  const agency = await requireAgency(database, input.agencyCode, creator.agencyCode);
+  checkSeparation(input.permissions);
+  const id = randomUUID();
+  const clientSecret = newClientSecret();
+  try {
+    await database.transaction(async (transaction) => {
+      await insertClient(transaction, {
+        id,
+        name: input.name,
+        agency_code: agency.code,
+        permissions: [...input.permissions],
+        secret_hash: hashClientSecret(clientSecret),
+        contact_address: input.contactAddress ?? null,
+      });
+      const after = { name: input.name, agencyCode: agency.code, permissions: input.permissions };
+      await insertEvents(transaction, [
+        { actor, action: 'client.created', subjectType: 'client', subjectId: id, agencyId: agency.id, after },
+      ]);
+    });
+  } catch (error) {
+    if (brokenConstraint(error) !== 'clients_name_unique') throw error;
+    throw new ServiceError({
+      kind: 'conflict',
+      code: 'client_name_taken',
+      detail: 'There is a client of that name already.',
+      cause: error,
+    });
+  }
+  const row = await findClient(database, id);
+  if (!row) throw new Error('a client that was just made is not there');
+  return { ...toClient(row), clientSecret };
+}
+
+/** Separation of duties: no client both asks and approves, whoever gives it the permissions. */
+function checkSeparation(permissions: readonly Permission[]): void {
+  const faults: Fault[] = [];
+  if (permissions.includes('requests:submit') && permissions.includes('requests:approve')) {
+    const detail = 'One client cannot hold both requests:submit and requests:approve.';
+    faults.push({ pointer: '/permissions', code: 'separation_of_duties', detail });
+  }
+  if (faults.length > 0) throw invalid('client_invalid', faults);
+}
+
+export async function revokeClient(database: Database, id: string, creator: Principal, actor: Actor): Promise<void> {
+  const client = await findClient(database, id);
+  if (!client) throw clientNotFound();
+  const agency = await requireAgency(database, client.agency_code, creator.agencyCode).catch(() => undefined);
+  if (!agency) throw clientNotFound();
+  await database.transaction(async (transaction) => {
+    if (!(await disableClient(transaction, id))) return;
+    await insertEvents(transaction, [
+      {
+        actor,
+        action: 'client.disabled',
+        subjectType: 'client',
+        subjectId: id,
+        agencyId: agency.id,
+        after: { name: client.name },
+      },
+    ]);
+  });
+}
+
+const clientNotFound = (): ServiceError =>
+  new ServiceError({
+    kind: 'not_found',
+    code: 'client_not_found',
+    detail: 'There is no client of that id at or below your agency.',
+  });

@@ -1,0 +1,28 @@
+/** What the directory service is told from outside; every fault is listed at once and the process does not start. */
+import { z } from 'zod';
+
+const key32 = z
+  .string()
+  .regex(/^[0-9a-f]{64}$/, 'must be 32 octets in hexadecimal')
+  .transform((hex) => Buffer.from(hex, 'hex'));
+
+export const configSchema = z.object({
+  HOST: z.string().default('127.0.0.1'),
+  PORT: z.coerce.number().int().min(1).max(65_535),
+  LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
+  DATABASE_URL: z.string().startsWith('postgres'),
+  LDAP_URL: z.string().regex(/^ldaps?:\/\//, 'must begin with ldap:// or ldaps://'),
+  LDAP_BASE_DN: z.string().min(3),
+  LDAP_BIND_DN: z.string().min(3),
+  LDAP_PASSWORD: z.string().min(1),
+  /** Public URL of this service; the issuer of every token. */
+  ISSUER_URL: z.url(),
+  /** PKCS#8 PEM of a P-256 key. */
+  TOKEN_SIGNING_KEY: z.string().includes('BEGIN PRIVATE KEY', { error: 'must be a PKCS#8 PEM' }),
+  /** Encrypts national identity numbers at rest. */
+  PERSONAL_DATA_KEY: key32,
+  /** Finds equal national identity numbers without decrypting them. */
+  PERSONAL_DATA_INDEX_KEY: key32,
+  ACTIVATION_CODE_DAYS: z.coerce.number().int().min(1).max(90).default(14),
+});
+export type Config = z.infer<typeof configSchema>;

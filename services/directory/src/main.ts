@@ -1,0 +1,78 @@
+/** Wiring of the directory service: configuration, connections, worker, HTTP. Nothing is decided here. */
+import { addJobs, openDatabase, startWorker } from '@congvu/database';
+import { createLog, parseConfig, serve, tokenAuthentication } from '@congvu/http';
+import { openLdap } from '@congvu/ldap';
+import { createLocalJWKSet } from 'jose';
+import { listOverdue } from './accounts/account-store.ts';
+import { convergeEntries } from './accounts/converge-entry.ts';
+import { convergeAgencies } from './agencies/converge-agencies.ts';
+import { createDirectoryApp } from './app.ts';
+import { createTokenIssuer } from './clients/token-issuer.ts';
+import { configSchema } from './config.ts';
+import { createNationalIdSeal } from './people/national-id-seal.ts';
+import { settleRequest } from './requests/settle-request.ts';
+
+const config = parseConfig(configSchema, process.env);
+const log = createLog('directory', config.LOG_LEVEL);
+const database = openDatabase({ url: config.DATABASE_URL, name: 'directory' });
+const ldap = openLdap({ url: config.LDAP_URL, bindDn: config.LDAP_BIND_DN, password: config.LDAP_PASSWORD });
+const tokens = await createTokenIssuer({ issuer: config.ISSUER_URL, signingKeyPem: config.TOKEN_SIGNING_KEY });
+const baseDn = config.LDAP_BASE_DN;
+
+const worker = await startWorker({
+  url: config.DATABASE_URL,
+  schema: 'directory',
+  log,
+  concurrency: 8,
+  probe: () => ldap.ping(),
+  cron: { 'queue-overdue': '* * * * *' },
+  tasks: {
+    'converge-entry': ({ accountId }: { accountId: string }) =>
+      convergeEntries({ database, ldap, baseDn }, [accountId]),
+    'converge-agencies': (_: object, signal) => convergeAgencies(database, ldap, baseDn, signal),
+    'settle-requests': ({ accountId }: { accountId: string }) => settleRequest(database, accountId),
+    // A net under everything: what is overdue is asked for again, whatever became of its jobs.
+    'queue-overdue': async () => {
+      const ids = await listOverdue(database, 1_000);
+      if (ids.length === 0) return;
+      log.warn({ count: ids.length }, 'accounts are overdue and are queued again');
+      await database.transaction(async (transaction) => {
+        await addJobs(
+          transaction,
+          'directory',
+          ids.flatMap((accountId) => [
+            { task: 'converge-entry', payload: { accountId }, key: `entry:${accountId}` },
+            { task: 'settle-requests', payload: { accountId }, key: `settle:${accountId}` },
+          ]),
+        );
+        await transaction.raw('select mailbox.request_convergence(?::uuid[])', [ids]);
+        await transaction.raw('select certificate.request_convergence(?::uuid[])', [ids]);
+      });
+    },
+  },
+});
+
+const app = createDirectoryApp({
+  database,
+  ldap,
+  baseDn,
+  tokens,
+  log,
+  seal: createNationalIdSeal(config.PERSONAL_DATA_KEY, config.PERSONAL_DATA_INDEX_KEY),
+  authenticate: tokenAuthentication({ issuer: tokens.issuer, keys: createLocalJWKSet(tokens.keySet) }),
+  activationCodeDays: config.ACTIVATION_CODE_DAYS,
+});
+await serve(app, {
+  host: config.HOST,
+  port: config.PORT,
+  log,
+  release: async () => {
+    await worker.stop();
+    await ldap.close();
+    await database.destroy();
+  },
+});
+await worker.failed.catch((error: unknown) => {
+  log.fatal({ err: error }, 'the job worker failed; the process ends so that it is started anew');
+  process.exit(1);
+});
