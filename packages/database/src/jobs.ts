@@ -50,6 +50,8 @@ export interface WorkerOptions {
   concurrency: number;
   /** Schedules by task: cron expressions, run once however many processes there are. */
   cron?: Readonly<Record<string, string>>;
+  /** Tasks that also run once whenever a process starts. */
+  atStart?: readonly string[];
   /** Resolves when the outside systems that tasks need are reachable. */
   probe: () => Promise<unknown>;
 }
@@ -91,6 +93,7 @@ export async function startWorker(options: WorkerOptions): Promise<JobWorker> {
     taskList: toTaskList(options, stopping.signal, outage.began),
   });
   const reaper = giveBackJobsOfTheDead(pool, queue, liveness.poolId, log, stopping.signal);
+  for (const task of options.atStart ?? []) await runner.addJob(task, {}, { jobKey: `cron:${task}` });
   let stopped = false;
   return {
     stop: async () => {

@@ -33,6 +33,8 @@ export interface RouteAnswer {
   headers?: Record<string, string>;
   /** JSON by default; a Buffer or an async iterable of text is sent as it is, under `headers['Content-Type']`. */
   body?: unknown;
+  /** Called once the answer has gone out whole, and not when its connection broke. */
+  sent?: () => Promise<void>;
 }
 
 interface RouteOptions<P extends z.ZodType, Q extends z.ZodType, B extends z.ZodType> {
@@ -183,6 +185,12 @@ function toFaults(part: 'params' | 'query' | 'body', issue: z.core.$ZodIssue): F
 }
 
 async function send(response: Response, one: Route, answer: RouteAnswer): Promise<void> {
+  const { sent } = answer;
+  if (sent) {
+    response.once('finish', () => {
+      sent().catch((error: unknown) => response.req.log.error({ err: error }, 'what follows an answer failed'));
+    });
+  }
   response.status(answer.status ?? one.status ?? 200);
   for (const [name, value] of Object.entries(answer.headers ?? {})) response.setHeader(name, value);
   const { body } = answer;

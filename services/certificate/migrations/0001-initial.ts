@@ -31,6 +31,10 @@ create table certificate.enrolments (
   created_at timestamptz(3) not null default now(),
   updated_at timestamptz not null default now()
 );
+create index enrolments_list on certificate.enrolments (created_at desc, id desc);
+-- A key belongs to one enrolment: nobody gets a certificate for a key that somebody else has.
+create unique index enrolments_key_unique on certificate.enrolments (sha256(subject_public_key_info))
+  where subject_public_key_info is not null and state <> 'rejected';
 create unique index enrolments_one_open on certificate.enrolments (account_id, profile)
   where state in ('awaiting_csr', 'awaiting_pickup', 'issued');
 

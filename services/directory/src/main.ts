@@ -5,6 +5,7 @@ import { openLdap } from '@congvu/ldap';
 import { createLocalJWKSet } from 'jose';
 import { listOverdue } from './accounts/account-store.ts';
 import { convergeEntries } from './accounts/converge-entry.ts';
+import { queueEntries, queueOtherParts } from './accounts/queue-convergence.ts';
 import { convergeAgencies } from './agencies/converge-agencies.ts';
 import { createDirectoryApp } from './app.ts';
 import { createTokenIssuer } from './clients/token-issuer.ts';
@@ -37,16 +38,13 @@ const worker = await startWorker({
       if (ids.length === 0) return;
       log.warn({ count: ids.length }, 'accounts are overdue and are queued again');
       await database.transaction(async (transaction) => {
+        await queueEntries(transaction, ids);
+        await queueOtherParts(transaction, ids);
         await addJobs(
           transaction,
           'directory',
-          ids.flatMap((accountId) => [
-            { task: 'converge-entry', payload: { accountId }, key: `entry:${accountId}` },
-            { task: 'settle-requests', payload: { accountId }, key: `settle:${accountId}` },
-          ]),
+          ids.map((accountId) => ({ task: 'settle-requests', payload: { accountId }, key: `settle:${accountId}` })),
         );
-        await transaction.raw('select mailbox.request_convergence(?::uuid[])', [ids]);
-        await transaction.raw('select certificate.request_convergence(?::uuid[])', [ids]);
       });
     },
   },

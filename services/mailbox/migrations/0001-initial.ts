@@ -12,11 +12,13 @@ create table mailbox.mailboxes (
   address text not null,
   state text not null check (state in ('active', 'suspended', 'retained', 'purged')),
   quota_bytes bigint not null check (quota_bytes > 0),
-  account_version int not null default 0,
+  provisioned_at timestamptz,
   created_at timestamptz(3) not null default now(),
   updated_at timestamptz not null default now()
 );
 create index mailboxes_list on mailbox.mailboxes (created_at desc, account_id desc);
+
+create index mailboxes_address on mailbox.mailboxes (address);
 
 create table mailbox.notices (
   id uuid primary key default gen_random_uuid(),
@@ -29,6 +31,8 @@ create table mailbox.notices (
   sent_at timestamptz,
   constraint notices_once unique (kind, subject_id)
 );
+create index notices_waiting on mailbox.notices (recipient) where state = 'waiting';
+create index notices_list on mailbox.notices (created_at desc, id desc);
 
 -- The directory asks for work here, inside its own transaction, and can do nothing else in this schema.
 create function mailbox.request_convergence(account_ids uuid[]) returns void

@@ -3,10 +3,11 @@
  * or applies the smallest change to the attributes that the directory service owns. Harmless to repeat; joins by
  * congvuAccountId and never by name, so that it never takes somebody else's entry for its own.
  */
-import { addJobs, type Database } from '@congvu/database';
+import { addJobs, type Database, type Transaction } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
 import { type Attributes, anyOf, diffAttributes, distinguishedName, type Entry, type Ldap } from '@congvu/ldap';
 import { type EntrySource, listEntrySources, markEntryConverged, markEntryPartDone } from './account-store.ts';
+import { queueOtherParts } from './queue-convergence.ts';
 
 /** ppolicy: locked until an administrator unlocks (draft-behera-ldap-password-policy section 5.3.3). */
 const lockedForGood = '000001010000Z';
@@ -18,37 +19,51 @@ export interface ConvergeDependencies {
 }
 
 export async function convergeEntries(
-  { database, ldap, baseDn }: ConvergeDependencies,
+  dependencies: ConvergeDependencies,
   accountIds: readonly string[],
 ): Promise<void> {
-  // 1. What should be.
-  const sources = await listEntrySources(database, accountIds);
+  const { database, ldap, baseDn } = dependencies;
+  let ids = accountIds;
+  while (ids.length > 0) {
+    // 1. What should be.
+    const sources = await listEntrySources(database, ids);
 
-  // 2. What is, and the smallest change to it.
-  const base = `ou=people,${baseDn}`;
-  const fresh = sources.filter((source) => source.entryVersion === 0);
+    // 2. What is, and the smallest change to it.
+    await applyEntries(ldap, `ou=people,${baseDn}`, sources);
+
+    // 3. Say so; the other services wait for new entries.
+    await database.transaction((transaction) => recordConverged(transaction, sources));
+
+    // 4. What changed meanwhile is done again, so that of two jobs that overlap the older never has the last word.
+    const written = new Map(sources.map((source) => [source.id, source.version]));
+    const now = await listEntrySources(database, ids);
+    ids = now.filter((source) => written.get(source.id) !== source.version).map((source) => source.id);
+  }
+}
+
+async function applyEntries(ldap: Ldap, base: string, sources: readonly EntrySource[]): Promise<void> {
   const created = new Set<string>();
-  for (const source of fresh) if (await createEntry(ldap, base, source)) created.add(source.id);
+  for (const source of sources) {
+    if (source.entryVersion === 0 && (await createEntry(ldap, base, source))) created.add(source.id);
+  }
   const rest = sources.filter((source) => !created.has(source.id));
   const entries = await findEntries(ldap, base, rest);
   for (const source of rest) await convergeEntry(ldap, base, source, entries.get(source.id));
+}
 
-  // 3. Say so; the other services wait for new entries.
-  await database.transaction(async (transaction) => {
-    await markEntryConverged(transaction, sources);
-    const done = await markEntryPartDone(
-      transaction,
-      sources.map((source) => source.id),
-    );
-    if (done.length === 0) return;
-    await addJobs(
-      transaction,
-      'directory',
-      done.map((accountId) => ({ task: 'settle-requests', payload: { accountId }, key: `settle:${accountId}` })),
-    );
-    await transaction.raw('select mailbox.request_convergence(?::uuid[])', [done]);
-    await transaction.raw('select certificate.request_convergence(?::uuid[])', [done]);
-  });
+async function recordConverged(transaction: Transaction, sources: readonly EntrySource[]): Promise<void> {
+  await markEntryConverged(transaction, sources);
+  const done = await markEntryPartDone(
+    transaction,
+    sources.map((source) => source.id),
+  );
+  if (done.length === 0) return;
+  await addJobs(
+    transaction,
+    'directory',
+    done.map((accountId) => ({ task: 'settle-requests', payload: { accountId }, key: `settle:${accountId}` })),
+  );
+  await queueOtherParts(transaction, done);
 }
 
 const ownedNames = [

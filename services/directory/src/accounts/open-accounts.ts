@@ -10,7 +10,7 @@ import type { Actor } from '../audit/audit-event.ts';
 import { insertEvents } from '../audit/audit-store.ts';
 import { attachAccounts, type LineRow, listLinesToOpen } from '../requests/request-store.ts';
 import { insertAccounts, type NewAccount, type NewPerson, savePeople } from './account-store.ts';
-import { queueConvergence } from './queue-convergence.ts';
+import { queueEntries } from './queue-convergence.ts';
 import { takeUsernames, type UsernameWish } from './usernames.ts';
 
 interface Opening {
@@ -52,7 +52,7 @@ export async function openAccounts(transaction: Transaction, requestId: string, 
         after: { username: account.username, address: account.address, kind: account.kind, title: account.title },
       })),
     );
-    await queueConvergence(
+    await queueEntries(
       transaction,
       accounts.map((account) => account.id),
     );

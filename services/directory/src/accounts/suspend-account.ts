@@ -5,7 +5,7 @@ import { ServiceError } from '@congvu/errors';
 import type { Actor } from '../audit/audit-event.ts';
 import { insertEvents } from '../audit/audit-store.ts';
 import { requireAccount, requireAccountForUpdate, setAccountState } from './account-store.ts';
-import { queueConvergence } from './queue-convergence.ts';
+import { queueEntries, queueOtherParts } from './queue-convergence.ts';
 
 export async function changeAccountState(
   database: Database,
@@ -43,7 +43,8 @@ export async function changeAccountState(
         after: { state: change.to, reason: change.reason },
       },
     ]);
-    await queueConvergence(transaction, [id]);
+    await queueEntries(transaction, [id]);
+    await queueOtherParts(transaction, [id]);
   });
   return requireAccount(database, id, actor.agencyCode);
 }

@@ -1,0 +1,34 @@
+/** The certificate service as an Express app; what tests load. */
+import { pingDatabase } from '@congvu/database';
+import { type Authenticate, createApp } from '@congvu/http';
+import type { Express } from 'express';
+import type { Logger } from 'pino';
+import { certificateRoutes } from './certificates/routes.ts';
+import type { EnrolmentDependencies } from './enrolments/converge-certificates.ts';
+import { enrolmentRoutes } from './enrolments/routes.ts';
+import { revocationRoutes } from './revocation/routes.ts';
+
+export interface CertificateAppDependencies extends EnrolmentDependencies {
+  authenticate: Authenticate;
+  issuerUrl: string;
+  log: Logger;
+}
+
+export function createCertificateApp(dependencies: CertificateAppDependencies): Express {
+  const { database, ldap, authority, authenticate, issuerUrl, log } = dependencies;
+  return createApp({
+    name: 'certificate',
+    title: 'Congvu certificate',
+    description: 'Enrolments, certificates, revocation, CRLs.',
+    version: '0.1.0',
+    tokenUrl: `${issuerUrl}/oauth/token`,
+    log,
+    authenticate,
+    readiness: { database: () => pingDatabase(database), ldap: () => ldap.ping() },
+    routes: [
+      ...enrolmentRoutes(dependencies),
+      ...certificateRoutes(database, authority),
+      ...revocationRoutes(database, authority),
+    ],
+  });
+}

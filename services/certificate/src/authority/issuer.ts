@@ -1,0 +1,307 @@
+/**
+ * Issuing: a profile and an issuer are compiled once into a DER template, and a certificate is the template with its
+ * serial number, dates, subject, names, key and key identifier filled in. Building the TBSCertificate is pure and
+ * deterministic, signing it is a second step: whoever calls commits serial number and TBS in between, so that nothing
+ * is ever signed that the register does not know. Signing the same TBS again is harmless: it is the same certificate
+ * (with ECDSA under another signature; keep the one that was stored first).
+ */
+import { createPrivateKey, createPublicKey, type KeyObject, randomBytes } from 'node:crypto';
+import { type Fault, invalid, ServiceError } from '@congvu/errors';
+import {
+  basicConstraintsOf,
+  type Certificate,
+  fromPem,
+  keyPurposesOf,
+  keyUsageBitsOf,
+  readCertificate,
+  subjectKeyIdentifierOf,
+} from './certificate.ts';
+import * as der from './der.ts';
+import { encodeName, nameFaults } from './distinguished-name.ts';
+import * as extension from './extension.ts';
+import { type AttributeName, keyPurpose, keyUsageBit } from './oids.ts';
+import { checkProfile, type Profile } from './profile.ts';
+import { type KeyKind, keyIdentifierOf, keyKindOf } from './public-key.ts';
+import { type SignatureAlgorithm, signatureAlgorithmOf, signBytes } from './signature.ts';
+
+/** An authority that can sign. The private key is reachable through `sign` alone; a key in a token fits the same shape. */
+export interface Issuer {
+  readonly certificate: Certificate;
+  readonly keyKind: KeyKind;
+  readonly subjectKeyIdentifier: Buffer;
+  readonly signatureAlgorithm: SignatureAlgorithm;
+  /** Signature octets over `data`, made off the event loop. */
+  sign(data: Buffer): Promise<Buffer>;
+}
+
+export interface CertificateRequest {
+  /** INTEGER content octets: positive, canonical, at most 20; see `newSerialNumber`. */
+  readonly serialNumber: Buffer;
+  /** What the directory knows of the subject; the profile picks and orders what the certificate says. */
+  readonly subject: Readonly<Partial<Record<AttributeName, string>>>;
+  readonly subjectAltName: readonly extension.GeneralName[];
+  /** DER, as `parseCsr` or `generateKeyPair` gives it. */
+  readonly subjectPublicKeyInfo: Buffer;
+  /** Whole seconds; what is below is cut off. */
+  readonly notBefore: Date;
+  readonly notAfter: Date;
+}
+
+const unusable = (code: string, detail: string, cause?: unknown) =>
+  new ServiceError({ kind: 'invalid', code, detail, cause });
+
+/**
+ * An issuer from its certificate and its private key (PEM; PKCS#8, encrypted if `passphrase` is given).
+ * Throws `invalid`: `issuer_certificate_malformed`, `issuer_key_unreadable` (wrong passphrase included),
+ * `issuer_key_mismatch`, `issuer_not_authority` (may not sign certificates and CRLs) or `issuer_not_in_date` at `now`.
+ */
+export async function loadIssuer(options: {
+  certificatePem: string;
+  privateKeyPem: string;
+  passphrase?: string;
+  now?: Date;
+}): Promise<Issuer> {
+  const certificate = readIssuerCertificate(options.certificatePem);
+  let privateKey: KeyObject;
+  try {
+    const { privateKeyPem: key, passphrase } = options;
+    privateKey = createPrivateKey(passphrase === undefined ? { key } : { key, passphrase });
+  } catch (cause) {
+    throw unusable('issuer_key_unreadable', "The issuer's private key or its passphrase is not right.", cause);
+  }
+  const publicKey = createPublicKey(privateKey).export({ type: 'spki', format: 'der' });
+  if (!publicKey.equals(certificate.subjectPublicKeyInfo))
+    throw unusable('issuer_key_mismatch', "The issuer's private key does not belong to its certificate.");
+  requireAuthority(certificate, options.now ?? new Date());
+  return issuerOf(certificate, privateKey);
+}
+
+/** An issuer from parts that are known to belong together; `loadIssuer` is the way in for anything read from outside. */
+export function issuerOf(certificate: Certificate, privateKey: KeyObject): Issuer {
+  const keyKind = keyKindOf(certificate.subjectPublicKeyInfo);
+  const signatureAlgorithm = signatureAlgorithmOf(keyKind);
+  return {
+    certificate,
+    keyKind,
+    subjectKeyIdentifier: subjectKeyIdentifierOf(certificate) ?? keyIdentifierOf(certificate.subjectPublicKeyInfo),
+    signatureAlgorithm,
+    sign: (data) => signBytes(privateKey, signatureAlgorithm, data),
+  };
+}
+
+function readIssuerCertificate(pem: string): Certificate {
+  try {
+    return readCertificate(fromPem('CERTIFICATE', pem));
+  } catch (cause) {
+    throw unusable('issuer_certificate_malformed', "The issuer's certificate cannot be read.", cause);
+  }
+}
+
+function requireAuthority(certificate: Certificate, now: Date): void {
+  const bits = keyUsageBitsOf(certificate) ?? [];
+  if (
+    !basicConstraintsOf(certificate).cA ||
+    !bits.includes(keyUsageBit.keyCertSign) ||
+    !bits.includes(keyUsageBit.cRLSign)
+  )
+    throw unusable('issuer_not_authority', "The issuer's certificate does not let it sign certificates and CRLs.");
+  if (now < certificate.notBefore || now > certificate.notAfter)
+    throw unusable('issuer_not_in_date', "The issuer's certificate is not valid at this time.");
+}
+
+/** 16 octets, positive and always of that length: the two top bits are fixed, 126 come from the random generator. */
+export function newSerialNumber(): Buffer {
+  const serialNumber = randomBytes(16);
+  serialNumber[0] = (serialNumber[0]! & 0x3f) | 0x40;
+  return serialNumber;
+}
+
+/** Clocks of readers run behind: a certificate is valid from a little before it was made. */
+const clockSkewMilliseconds = 5 * 60_000;
+
+/**
+ * From when to when a certificate made at `now` is valid. Throws `unavailable` (`issuer_ends_too_soon`) if it would
+ * outlive its issuer: the issuing authority must be replaced before that day comes.
+ */
+export function validityPeriod(issuer: Issuer, profile: Profile, now: Date): { notBefore: Date; notAfter: Date } {
+  const skewed = Math.floor((now.getTime() - clockSkewMilliseconds) / 1000) * 1000;
+  const notBefore = new Date(Math.max(skewed, issuer.certificate.notBefore.getTime()));
+  // The second of notAfter is still inside (RFC 5280 section 4.1.2.5).
+  const notAfter = new Date(notBefore.getTime() + profile.validityDays * 86_400_000 - 1000);
+  if (notAfter > issuer.certificate.notAfter)
+    throw new ServiceError({
+      kind: 'unavailable',
+      code: 'issuer_ends_too_soon',
+      detail: `A certificate of profile ${profile.id} made now would outlive its issuing authority, which ends on ${issuer.certificate.notAfter.toISOString().slice(0, 10)}.`,
+    });
+  return { notBefore, notAfter };
+}
+
+/**
+ * Proves at start that `issuer` can issue `profile` now: the profile is sound, the issuer's own key purposes cover it,
+ * and its certificates end before the issuer does. Throws `invalid` or `unavailable` (see `validityPeriod`).
+ */
+export function requireProfile(issuer: Issuer, profile: Profile, now: Date): void {
+  checkProfile(profile);
+  const purposes = keyPurposesOf(issuer.certificate);
+  const uncovered = profile.extendedKeyUsage.filter((purpose) => purposes && !purposes.includes(keyPurpose[purpose]));
+  if (uncovered.length > 0)
+    throw unusable(
+      'issuer_purpose',
+      `The issuer may not issue for ${uncovered.join(', ')}, as profile ${profile.id} needs.`,
+    );
+  validityPeriod(issuer, profile, now);
+}
+
+/** What does not change from one certificate of a profile to the next. */
+interface Template {
+  readonly algorithmAndIssuer: Buffer;
+  /** Extensions in order: finished octets, or what has to be made for the one certificate. */
+  readonly extensions: readonly (Buffer | 'subjectKeyIdentifier' | 'subjectAltName')[];
+}
+
+const templates = new WeakMap<Issuer, WeakMap<Profile, Template>>();
+
+function templateOf(issuer: Issuer, profile: Profile): Template {
+  const known = templates.get(issuer)?.get(profile);
+  if (known) return known;
+  checkProfile(profile);
+  const template: Template = {
+    algorithmAndIssuer: Buffer.concat([issuer.signatureAlgorithm.identifier, issuer.certificate.subject]),
+    extensions: [
+      extension.authorityKeyIdentifier(issuer.subjectKeyIdentifier),
+      'subjectKeyIdentifier',
+      extension.keyUsage(profile.keyUsage),
+      extension.extKeyUsage(profile.extendedKeyUsage),
+      extension.certificatePolicies(profile.certificatePolicies),
+      extension.cRLDistributionPoints(profile.crlDistributionPoints),
+      extension.authorityInfoAccess(profile.caIssuers),
+      'subjectAltName',
+    ],
+  };
+  const ofIssuer = templates.get(issuer) ?? new WeakMap<Profile, Template>();
+  templates.set(issuer, ofIssuer.set(profile, template));
+  return template;
+}
+
+/**
+ * DER of the TBSCertificate. Pure and deterministic. Throws `invalid` (`certificate_request_invalid`) with every fault:
+ * pointers `/serialNumber`, `/subject/<attribute>`, `/subjectAltName/<index>`, `/subjectPublicKeyInfo`, `/notAfter`.
+ */
+export function buildTbsCertificate(issuer: Issuer, profile: Profile, request: CertificateRequest): Buffer {
+  const template = templateOf(issuer, profile);
+  const subject = profile.subject.flatMap(({ attribute }) => {
+    const value = request.subject[attribute];
+    return value === undefined ? [] : [{ attribute, value }];
+  });
+  const faults = [...nameFaults(subject), ...requestFaults(issuer, profile, request)];
+  if (faults.length > 0) throw invalid('certificate_request_invalid', faults);
+  const extensions = template.extensions.map((part) =>
+    part === 'subjectKeyIdentifier'
+      ? extension.subjectKeyIdentifier(keyIdentifierOf(request.subjectPublicKeyInfo))
+      : part === 'subjectAltName'
+        ? extension.subjectAltName(request.subjectAltName)
+        : part,
+  );
+  return assembleTbs({
+    ...request,
+    algorithmAndIssuer: template.algorithmAndIssuer,
+    subject: encodeName(subject),
+    extensions,
+  });
+}
+
+function requestFaults(issuer: Issuer, profile: Profile, request: CertificateRequest): Fault[] {
+  const faults: Fault[] = [];
+  const fault = (pointer: string, code: string, detail: string) => faults.push({ pointer, code, detail });
+  const { serialNumber, notBefore, notAfter } = request;
+  const [first, second] = serialNumber;
+  if (serialNumber.length > 20 || first === undefined || first >= 0x80 || (first === 0 && (second ?? 0) < 0x80))
+    fault(
+      '/serialNumber',
+      'range',
+      'A serial number is a positive INTEGER of at most 20 octets, in its shortest form.',
+    );
+  for (const { attribute, required } of profile.subject)
+    if (required && request.subject[attribute] === undefined)
+      fault(`/subject/${attribute}`, 'required', `Profile ${profile.id} needs ${attribute} in the subject.`);
+  request.subjectAltName.forEach(({ kind, value }, index) => {
+    if (!profile.subjectAltName.some((one) => one.kind === kind))
+      fault(`/subjectAltName/${index}`, 'kind', `Profile ${profile.id} takes no ${kind}.`);
+    else if (!isMailbox(value))
+      fault(`/subjectAltName/${index}`, 'format', 'An rfc822Name is an ASCII mailbox address, local-part@domain.');
+  });
+  for (const { kind, required } of profile.subjectAltName)
+    if (required && !request.subjectAltName.some((name) => name.kind === kind))
+      fault('/subjectAltName', 'required', `Profile ${profile.id} needs at least one ${kind}.`);
+  try {
+    const kind = keyKindOf(request.subjectPublicKeyInfo);
+    if (!profile.keyKinds.includes(kind))
+      fault('/subjectPublicKeyInfo', 'key_kind', `Profile ${profile.id} takes no ${kind} keys.`);
+  } catch (error) {
+    if (!(error instanceof ServiceError)) throw error;
+    fault('/subjectPublicKeyInfo', error.code, error.detail);
+  }
+  const period = notAfter.getTime() - notBefore.getTime();
+  if (!(period >= 0) || period >= profile.validityDays * 86_400_000)
+    fault('/notAfter', 'range', `Profile ${profile.id} allows ${profile.validityDays} days, both ends included.`);
+  if (!(notBefore >= issuer.certificate.notBefore && notAfter <= issuer.certificate.notAfter))
+    fault('/notAfter', 'outlives_issuer', 'A certificate is valid only while its issuer is.');
+  return faults;
+}
+
+/** Dot-atom local part and a host name of letters, digits and hyphens (RFC 5280 section 4.2.1.6, RFC 5321 section 4.5.3.1). */
+function isMailbox(address: string): boolean {
+  const found = /^([A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64})@([A-Za-z0-9.-]{1,253})$/.exec(address);
+  return (
+    found !== null &&
+    address.length <= 254 &&
+    found[1]!.split('.').every((atom) => atom.length > 0) &&
+    found[2]!.split('.').every((label) => /^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$/.test(label))
+  );
+}
+
+const version3 = Buffer.from('a003020102', 'hex');
+
+/** TBSCertificate from finished parts (RFC 5280 section 4.1.2). `algorithmAndIssuer` is both elements, one after the other. */
+export function assembleTbs(parts: {
+  readonly serialNumber: Buffer;
+  readonly algorithmAndIssuer: Buffer;
+  readonly notBefore: Date;
+  readonly notAfter: Date;
+  readonly subject: Buffer;
+  readonly subjectPublicKeyInfo: Buffer;
+  readonly extensions: readonly Buffer[];
+}): Buffer {
+  return der.sequence(
+    version3,
+    der.element(der.tag.integer, parts.serialNumber),
+    parts.algorithmAndIssuer,
+    der.sequence(der.time(parts.notBefore), der.time(parts.notAfter)),
+    parts.subject,
+    parts.subjectPublicKeyInfo,
+    der.explicit(3, der.sequence(...parts.extensions)),
+  );
+}
+
+/**
+ * The complete certificate, DER. Only a TBSCertificate that names this issuer and its algorithm is signed; anything else
+ * throws `invalid` (`tbs_foreign`), so that a mixed-up row never becomes a signature.
+ */
+export async function signTbs(issuer: Issuer, tbs: Buffer): Promise<Buffer> {
+  const [version, , algorithm, name] = der.readSequence(der.decode(tbs), 'TBSCertificate');
+  return signIfOwn(issuer, tbs, version?.tag === 0xa0 ? algorithm : undefined, name);
+}
+
+/** The last step that certificates and CRLs share: SEQUENCE of what was signed, the algorithm and the signature. */
+export async function signIfOwn(
+  issuer: Issuer,
+  tbs: Buffer,
+  algorithm: der.DerElement | undefined,
+  name: der.DerElement | undefined,
+): Promise<Buffer> {
+  const { identifier } = issuer.signatureAlgorithm;
+  if (!algorithm?.raw.equals(identifier) || !name?.raw.equals(issuer.certificate.subject))
+    throw unusable('tbs_foreign', 'What is to be signed names another issuer or another signature algorithm.');
+  return der.sequence(tbs, identifier, der.bitString(await issuer.sign(tbs)));
+}

@@ -1,0 +1,71 @@
+/**
+ * Signature algorithms: the AlgorithmIdentifier octets that CA/B S/MIME BR 7.1.3.2 allows, matched and written whole
+ * (ECDSA without parameters, RSA with NULL), and native signing and verifying on libuv's pool, never on the event loop.
+ */
+import { constants, type KeyObject, sign, verify } from 'node:crypto';
+import type { KeyKind } from './public-key.ts';
+
+export interface SignatureAlgorithm {
+  /** The whole AlgorithmIdentifier. */
+  readonly identifier: Buffer;
+  readonly key: 'rsa' | 'ec';
+  readonly hash: 'sha256' | 'sha384' | 'sha512';
+  /** Octets of salt if the padding is PSS; MGF1 then uses the same hash (RFC 4055 section 3.1). */
+  readonly pssSaltLength?: number;
+}
+
+const pss = (hashArc: string, saltLength: string) =>
+  `304106092a864886f70d01010a3034a00f300d06096086480165030402${hashArc}0500` +
+  `a11c301a06092a864886f70d010108300d06096086480165030402${hashArc}0500a2030201${saltLength}`;
+
+export const signatureAlgorithms = [
+  { identifier: Buffer.from('300d06092a864886f70d01010b0500', 'hex'), key: 'rsa', hash: 'sha256' },
+  { identifier: Buffer.from('300d06092a864886f70d01010c0500', 'hex'), key: 'rsa', hash: 'sha384' },
+  { identifier: Buffer.from('300d06092a864886f70d01010d0500', 'hex'), key: 'rsa', hash: 'sha512' },
+  { identifier: Buffer.from(pss('01', '20'), 'hex'), key: 'rsa', hash: 'sha256', pssSaltLength: 32 },
+  { identifier: Buffer.from(pss('02', '30'), 'hex'), key: 'rsa', hash: 'sha384', pssSaltLength: 48 },
+  { identifier: Buffer.from(pss('03', '40'), 'hex'), key: 'rsa', hash: 'sha512', pssSaltLength: 64 },
+  { identifier: Buffer.from('300a06082a8648ce3d040302', 'hex'), key: 'ec', hash: 'sha256' },
+  { identifier: Buffer.from('300a06082a8648ce3d040303', 'hex'), key: 'ec', hash: 'sha384' },
+  { identifier: Buffer.from('300a06082a8648ce3d040304', 'hex'), key: 'ec', hash: 'sha512' },
+] as const satisfies readonly SignatureAlgorithm[];
+
+/** The accepted algorithm with exactly these octets, or undefined. */
+export const findSignatureAlgorithm = (identifier: Buffer): SignatureAlgorithm | undefined =>
+  signatureAlgorithms.find((known) => known.identifier.equals(identifier));
+
+/**
+ * What a key of this kind signs with here. RSA always with SHA-256 and PKCS#1 v1.5, which every reader in use
+ * understands (Outlook rejects PSS in certificates); ECDSA with the hash of its curve's size, as the BR demand.
+ */
+export function signatureAlgorithmOf(kind: KeyKind): SignatureAlgorithm {
+  return signatureAlgorithms[kind === 'ec-p256' ? 6 : kind === 'ec-p384' ? 7 : 0];
+}
+
+const keyOptions = (key: KeyObject, algorithm: SignatureAlgorithm) =>
+  algorithm.pssSaltLength === undefined
+    ? { key }
+    : { key, padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: algorithm.pssSaltLength };
+
+/** Signature octets over `data`; DER-encoded for ECDSA. */
+export function signBytes(privateKey: KeyObject, algorithm: SignatureAlgorithm, data: Buffer): Promise<Buffer> {
+  const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
+  sign(algorithm.hash, data, keyOptions(privateKey, algorithm), (error, signature) =>
+    error ? reject(error) : resolve(signature),
+  );
+  return promise;
+}
+
+/** Whether `signature` is the key's signature over `data`. A signature that cannot even be parsed is a plain no. */
+export function verifyBytes(
+  publicKey: KeyObject,
+  algorithm: SignatureAlgorithm,
+  data: Buffer,
+  signature: Buffer,
+): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  verify(algorithm.hash, data, keyOptions(publicKey, algorithm), signature, (error, result) =>
+    resolve(!error && result),
+  );
+  return promise;
+}

@@ -1,0 +1,251 @@
+/** Every query on certificate.certificates. */
+import type { Certificate, revocationReasons } from '@congvu/contracts';
+import type { Connection, Transaction } from '@congvu/database';
+import { ServiceError } from '@congvu/errors';
+
+export type RevocationReason = (typeof revocationReasons)[number];
+
+export interface CertificateRow {
+  id: string;
+  authority_id: string;
+  serial_number: Buffer;
+  enrolment_id: string;
+  account_id: string;
+  agency_id: string;
+  request_id: string | null;
+  state: 'signing' | 'valid' | 'revoked';
+  tbs: Buffer;
+  certificate: Buffer | null;
+  not_after: Date;
+  revocation_reason: RevocationReason | null;
+}
+
+const rows = (connection: Connection) => connection<CertificateRow>('certificate.certificates');
+
+/** The certificate of an enrolment that is not revoked for good; on hold counts as there. */
+export const findOfEnrolment = (connection: Connection, enrolmentId: string): Promise<CertificateRow | undefined> =>
+  rows(connection)
+    .where({ enrolment_id: enrolmentId })
+    .where((where) => where.whereNot('state', 'revoked').orWhere('revocation_reason', 'certificateHold'))
+    .first();
+
+export const listOfAccount = (connection: Connection, accountId: string): Promise<CertificateRow[]> =>
+  rows(connection).where({ account_id: accountId }).select('*');
+
+export interface Intent {
+  authorityId: string;
+  serialNumber: Buffer;
+  enrolmentId: string;
+  accountId: string;
+  agencyId: string;
+  requestId: string | null;
+  address: string;
+  profile: string;
+  keyKind: string;
+  tbs: Buffer;
+  notBefore: Date;
+  notAfter: Date;
+}
+
+/** Before anything is signed: the serial number and all that will stand under the signature. */
+export async function insertIntent(transaction: Transaction, intent: Intent): Promise<CertificateRow> {
+  const [row] = await rows(transaction)
+    .insert({
+      authority_id: intent.authorityId,
+      serial_number: intent.serialNumber,
+      enrolment_id: intent.enrolmentId,
+      account_id: intent.accountId,
+      agency_id: intent.agencyId,
+      request_id: intent.requestId,
+      address: intent.address,
+      profile: intent.profile,
+      key_kind: intent.keyKind,
+      tbs: intent.tbs,
+      not_before: intent.notBefore,
+      not_after: intent.notAfter,
+    } as never)
+    .returning('*');
+  return row as CertificateRow;
+}
+
+/** True when this call was the one that set it; another that signed the same intent at the same time gets false. */
+export async function setSigned(
+  transaction: Transaction,
+  id: string,
+  certificate: Buffer,
+  fingerprint: Buffer,
+): Promise<boolean> {
+  const set = await transaction('certificate.certificates')
+    .where({ id, state: 'signing' })
+    .update({ state: 'valid', certificate, fingerprint_sha256: fingerprint, issued_at: transaction.fn.now() });
+  return set === 1;
+}
+
+/** Revokes those of `ids` that are valid, or turns a hold into a final reason; returns the ids that changed. */
+export async function setRevoked(
+  transaction: Transaction,
+  ids: readonly string[],
+  reason: RevocationReason,
+): Promise<string[]> {
+  const changed = await transaction('certificate.certificates')
+    .whereIn('id', ids)
+    .where((where) => {
+      where.where('state', 'valid');
+      if (reason !== 'certificateHold') where.orWhere({ state: 'revoked', revocation_reason: 'certificateHold' });
+    })
+    .update({ state: 'revoked', revoked_at: transaction.fn.now(), revocation_reason: reason })
+    .returning<{ id: string }[]>('id');
+  return changed.map((row) => row.id);
+}
+
+/** Ends a hold (RFC 5280 section 5.3.1 knows no other revocation that may end). */
+export async function releaseHold(transaction: Transaction, ids: readonly string[]): Promise<string[]> {
+  const changed = await transaction('certificate.certificates')
+    .whereIn('id', ids)
+    .where({ state: 'revoked', revocation_reason: 'certificateHold' })
+    .update({ state: 'valid', revoked_at: null, revocation_reason: null })
+    .returning<{ id: string }[]>('id');
+  return changed.map((row) => row.id);
+}
+
+/** What a CRL of the authority lists: revoked and not yet expired (RFC 5280 section 3.3). */
+export const listRevoked = (
+  connection: Connection,
+  authorityId: string,
+): Promise<{ serial_number: Buffer; revoked_at: Date; revocation_reason: RevocationReason }[]> =>
+  connection('certificate.certificates')
+    .where({ authority_id: authorityId, state: 'revoked' })
+    .where('not_after', '>', connection.fn.now())
+    .orderBy('serial_number')
+    .select('serial_number', 'revoked_at', 'revocation_reason');
+
+interface ListRow {
+  id: string;
+  serial_number: Buffer;
+  issuer: string;
+  account_id: string;
+  address: string;
+  display_name: string;
+  agency_code: string;
+  agency_name: string;
+  enrolment_id: string;
+  path: Certificate['path'];
+  profile: string;
+  key_kind: string;
+  state: 'signing' | 'valid' | 'revoked';
+  certificate: Buffer | null;
+  fingerprint_sha256: Buffer | null;
+  not_before: Date;
+  not_after: Date;
+  created_at: Date;
+  issued_at: Date | null;
+  revoked_at: Date | null;
+  revocation_reason: RevocationReason | null;
+  picked_up_at: Date | null;
+  request_id: string | null;
+  submitted_by_name: string | null;
+  submitted_at: Date | null;
+  approved_by_name: string | null;
+  approved_at: Date | null;
+  decision_number: string | null;
+}
+
+/** `scope` is an agency whose subtree the reader sees, or one account. */
+export type Scope = { agencyCode: string } | { accountId: string };
+
+const certificates = (connection: Connection, scope: Scope) =>
+  connection('certificate.certificates as x')
+    .join('certificate.authorities as i', 'i.id', 'x.authority_id')
+    .join('certificate.enrolments as e', 'e.id', 'x.enrolment_id')
+    .join('directory.accounts_v as c', 'c.id', 'x.account_id')
+    .modify((query) => {
+      if ('accountId' in scope) query.where('x.account_id', scope.accountId);
+      else query.whereRaw('x.agency_id in (select directory.agency_subtree(?))', [scope.agencyCode]);
+    })
+    .select<ListRow[]>(
+      'x.*',
+      'i.name as issuer',
+      'c.display_name',
+      'c.agency_code',
+      'c.agency_name',
+      'e.path',
+      'e.picked_up_at',
+      'c.submitted_by_name',
+      'c.submitted_at',
+      'c.approved_by_name',
+      'c.approved_at',
+      'c.decision_number',
+    );
+
+const toCertificate = (row: ListRow): Certificate => ({
+  serialNumber: row.serial_number.toString('hex'),
+  issuer: row.issuer,
+  accountId: row.account_id,
+  address: row.address,
+  displayName: row.display_name,
+  agencyCode: row.agency_code,
+  agencyName: row.agency_name,
+  enrolmentId: row.enrolment_id,
+  path: row.path,
+  profile: row.profile,
+  keyKind: row.key_kind,
+  state: row.state === 'valid' && row.not_after < new Date() ? 'expired' : row.state,
+  fingerprintSha256: row.fingerprint_sha256?.toString('hex') ?? null,
+  notBefore: row.not_before.toISOString(),
+  notAfter: row.not_after.toISOString(),
+  issuedAt: row.issued_at?.toISOString() ?? null,
+  revokedAt: row.revoked_at?.toISOString() ?? null,
+  revocationReason: row.revocation_reason,
+  pickedUpAt: row.picked_up_at?.toISOString() ?? null,
+  requestId: row.request_id,
+  submittedBy: row.submitted_by_name,
+  submittedAt: row.submitted_at?.toISOString() ?? null,
+  approvedBy: row.approved_by_name,
+  approvedAt: row.approved_at?.toISOString() ?? null,
+  decisionNumber: row.decision_number,
+});
+
+export async function requireCertificate(
+  connection: Connection,
+  serialNumber: Buffer,
+  scope: Scope,
+): Promise<{ wire: Certificate; der: Buffer | null; id: string }> {
+  const [row] = await certificates(connection, scope).where('x.serial_number', serialNumber);
+  if (row) return { wire: toCertificate(row), der: row.certificate, id: row.id };
+  throw new ServiceError({
+    kind: 'not_found',
+    code: 'certificate_not_found',
+    detail: 'There is no certificate of that serial number at or below your agency.',
+  });
+}
+
+export async function listCertificates(
+  connection: Connection,
+  filter: {
+    scope: Scope;
+    state?: 'signing' | 'valid' | 'revoked' | 'expired' | undefined;
+    address?: string | undefined;
+    requestId?: string | undefined;
+    accountId?: string | undefined;
+  },
+  limit: number,
+  after: readonly [string, string] | undefined,
+): Promise<(Certificate & { id: string; createdAt: string })[]> {
+  const found = await certificates(connection, filter.scope)
+    .modify((query) => {
+      if (filter.state === 'expired') query.where('x.state', 'valid').where('x.not_after', '<', connection.fn.now());
+      else if (filter.state === 'valid')
+        query.where('x.state', 'valid').where('x.not_after', '>=', connection.fn.now());
+      else if (filter.state) query.where('x.state', filter.state);
+      if (filter.address) query.where('x.address', filter.address);
+      if (filter.requestId) query.where('x.request_id', filter.requestId);
+      if (filter.accountId) query.where('x.account_id', filter.accountId);
+      if (after) query.whereRaw('(x.created_at, x.id) < (?::timestamptz, ?::uuid)', [...after]);
+    })
+    .orderBy([
+      { column: 'x.created_at', order: 'desc' },
+      { column: 'x.id', order: 'desc' },
+    ])
+    .limit(limit + 1);
+  return found.map((row) => ({ ...toCertificate(row), id: row.id, createdAt: row.created_at.toISOString() }));
+}

@@ -1,0 +1,100 @@
+/** The register of certificates, single certificates, revocation. */
+import { Certificate, revocationReasons } from '@congvu/contracts';
+import type { Database } from '@congvu/database';
+import {
+  client,
+  decodeCursor,
+  everyPage,
+  PageQuery,
+  pageAnswer,
+  pageOf,
+  type Route,
+  route,
+  toCsv,
+  toPage,
+} from '@congvu/http';
+import { z } from 'zod';
+import type { AuthorityContext } from '../authorities/authority-context.ts';
+import { toPem } from '../authority/certificate.ts';
+import { actorOf, scopeOf } from '../enrolments/routes.ts';
+import { listCertificates, requireCertificate } from './certificate-store.ts';
+import { revokeCertificate } from './revoke-certificate.ts';
+
+const BySerial = z.object({
+  serialNumber: z.string().regex(/^([0-9a-f]{2}){1,20}$/i, 'A serial number is hexadecimal, at most 20 octets.'),
+});
+const csvColumns = Object.keys(Certificate.shape) as (keyof Certificate)[];
+const octets = (serialNumber: string): Buffer => Buffer.from(serialNumber, 'hex');
+
+export const certificateRoutes = (database: Database, authority: AuthorityContext): Route[] => [
+  route({
+    method: 'get',
+    path: '/v1/certificates',
+    summary: 'Lists certificates that you may see with request, approver and times, newest first',
+    permission: ['holder', 'certificates:read'],
+    query: PageQuery.extend({
+      state: Certificate.shape.state.optional(),
+      address: z.string().max(254).optional(),
+      requestId: z.uuid().optional(),
+      accountId: z.uuid().optional(),
+    }),
+    response: pageOf(Certificate),
+    produces: ['application/json', 'text/csv'],
+    handle: async (context) => {
+      const { limit, cursor, ...filters } = context.query;
+      const filter = { scope: scopeOf(context), ...filters };
+      const fetch = async (size: number, from: string | undefined) => {
+        const rows = await listCertificates(
+          database,
+          filter,
+          size,
+          decodeCursor(from, 2) as [string, string] | undefined,
+        );
+        const page = toPage(rows, size, (row) => [row.createdAt, row.id]);
+        return { ...page, items: page.items.map(({ id: _, createdAt: __, ...item }): Certificate => item) };
+      };
+      if (context.accepts('text/csv')) {
+        return {
+          headers: { 'Content-Type': 'text/csv; charset=utf-8' },
+          body: toCsv(
+            csvColumns,
+            everyPage((from) => fetch(1_000, from)),
+          ),
+        };
+      }
+      return pageAnswer(await fetch(limit, cursor), '/v1/certificates', context.query);
+    },
+  }),
+  route({
+    method: 'get',
+    path: '/v1/certificates/{serialNumber}',
+    summary: 'One certificate; as PEM with its chain by Accept: application/pem-certificate-chain',
+    permission: ['holder', 'certificates:read'],
+    params: BySerial,
+    response: Certificate,
+    produces: ['application/json', 'application/pem-certificate-chain'],
+    handle: async (context) => {
+      const { wire, der } = await requireCertificate(database, octets(context.params.serialNumber), scopeOf(context));
+      if (der && context.accepts('application/pem-certificate-chain')) {
+        const pem = [der, ...authority.chain].map((one) => toPem('CERTIFICATE', one)).join('');
+        return { headers: { 'Content-Type': 'application/pem-certificate-chain' }, body: Buffer.from(pem) };
+      }
+      return { body: wire };
+    },
+  }),
+  route({
+    method: 'post',
+    path: '/v1/certificates/{serialNumber}/revoke',
+    summary: 'Revokes a certificate; it is on the next CRL within seconds',
+    permission: 'certificates:revoke',
+    params: BySerial,
+    body: z.strictObject({ reason: z.enum(revocationReasons) }),
+    response: Certificate,
+    handle: async (context) => {
+      const serialNumber = octets(context.params.serialNumber);
+      const scope = { agencyCode: client(context).agencyCode };
+      await revokeCertificate(database, authority, serialNumber, context.body.reason, scope, actorOf(context));
+      return { body: (await requireCertificate(database, serialNumber, scope)).wire };
+    },
+  }),
+];

@@ -1,0 +1,38 @@
+/** What the certificate service is told from outside; every fault is listed at once and the process does not start. */
+import { z } from 'zod';
+import { keyKinds } from './authority/public-key.ts';
+
+const pem = (label: string) => z.string().includes(`BEGIN ${label}`, { error: `must be PEM of type ${label}` });
+
+export const configSchema = z.object({
+  HOST: z.string().default('127.0.0.1'),
+  PORT: z.coerce.number().int().min(1).max(65_535),
+  LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
+  DATABASE_URL: z.string().startsWith('postgres'),
+  LDAP_URL: z.string().regex(/^ldaps?:\/\//, 'must begin with ldap:// or ldaps://'),
+  LDAP_BASE_DN: z.string().min(3),
+  LDAP_BIND_DN: z.string().min(3),
+  LDAP_PASSWORD: z.string().min(1),
+  ISSUER_URL: z.url(),
+  /** Where the keys that verify tokens are read; below ISSUER_URL unless told. */
+  JWKS_URL: z.url().optional(),
+  /** Where everybody reads CRLs and CA certificates; stands in every certificate, so it must never change. http: by RFC 5280. */
+  PUBLIC_URL: z.url().startsWith('http://', 'must begin with http://'),
+  ISSUING_CERTIFICATE: pem('CERTIFICATE'),
+  ISSUING_PRIVATE_KEY: pem('ENCRYPTED PRIVATE KEY'),
+  ISSUING_PASSPHRASE: z.string().min(12),
+  ROOT_CERTIFICATE: pem('CERTIFICATE'),
+  /** The root's CRL, as the ceremony wrote it (DER in base64, or PEM). */
+  ROOT_CRL: pem('X509 CRL'),
+  /** Wraps server-made private keys until they are picked up. */
+  KEY_WRAPPING_KEY: z
+    .string()
+    .regex(/^[0-9a-f]{64}$/, 'must be 32 octets in hexadecimal')
+    .transform((hex) => Buffer.from(hex, 'hex')),
+  KEY_WRAPPING_KEY_ID: z.string().default('1'),
+  SERVER_KEY_KIND: z.enum(keyKinds).default('rsa-3072'),
+  /** CA/B S/MIME BR 7.1.4.2.2 d: GOVVN+ and the ISO 3166-2 number of the province (Nghệ An is VN-22). */
+  ORGANIZATION_IDENTIFIER: z.string().regex(/^GOVVN(\+[0-9A-Z]{1,3})?$/),
+  CRL_HOURS: z.coerce.number().int().min(1).max(240).default(48),
+});
+export type Config = z.infer<typeof configSchema>;

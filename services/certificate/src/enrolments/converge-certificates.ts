@@ -1,0 +1,137 @@
+/**
+ * Makes the certificates of an account what the account says: an enrolment and its certificate for one that is active and
+ * was asked one, a hold for one that is suspended, revocation for one that is retired; and in LDAP exactly the valid ones.
+ * Harmless to repeat; begins again when the account changed meanwhile.
+ */
+import { randomUUID } from 'node:crypto';
+import { addJobs, type Database } from '@congvu/database';
+import { ServiceError } from '@congvu/errors';
+import { anyOf, diffAttributes, type Ldap } from '@congvu/ldap';
+import type { AuthorityContext } from '../authorities/authority-context.ts';
+import { generateKeyPair } from '../authority/key-pair.ts';
+import { type WrappingKey, wrapPrivateKey } from '../authority/key-wrap.ts';
+import type { KeyKind } from '../authority/public-key.ts';
+import { certificateSystem, recordCertificateEvent } from '../certificates/certificate-event.ts';
+import { listOfAccount, type RevocationReason, releaseHold, setRevoked } from '../certificates/certificate-store.ts';
+import { issueCertificate } from '../certificates/issue-certificate.ts';
+import { crlJob } from '../revocation/crl-job.ts';
+import { type AccountSource, findAccount, findOpenEnrolment, insertEnrolment } from './enrolment-store.ts';
+
+export interface EnrolmentDependencies {
+  database: Database;
+  ldap: Ldap;
+  baseDn: string;
+  authority: AuthorityContext;
+  organizationIdentifier: string;
+  wrappingKey: WrappingKey;
+  serverKeyKind: KeyKind;
+}
+
+export async function convergeCertificates(dependencies: EnrolmentDependencies, accountId: string): Promise<void> {
+  const { database } = dependencies;
+  for (;;) {
+    const source = await findAccount(database, accountId);
+    if (!source) return;
+    // 1. Before anything new is made: what the account's state takes away or gives back.
+    await convergeRevocation(dependencies, source);
+
+    // 2. Enrolment and certificate.
+    if (source.state === 'active' && source.certificatePath !== 'none') await ensureCertificate(dependencies, source);
+
+    // 3. LDAP: exactly the valid ones. Before the entry is there, its making asks for this again.
+    if (source.entryVersion > 0) await publishCertificates(dependencies, source);
+    const now = await findAccount(database, accountId);
+    if (!now || now.version === source.version) return;
+  }
+}
+
+const reasonByState: Partial<Record<AccountSource['state'], RevocationReason>> = {
+  suspended: 'certificateHold',
+  retired: 'cessationOfOperation',
+};
+
+async function convergeRevocation(
+  { database, authority }: EnrolmentDependencies,
+  source: AccountSource,
+): Promise<void> {
+  const reason = reasonByState[source.state];
+  await database.transaction(async (transaction) => {
+    const certificates = await listOfAccount(transaction, source.id);
+    if (certificates.length === 0) return;
+    const ids = certificates.map((certificate) => certificate.id);
+    const changed = new Set(reason ? await setRevoked(transaction, ids, reason) : await releaseHold(transaction, ids));
+    for (const certificate of certificates.filter(({ id }) => changed.has(id))) {
+      const serialNumber = certificate.serial_number.toString('hex');
+      const action = reason ? 'certificate.revoked' : 'certificate.hold_released';
+      await recordCertificateEvent(
+        transaction,
+        certificateSystem,
+        action,
+        certificate,
+        { state: certificate.state },
+        { serialNumber, reason: reason ?? null },
+      );
+    }
+    if (changed.size > 0) await addJobs(transaction, 'certificate', [crlJob(authority.id)]);
+  });
+}
+
+async function ensureCertificate(dependencies: EnrolmentDependencies, source: AccountSource): Promise<void> {
+  const { database, authority } = dependencies;
+  const enrolment =
+    (await findOpenEnrolment(database, source.id, authority.profile.id)) ?? (await enrol(dependencies, source));
+  if (enrolment?.subject_public_key_info) await issueCertificate(dependencies, source, enrolment.id, certificateSystem);
+}
+
+/** The private key is wrapped before it is stored, and stored before anything is signed for it. */
+async function enrol(
+  { database, authority, wrappingKey, serverKeyKind }: EnrolmentDependencies,
+  source: AccountSource,
+) {
+  const id = randomUUID();
+  const pair = source.certificatePath === 'server_key' ? await generateKeyPair(serverKeyKind) : undefined;
+  await database.transaction(async (transaction) => {
+    const inserted = await insertEnrolment(transaction, {
+      id,
+      accountId: source.id,
+      profile: authority.profile.id,
+      path: pair ? 'server_key' : 'csr',
+      wrappedPrivateKey: pair ? wrapPrivateKey(pair.privateKey, wrappingKey, id) : null,
+      subjectPublicKeyInfo: pair?.subjectPublicKeyInfo ?? null,
+    });
+    if (!inserted) return;
+    const subject = { account_id: source.id, agency_id: source.agencyId, request_id: source.requestId };
+    await recordCertificateEvent(transaction, certificateSystem, 'enrolment.opened', subject, null, {
+      path: source.certificatePath,
+      profile: authority.profile.id,
+    });
+  });
+  pair?.privateKey.fill(0);
+  return findOpenEnrolment(database, source.id, authority.profile.id);
+}
+
+/** Also tells the directory once the certificate is where it belongs. */
+export async function publishCertificates(
+  { database, ldap, baseDn }: EnrolmentDependencies,
+  source: AccountSource,
+): Promise<void> {
+  const valid = (await listOfAccount(database, source.id)).flatMap(({ state, certificate, not_after }) =>
+    state === 'valid' && certificate && not_after > new Date() ? [certificate] : [],
+  );
+  const wanted = { 'userCertificate;binary': valid };
+  const [entry] = await ldap.search(`ou=people,${baseDn}`, {
+    scope: 'one',
+    filter: anyOf('congvuAccountId', [source.id]),
+    attributes: Object.keys(wanted),
+  });
+  if (!entry) {
+    throw new ServiceError({
+      kind: 'conflict',
+      code: 'entry_missing',
+      detail: 'The LDAP entry of the account, which was made before, is not there; reconcile the directory.',
+    });
+  }
+  const changes = diffAttributes(entry.attributes, wanted);
+  if (changes.length > 0) await ldap.modify(entry.dn, changes);
+  if (valid.length > 0) await database.raw('select directory.report_provisioned(?, null)', [source.id]);
+}

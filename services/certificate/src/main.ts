@@ -1,0 +1,69 @@
+/** Wiring of the certificate service: configuration, connections, worker, HTTP. Nothing is decided here. */
+import { openDatabase, startWorker } from '@congvu/database';
+import { createLog, parseConfig, remoteKeys, serve, tokenAuthentication } from '@congvu/http';
+import { openLdap } from '@congvu/ldap';
+import { createCertificateApp } from './app.ts';
+import { openAuthority } from './authorities/authority-context.ts';
+import { configSchema } from './config.ts';
+import { convergeCertificates, type EnrolmentDependencies } from './enrolments/converge-certificates.ts';
+import { forgetDeliveredKeys } from './enrolments/enrolment-store.ts';
+import { publishCrl } from './revocation/publish-crl.ts';
+
+const config = parseConfig(configSchema, process.env);
+const log = createLog('certificate', config.LOG_LEVEL);
+const database = openDatabase({ url: config.DATABASE_URL, name: 'certificate' });
+const ldap = openLdap({ url: config.LDAP_URL, bindDn: config.LDAP_BIND_DN, password: config.LDAP_PASSWORD });
+const authority = await openAuthority(database, config);
+const baseDn = config.LDAP_BASE_DN;
+const dependencies: EnrolmentDependencies = {
+  database,
+  ldap,
+  baseDn,
+  authority,
+  organizationIdentifier: config.ORGANIZATION_IDENTIFIER,
+  wrappingKey: { id: config.KEY_WRAPPING_KEY_ID, key: config.KEY_WRAPPING_KEY },
+  serverKeyKind: config.SERVER_KEY_KIND,
+};
+const crl = { database, ldap, baseDn, authority, crlHours: config.CRL_HOURS };
+
+const worker = await startWorker({
+  url: config.DATABASE_URL,
+  schema: 'certificate',
+  log,
+  concurrency: 4,
+  probe: () => ldap.ping(),
+  cron: { 'renew-crl': '*/15 * * * *', 'forget-keys': '* * * * *' },
+  atStart: ['renew-crl'],
+  tasks: {
+    'converge-certificates': ({ accountId }: { accountId: string }) => convergeCertificates(dependencies, accountId),
+    'publish-crl': ({ force }: { force: boolean }) => publishCrl(crl, force),
+    'renew-crl': () => publishCrl(crl, false),
+    'forget-keys': async () => {
+      await forgetDeliveredKeys(database);
+    },
+  },
+});
+
+const app = createCertificateApp({
+  ...dependencies,
+  log,
+  issuerUrl: config.ISSUER_URL,
+  authenticate: tokenAuthentication({
+    issuer: config.ISSUER_URL,
+    keys: remoteKeys(config.JWKS_URL ?? `${config.ISSUER_URL}/.well-known/jwks.json`),
+  }),
+});
+await serve(app, {
+  host: config.HOST,
+  port: config.PORT,
+  log,
+  release: async () => {
+    await worker.stop();
+    await ldap.close();
+    await database.destroy();
+  },
+});
+await worker.failed.catch((error: unknown) => {
+  log.fatal({ err: error }, 'the job worker failed; the process ends so that it is started anew');
+  process.exit(1);
+});

@@ -1,0 +1,66 @@
+/**
+ * Makes a new CRL when something was revoked or the last one has lived half its time, stores it, and puts it into LDAP.
+ * Its number and its contents are fixed under one lock.
+ */
+import type { Database, Transaction } from '@congvu/database';
+import type { Ldap } from '@congvu/ldap';
+import type { AuthorityContext } from '../authorities/authority-context.ts';
+import { publishAuthorities } from '../authorities/publish-authorities.ts';
+import { buildTbsCrl, signCrl } from '../authority/crl.ts';
+import { listRevoked } from '../certificates/certificate-store.ts';
+import { type CrlRow, findNewestCrl, insertCrl, lockAuthority } from './crl-store.ts';
+
+export interface CrlDependencies {
+  database: Database;
+  ldap: Ldap;
+  baseDn: string;
+  authority: AuthorityContext;
+  crlHours: number;
+}
+
+export async function publishCrl(dependencies: CrlDependencies, force: boolean): Promise<void> {
+  const { database, ldap, baseDn, authority } = dependencies;
+  const newest = await database.transaction((transaction) => renew(transaction, dependencies, force));
+  await publishAuthorities(ldap, baseDn, authority, newest.crl);
+}
+
+async function renew(
+  transaction: Transaction,
+  { authority, crlHours }: CrlDependencies,
+  force: boolean,
+): Promise<CrlRow> {
+  await lockAuthority(transaction, authority.id);
+  const last = await findNewestCrl(transaction, authority.id);
+  const thisUpdate = new Date(Math.floor(Date.now() / 1_000) * 1_000);
+  const half = (crlHours * 3_600_000) / 2;
+  if (last && !force && last.next_update.getTime() - thisUpdate.getTime() > half) return last;
+  const nextUpdate = new Date(thisUpdate.getTime() + crlHours * 3_600_000);
+  const crlNumber = BigInt(last?.crl_number ?? 0) + 1n;
+  const revoked = await listRevoked(transaction, authority.id);
+  const tbs = buildTbsCrl(authority.issuer, {
+    crlNumber,
+    thisUpdate,
+    nextUpdate,
+    entries: revoked.map((row) => ({
+      serialNumber: row.serial_number,
+      revocationDate: row.revoked_at,
+      reason: row.revocation_reason,
+    })),
+  });
+  const crl = await signCrl(authority.issuer, tbs);
+  await insertCrl(transaction, {
+    authorityId: authority.id,
+    crlNumber,
+    thisUpdate,
+    nextUpdate,
+    crl,
+    entryCount: revoked.length,
+  });
+  return {
+    authority_id: authority.id,
+    crl_number: crlNumber.toString(),
+    this_update: thisUpdate,
+    next_update: nextUpdate,
+    crl,
+  };
+}

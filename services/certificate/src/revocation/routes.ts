@@ -1,0 +1,66 @@
+/** What relying parties fetch, without a token: CRLs and CA certificates, at the URLs that stand in every certificate. */
+import type { Database } from '@congvu/database';
+import { ServiceError } from '@congvu/errors';
+import { type Route, type RouteAnswer, route } from '@congvu/http';
+import { z } from 'zod';
+import type { AuthorityContext } from '../authorities/authority-context.ts';
+import { findNewestCrl } from './crl-store.ts';
+
+const ByFile = z.object({ file: z.string().regex(/^[a-z0-9-]{1,40}\.(crl|crt)$/) });
+
+/** Shorter than the time within which a revocation has to be seen. */
+const crlMaxAgeSeconds = 60;
+
+export const revocationRoutes = (database: Database, authority: AuthorityContext): Route[] => [
+  route({
+    method: 'get',
+    path: '/crl/{file}',
+    summary: 'The newest CRL of an authority (DER)',
+    permission: 'public',
+    params: ByFile,
+    produces: ['application/pkix-crl'],
+    handle: async (context) => {
+      if (context.params.file === `${authority.root.name}.crl`) return crlAnswer(authority.root.crl, undefined);
+      if (context.params.file !== `${authority.name}.crl`) throw notFound();
+      const newest = await findNewestCrl(database, authority.id);
+      if (!newest) throw notFound();
+      return crlAnswer(newest.crl, newest.this_update);
+    },
+  }),
+  route({
+    method: 'get',
+    path: '/ca/{file}',
+    summary: 'The certificate of an authority (DER)',
+    permission: 'public',
+    params: ByFile,
+    produces: ['application/pkix-cert'],
+    handle: async (context) => {
+      const certificates: Record<string, Buffer> = {
+        [`${authority.root.name}.crt`]: authority.root.certificate,
+        [`${authority.name}.crt`]: authority.issuer.certificate.der,
+      };
+      const certificate = certificates[context.params.file];
+      if (!certificate) throw notFound();
+      return {
+        headers: { 'Content-Type': 'application/pkix-cert', 'Cache-Control': 'public, max-age=86400' },
+        body: certificate,
+      };
+    },
+  }),
+];
+
+const crlAnswer = (crl: Buffer, modified: Date | undefined): RouteAnswer => ({
+  headers: {
+    'Content-Type': 'application/pkix-crl',
+    'Cache-Control': `public, max-age=${crlMaxAgeSeconds}`,
+    ...(modified ? { 'Last-Modified': modified.toUTCString() } : {}),
+  },
+  body: crl,
+});
+
+const notFound = (): ServiceError =>
+  new ServiceError({
+    kind: 'not_found',
+    code: 'no_such_authority',
+    detail: 'There is no authority of that name here.',
+  });

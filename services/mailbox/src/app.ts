@@ -1,0 +1,46 @@
+/** The mailbox service as an Express app; what tests load. */
+import { type Database, pingDatabase } from '@congvu/database';
+import { type Authenticate, createApp } from '@congvu/http';
+import type { Ldap } from '@congvu/ldap';
+import type { Express } from 'express';
+import type { Logger } from 'pino';
+import type { Doveadm } from './dovecot/doveadm.ts';
+import { mailboxRoutes } from './mailboxes/routes.ts';
+import type { MailTransport } from './notices/mail-transport.ts';
+import { noticeRoutes } from './notices/routes.ts';
+
+export interface MailboxAppDependencies {
+  database: Database;
+  ldap: Ldap;
+  doveadm: Doveadm;
+  mail: MailTransport;
+  authenticate: Authenticate;
+  issuerUrl: string;
+  log: Logger;
+}
+
+export const createMailboxApp = ({
+  database,
+  ldap,
+  doveadm,
+  mail,
+  authenticate,
+  issuerUrl,
+  log,
+}: MailboxAppDependencies): Express =>
+  createApp({
+    name: 'mailbox',
+    title: 'Congvu mailbox',
+    description: 'Mailboxes behind accounts, and the notices sent to them.',
+    version: '0.1.0',
+    tokenUrl: `${issuerUrl}/oauth/token`,
+    log,
+    authenticate,
+    readiness: {
+      database: () => pingDatabase(database),
+      ldap: () => ldap.ping(),
+      dovecot: () => doveadm.ping(),
+      mail: () => mail.ping(),
+    },
+    routes: [...mailboxRoutes(database), ...noticeRoutes(database)],
+  });

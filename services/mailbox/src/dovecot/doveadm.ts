@@ -1,0 +1,76 @@
+/**
+ * Dovecot's administrative HTTP API (doveadm): one command per call, answered or an error. Unreachable is always
+ * `unavailable`, so that jobs wait for it.
+ */
+import { ServiceError } from '@congvu/errors';
+
+export interface Doveadm {
+  /** Makes the mail store of `user` with these folders; those that are there stay as they are. */
+  createFolders(user: string, folders: readonly string[]): Promise<void>;
+  /** Ends the running sessions of `user`. */
+  kick(user: string): Promise<void>;
+  ping(): Promise<void>;
+}
+
+type Answer = [kind: 'doveadmResponse' | 'error', value: unknown, tag: string][];
+
+/** sysexits.h, as doveadm reports its exits. */
+const exitNoSuchUser = 67;
+const exitTemporary = 75;
+const exitNotFound = 68;
+
+export function connectDoveadm(options: { url: string; apiKey: string }): Doveadm {
+  const authorization = `X-Dovecot-API ${Buffer.from(options.apiKey).toString('base64')}`;
+
+  async function run(command: string, parameters: object): Promise<{ exitCode: number } | { value: unknown }> {
+    let answer: Answer;
+    try {
+      const response = await fetch(`${options.url}/doveadm/v1`, {
+        method: 'POST',
+        headers: { Authorization: authorization, 'Content-Type': 'application/json' },
+        body: JSON.stringify([[command, parameters, 'only']]),
+        signal: AbortSignal.timeout(15_000),
+      });
+      if (!response.ok) throw new Error(`doveadm answered ${response.status}`);
+      answer = (await response.json()) as Answer;
+    } catch (cause) {
+      throw unavailable(cause);
+    }
+    const [kind, value] = answer[0] ?? ['error', {}];
+    if (kind === 'doveadmResponse') return { value };
+    const { exitCode } = value as { exitCode?: number };
+    if (exitCode === undefined || exitCode === exitTemporary)
+      throw unavailable(new Error(`doveadm ${command}: exit ${exitCode}`));
+    return { exitCode };
+  }
+
+  return {
+    createFolders: async (user, folders) => {
+      const status = await run('mailboxStatus', { user, mailboxMask: folders, field: ['messages'] });
+      const present = 'value' in status ? (status.value as { mailbox: string }[]).map((row) => row.mailbox) : [];
+      if ('exitCode' in status && status.exitCode === exitNoSuchUser)
+        throw unavailable(new Error('Dovecot does not know the user yet'));
+      const missing = folders.filter((folder) => !present.includes(folder));
+      if (missing.length === 0) return;
+      const created = await run('mailboxCreate', { user, mailbox: missing });
+      if ('exitCode' in created) throw new Error(`doveadm mailboxCreate: exit ${created.exitCode}`);
+    },
+    kick: async (user) => {
+      const kicked = await run('kick', { mask: [user] });
+      if ('exitCode' in kicked && kicked.exitCode !== exitNotFound)
+        throw new Error(`doveadm kick: exit ${kicked.exitCode}`);
+    },
+    ping: async () => {
+      await run('reload', {}).catch(() => undefined);
+    },
+  };
+}
+
+const unavailable = (cause: unknown): ServiceError =>
+  new ServiceError({
+    kind: 'unavailable',
+    code: 'dovecot_unavailable',
+    detail: 'The mail store does not answer; try again shortly.',
+    retryAfterSeconds: 5,
+    cause,
+  });

@@ -1,0 +1,169 @@
+/** Every query on mailbox.mailboxes, and what the mailbox service reads of accounts through the directory's views. */
+import type { Mailbox } from '@congvu/contracts';
+import type { Connection, Transaction } from '@congvu/database';
+import { ServiceError } from '@congvu/errors';
+
+/** What should be. */
+export interface MailboxSource {
+  id: string;
+  kind: string;
+  state: 'pending' | 'active' | 'suspended' | 'retired';
+  address: string;
+  displayName: string;
+  agencyId: string;
+  agencyName: string;
+  requestId: string | null;
+  version: number;
+  entryVersion: number;
+}
+
+export const findSource = (connection: Connection, accountId: string): Promise<MailboxSource | undefined> =>
+  connection('directory.accounts_v')
+    .where({ id: accountId })
+    .first(
+      'id',
+      'kind',
+      'state',
+      'address',
+      'version',
+      'display_name as displayName',
+      'agency_id as agencyId',
+      'agency_name as agencyName',
+      'request_id as requestId',
+      'entry_version as entryVersion',
+    );
+
+export interface MailboxRow {
+  account_id: string;
+  address: string;
+  state: Mailbox['state'];
+  quota_bytes: string;
+  provisioned_at: Date | null;
+}
+
+/** Locks the row, so that of two jobs for one account only one writes its history. */
+export const findMailboxForUpdate = (transaction: Transaction, accountId: string): Promise<MailboxRow | undefined> =>
+  transaction<MailboxRow>('mailbox.mailboxes').where({ account_id: accountId }).forUpdate().first();
+
+export async function saveMailbox(
+  transaction: Transaction,
+  mailbox: { accountId: string; address: string; state: Mailbox['state']; quotaBytes: number },
+): Promise<void> {
+  await transaction('mailbox.mailboxes')
+    .insert({
+      account_id: mailbox.accountId,
+      address: mailbox.address,
+      state: mailbox.state,
+      quota_bytes: mailbox.quotaBytes,
+    })
+    .onConflict('account_id')
+    .merge({ address: mailbox.address, state: mailbox.state, updated_at: transaction.fn.now() });
+}
+
+/** True the first time. */
+export async function markProvisioned(transaction: Transaction, accountId: string): Promise<boolean> {
+  const marked = await transaction('mailbox.mailboxes')
+    .where({ account_id: accountId })
+    .whereNull('provisioned_at')
+    .update({ provisioned_at: transaction.fn.now() });
+  return marked === 1;
+}
+
+/** Whether mail to `address` can be delivered: `outside` when it is no account's. */
+export async function deliverability(
+  connection: Connection,
+  address: string,
+): Promise<'ready' | 'not_yet' | 'outside'> {
+  const account = await connection('directory.accounts_v as c')
+    .leftJoin('mailbox.mailboxes as m', 'm.account_id', 'c.id')
+    .where('c.address', address)
+    .first('c.id', 'm.provisioned_at');
+  if (!account) return 'outside';
+  return account.provisioned_at ? 'ready' : 'not_yet';
+}
+
+interface ListRow {
+  account_id: string;
+  address: string;
+  display_name: string;
+  agency_code: string;
+  agency_name: string;
+  state: Mailbox['state'];
+  quota_bytes: string;
+  created_at: Date;
+  request_id: string | null;
+  submitted_by_name: string | null;
+  submitted_at: Date | null;
+  approved_by_name: string | null;
+  approved_at: Date | null;
+  decision_number: string | null;
+}
+
+const mailboxes = (connection: Connection, scope: string) =>
+  connection('mailbox.mailboxes as m')
+    .join('directory.accounts_v as c', 'c.id', 'm.account_id')
+    .whereRaw('c.agency_id in (select directory.agency_subtree(?))', [scope])
+    .select<ListRow[]>(
+      'm.account_id',
+      'm.address',
+      'c.display_name',
+      'c.agency_code',
+      'c.agency_name',
+      'm.state',
+      'm.quota_bytes',
+      'm.created_at',
+      'c.request_id',
+      'c.submitted_by_name',
+      'c.submitted_at',
+      'c.approved_by_name',
+      'c.approved_at',
+      'c.decision_number',
+    );
+
+const toMailbox = (row: ListRow): Mailbox => ({
+  accountId: row.account_id,
+  address: row.address,
+  displayName: row.display_name,
+  agencyCode: row.agency_code,
+  agencyName: row.agency_name,
+  state: row.state,
+  quotaBytes: Number(row.quota_bytes),
+  createdAt: row.created_at.toISOString(),
+  requestId: row.request_id,
+  submittedBy: row.submitted_by_name,
+  submittedAt: row.submitted_at?.toISOString() ?? null,
+  approvedBy: row.approved_by_name,
+  approvedAt: row.approved_at?.toISOString() ?? null,
+  decisionNumber: row.decision_number,
+});
+
+export async function requireMailbox(connection: Connection, accountId: string, scope: string): Promise<Mailbox> {
+  const [row] = await mailboxes(connection, scope).where('m.account_id', accountId);
+  if (row) return toMailbox(row);
+  throw new ServiceError({
+    kind: 'not_found',
+    code: 'mailbox_not_found',
+    detail: 'There is no mailbox of that account at or below your agency.',
+  });
+}
+
+export async function listMailboxes(
+  connection: Connection,
+  filter: { scope: string; state?: string | undefined; address?: string | undefined; requestId?: string | undefined },
+  limit: number,
+  after: readonly [string, string] | undefined,
+): Promise<Mailbox[]> {
+  const rows = await mailboxes(connection, filter.scope)
+    .modify((query) => {
+      if (filter.state) query.where('m.state', filter.state);
+      if (filter.address) query.where('m.address', filter.address);
+      if (filter.requestId) query.where('c.request_id', filter.requestId);
+      if (after) query.whereRaw('(m.created_at, m.account_id) < (?::timestamptz, ?::uuid)', [...after]);
+    })
+    .orderBy([
+      { column: 'm.created_at', order: 'desc' },
+      { column: 'm.account_id', order: 'desc' },
+    ])
+    .limit(limit + 1);
+  return rows.map(toMailbox);
+}

@@ -1,0 +1,64 @@
+/** Mailboxes, for agencies, administrators and auditors. */
+import { Mailbox } from '@congvu/contracts';
+import type { Database } from '@congvu/database';
+import {
+  client,
+  decodeCursor,
+  everyPage,
+  PageQuery,
+  pageAnswer,
+  pageOf,
+  type Route,
+  route,
+  toCsv,
+  toPage,
+} from '@congvu/http';
+import { z } from 'zod';
+import { listMailboxes, requireMailbox } from './mailbox-store.ts';
+
+const csvColumns = Object.keys(Mailbox.shape) as (keyof Mailbox)[];
+
+export const mailboxRoutes = (database: Database): Route[] => [
+  route({
+    method: 'get',
+    path: '/v1/mailboxes',
+    summary: 'Lists mailboxes at and below your agency with request, approver and times, newest first',
+    permission: 'mailboxes:read',
+    query: PageQuery.extend({
+      state: Mailbox.shape.state.optional(),
+      address: z.string().max(254).optional(),
+      requestId: z.uuid().optional(),
+    }),
+    response: pageOf(Mailbox),
+    produces: ['application/json', 'text/csv'],
+    handle: async (context) => {
+      const { limit, cursor, ...filters } = context.query;
+      const filter = { scope: client(context).agencyCode, ...filters };
+      const fetch = async (size: number, from: string | undefined) => {
+        const rows = await listMailboxes(database, filter, size, decodeCursor(from, 2) as [string, string] | undefined);
+        return toPage(rows, size, (row) => [row.createdAt, row.accountId]);
+      };
+      if (context.accepts('text/csv')) {
+        return {
+          headers: { 'Content-Type': 'text/csv; charset=utf-8' },
+          body: toCsv(
+            csvColumns,
+            everyPage((from) => fetch(1_000, from)),
+          ),
+        };
+      }
+      return pageAnswer(await fetch(limit, cursor), '/v1/mailboxes', context.query);
+    },
+  }),
+  route({
+    method: 'get',
+    path: '/v1/mailboxes/{accountId}',
+    summary: 'The mailbox of one account',
+    permission: 'mailboxes:read',
+    params: z.object({ accountId: z.uuid() }),
+    response: Mailbox,
+    handle: async (context) => ({
+      body: await requireMailbox(database, context.params.accountId, client(context).agencyCode),
+    }),
+  }),
+];

@@ -1,0 +1,70 @@
+/** Wiring of the mailbox service: configuration, connections, worker, HTTP. Nothing is decided here. */
+import { openDatabase, startWorker } from '@congvu/database';
+import { createLog, parseConfig, remoteKeys, serve, tokenAuthentication } from '@congvu/http';
+import { openLdap } from '@congvu/ldap';
+import { createMailboxApp } from './app.ts';
+import { configSchema } from './config.ts';
+import { connectDoveadm } from './dovecot/doveadm.ts';
+import { convergeMailbox } from './mailboxes/converge-mailbox.ts';
+import { openMailTransport } from './notices/mail-transport.ts';
+import type { NoticeKind } from './notices/notice-store.ts';
+import { sendNotice } from './notices/send-notice.ts';
+
+const config = parseConfig(configSchema, process.env);
+const log = createLog('mailbox', config.LOG_LEVEL);
+const database = openDatabase({ url: config.DATABASE_URL, name: 'mailbox' });
+const ldap = openLdap({ url: config.LDAP_URL, bindDn: config.LDAP_BIND_DN, password: config.LDAP_PASSWORD });
+const doveadm = connectDoveadm({ url: config.DOVEADM_URL, apiKey: config.DOVEADM_API_KEY });
+const mail = openMailTransport({
+  transport: config.NOTICE_TRANSPORT,
+  host: config.NOTICE_HOST,
+  port: config.NOTICE_PORT,
+  from: config.NOTICE_FROM,
+  password: config.NOTICE_PASSWORD,
+  tlsCa: config.NOTICE_TLS_CA,
+});
+
+const worker = await startWorker({
+  url: config.DATABASE_URL,
+  schema: 'mailbox',
+  log,
+  concurrency: 8,
+  probe: () => Promise.all([ldap.ping(), doveadm.ping(), mail.ping()]),
+  tasks: {
+    'converge-mailbox': ({ accountId }: { accountId: string }) =>
+      convergeMailbox(
+        { database, ldap, doveadm, baseDn: config.LDAP_BASE_DN, quotaBytes: config.MAIL_QUOTA_BYTES },
+        accountId,
+      ),
+    'send-notice': ({ kind, subjectId }: { kind: NoticeKind; subjectId: string }) =>
+      sendNotice({ database, mail, domain: config.MAIL_DOMAIN }, kind, subjectId),
+  },
+});
+
+const app = createMailboxApp({
+  database,
+  ldap,
+  doveadm,
+  mail,
+  log,
+  issuerUrl: config.ISSUER_URL,
+  authenticate: tokenAuthentication({
+    issuer: config.ISSUER_URL,
+    keys: remoteKeys(config.JWKS_URL ?? `${config.ISSUER_URL}/.well-known/jwks.json`),
+  }),
+});
+await serve(app, {
+  host: config.HOST,
+  port: config.PORT,
+  log,
+  release: async () => {
+    await worker.stop();
+    mail.close();
+    await ldap.close();
+    await database.destroy();
+  },
+});
+await worker.failed.catch((error: unknown) => {
+  log.fatal({ err: error }, 'the job worker failed; the process ends so that it is started anew');
+  process.exit(1);
+});

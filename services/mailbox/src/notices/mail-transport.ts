@@ -1,0 +1,74 @@
+/** How notices leave: by submission (RFC 6409) with STARTTLS and log-in, or straight into the mail store by LMTP (RFC 2033). */
+import { ServiceError } from '@congvu/errors';
+import { createTransport } from 'nodemailer';
+
+export interface OutgoingNotice {
+  to: string;
+  messageId: string;
+  date: Date;
+  subject: string;
+  text: string;
+  html: string;
+}
+
+export interface MailTransport {
+  /** Resolves when the server has taken the message. Throws `unavailable` when it may be tried again. */
+  send(notice: OutgoingNotice): Promise<void>;
+  ping(): Promise<void>;
+  close(): void;
+}
+
+export function openMailTransport(options: {
+  transport: 'submission' | 'lmtp';
+  host: string;
+  port: number;
+  from: string;
+  password: string;
+  tlsCa: string | undefined;
+}): MailTransport {
+  const transporter = createTransport({
+    pool: true,
+    maxConnections: 2,
+    host: options.host,
+    port: options.port,
+    connectionTimeout: 10_000,
+    greetingTimeout: 10_000,
+    socketTimeout: 60_000,
+    disableFileAccess: true,
+    disableUrlAccess: true,
+    ...(options.transport === 'lmtp'
+      ? { lmtp: true, ignoreTLS: true }
+      : {
+          requireTLS: true,
+          auth: { user: options.from, pass: options.password },
+          tls: options.tlsCa ? { ca: options.tlsCa } : {},
+        }),
+  });
+  return {
+    send: async ({ to, messageId, date, subject, text, html }) => {
+      try {
+        await transporter.sendMail({
+          from: { name: 'Hệ thống thư công vụ', address: options.from },
+          to: { name: '', address: to },
+          messageId,
+          date,
+          subject,
+          text,
+          html,
+          headers: { 'Auto-Submitted': 'auto-generated', 'X-Congvu-Notice': messageId },
+        });
+      } catch (cause) {
+        throw new ServiceError({
+          kind: 'unavailable',
+          code: 'mail_unavailable',
+          detail: 'The mail server did not take a notice; it is tried again.',
+          cause,
+        });
+      }
+    },
+    ping: async () => {
+      await transporter.verify();
+    },
+    close: () => transporter.close(),
+  };
+}
