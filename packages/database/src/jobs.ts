@@ -72,6 +72,7 @@ export async function startWorker(options: WorkerOptions): Promise<JobWorker> {
     application_name: `${schema} jobs`,
   });
   pool.on('error', (error) => log.warn({ err: error }, 'a database connection of the worker was lost'));
+  pool.on('connect', (client) => client.on('error', () => undefined)); // the failed query, or the pool, reports it
   const stopping = new AbortController();
   const outage = watchOutage(pool, queue, options.probe, log, stopping.signal);
   await retryWaiting(pool, queue);
@@ -119,10 +120,9 @@ function toTaskList(options: WorkerOptions, signal: AbortSignal, outageBegan: ()
           await task(payload as never, signal);
         } catch (error) {
           if (error instanceof ServiceError && error.kind === 'unavailable') outageBegan();
-          options.log.warn(
-            { err: error, task: name, job: job.id, attempt: job.attempts },
-            'a job failed; it will be tried again',
-          );
+          const details = { err: error, task: name, job: job.id, attempt: job.attempts };
+          if (signal.aborted) options.log.info(details, 'a job was interrupted by the stop; it will be run again');
+          else options.log.warn(details, 'a job failed; it will be tried again');
           throw error;
         }
       },
@@ -177,9 +177,12 @@ function proveLiveness(log: Log): { events: WorkerEvents; poolId: () => string }
   let id = '';
   events.on('pool:listen:success', ({ workerPool, client }) => {
     id = workerPool.id;
-    client.query('select pg_advisory_lock(hashtextextended($1, 0))', [id]).catch((error: unknown) => {
-      log.warn({ err: error }, 'the worker could not say that it is alive; it will when it listens again');
-    });
+    // Not at once: the queue is just sending its LISTEN on this connection.
+    void sleep(200)
+      .then(() => client.query('select pg_advisory_lock(hashtextextended($1, 0))', [id]))
+      .catch((error: unknown) => {
+        log.warn({ err: error }, 'the worker could not say that it is alive; it will when it listens again');
+      });
   });
   return { events, poolId: () => id };
 }
@@ -208,7 +211,8 @@ async function giveBackJobsOfTheDead(pool: pg.Pool, queue: string, ownId: () => 
 
 function quietLogger(log: Log): Logger {
   return new Logger(() => (level, message) => {
-    if (level === 'error') log.error({ worker: true }, message);
+    // Failed tasks are logged where they fail, with their errors' causes.
+    if (level === 'error' && !message.startsWith('Failed task')) log.error({ worker: true }, message);
     else if (level === 'warning') log.warn({ worker: true }, message);
     else log.debug({ worker: true }, message);
   });

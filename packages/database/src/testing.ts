@@ -30,9 +30,13 @@ export interface TestDatabase {
 export async function createTestDatabase(): Promise<TestDatabase> {
   const { postgres } = testStack();
   const name = `test_${randomUUID().replaceAll('-', '')}`;
+  await asSuperuser(postgres.urls.superuser, `create database ${name} template ${postgres.template}`);
+  // Schemas and their grants come with the template, the database's own do not.
   await asSuperuser(
     postgres.urls.superuser,
-    `create database ${name} template ${postgres.template} owner congvu_owner`,
+    `revoke all on database ${name} from public;
+     grant connect, create on database ${name} to congvu_owner;
+     grant connect on database ${name} to congvu_directory, congvu_mailbox, congvu_certificate`,
   );
   const opened: Database[] = [];
   const urlAs = (role: keyof typeof postgres.urls): string => {

@@ -21,7 +21,7 @@ const options = (out: string): CeremonyOptions => ({
   rootKeyKind: 'ec-p384',
   issuingKeyKind: 'ec-p256',
 });
-const files = ['issuing.crt.pem', 'issuing.key.pem', 'root.crl', 'root.crt.pem', 'root.key.pem', 'transcript.txt'];
+const files = ['issuing.crt.pem', 'issuing.key.pem', 'root.crl.pem', 'root.crt.pem', 'root.key.pem', 'transcript.txt'];
 
 test('makes two tiers that OpenSSL verifies, with encrypted keys that nobody else may read', async () => {
   const transcript = await runCeremony(options('made'));
@@ -32,7 +32,7 @@ test('makes two tiers that OpenSSL verifies, with encrypted keys that nobody els
     expect(statSync(made(key)).mode & 0o777).toBe(0o600);
     expect(readFileSync(made(key), 'utf8')).toContain('BEGIN ENCRYPTED PRIVATE KEY');
   }
-  judge.run('crl', '-inform', 'DER', '-in', 'made/root.crl', '-out', 'made.crl.pem');
+  judge.run('crl', '-in', 'made/root.crl.pem', '-out', 'made.crl.pem');
   expect(judge.run('crl', '-in', 'made.crl.pem', '-CAfile', 'made/root.crt.pem', '-noout', '-crlnumber')).toContain(
     '01',
   );

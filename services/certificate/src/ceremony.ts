@@ -1,6 +1,6 @@
 /**
  * The command of the key ceremony (authority/ceremony.ts). Run it on a machine that is offline, keep root.key.pem and its
- * passphrase away from the service, and give the service issuing.*, root.crt.pem and root.crl. Passphrases come from
+ * passphrase away from the service, and give the service issuing.*, root.crt.pem and root.crl.pem. Passphrases come from
  * files, because arguments and the environment show in the process list.
  */
 import { readFile } from 'node:fs/promises';
@@ -36,7 +36,7 @@ Example, offline, with two officers each writing one passphrase file on a RAM di
     --root-passphrase-file /run/officer-1/passphrase --issuing-passphrase-file /run/officer-2/passphrase \\
     --root-crl-url http://pki.nghean.gov.vn/root.crl --root-certificate-url http://pki.nghean.gov.vn/root.crt
 
-The service needs issuing.crt.pem, issuing.key.pem, root.crt.pem and root.crl. root.key.pem goes into the safe.
+The service needs issuing.crt.pem, issuing.key.pem, root.crt.pem and root.crl.pem. root.key.pem goes into the safe.
 `;
 
 async function main(): Promise<number> {

@@ -117,7 +117,7 @@ create index accounts_list on directory.accounts (created_at desc, id desc);
 create index accounts_unconverged on directory.accounts (id) where entry_version < version;
 
 create table directory.usernames (
-  username text primary key check (username ~ '^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$' and length(username) <= 64),
+  username text primary key check (username ~ '^[a-z0-9]([a-z0-9.-]*[a-z0-9]){0,1}$' and length(username) <= 64),
   account_id uuid not null references directory.accounts deferrable initially deferred,
   taken_at timestamptz not null default now()
 );

@@ -47,7 +47,7 @@ export interface CeremonyOptions {
 const minimumPassphrase = 12;
 
 /**
- * Makes `root.crt.pem`, `root.key.pem`, `root.crl` (DER), `issuing.crt.pem`, `issuing.key.pem` and `transcript.txt` in
+ * Makes `root.crt.pem`, `root.key.pem`, `root.crl.pem`, `issuing.crt.pem`, `issuing.key.pem` and `transcript.txt` in
  * `options.out`, and returns the transcript. Throws `conflict` (`ceremony_done`) if the directory holds anything, and
  * `invalid` (`ceremony_invalid`, `subject_invalid`) before any key is made if the options are not usable.
  */
@@ -101,7 +101,7 @@ async function makeAuthorities(directory: string, options: CeremonyOptions): Pro
   // 3. Files, each on the disk before the directory gets its name.
   const files = new Map<string, { content: string | Buffer; mode: number }>([
     ['root.crt.pem', { content: toPem('CERTIFICATE', root.issuer.certificate.der), mode: 0o644 }],
-    ['root.crl', { content: rootCrl, mode: 0o644 }],
+    ['root.crl.pem', { content: toPem('X509 CRL', rootCrl), mode: 0o644 }],
     ['issuing.crt.pem', { content: toPem('CERTIFICATE', issuing.issuer.certificate.der), mode: 0o644 }],
     ['root.key.pem', { content: await encryptedPrivateKeyPem(root.privateKey, options.rootPassphrase), mode: 0o600 }],
     [

@@ -231,7 +231,7 @@ export async function listCertificates(
   limit: number,
   after: readonly [string, string] | undefined,
 ): Promise<(Certificate & { id: string; createdAt: string })[]> {
-  const found = await certificates(connection, filter.scope)
+  const found: ListRow[] = await certificates(connection, filter.scope)
     .modify((query) => {
       if (filter.state === 'expired') query.where('x.state', 'valid').where('x.not_after', '<', connection.fn.now());
       else if (filter.state === 'valid')

@@ -1,4 +1,5 @@
 /** Every query on directory.clients: the programs that may ask for tokens. */
+import { randomUUID } from 'node:crypto';
 import type { Client } from '@congvu/contracts';
 import type { Connection, Transaction } from '@congvu/database';
 
@@ -25,12 +26,22 @@ export async function insertClient(
   await clients(transaction).insert(client);
 }
 
-/** Creates the client or brings an earlier one of that id to the same form; for set-up, which may run many times. */
+/** Creates the client or brings an earlier one of that name to the same form; returns its id. */
 export async function saveClient(
   transaction: Transaction,
-  client: Omit<ClientRow, 'created_at' | 'disabled_at'>,
-): Promise<void> {
-  await clients(transaction).insert(client).onConflict('id').merge();
+  client: { name: string; agencyCode: string; permissions: readonly string[]; secretHash: Buffer },
+): Promise<string> {
+  const fields = {
+    agency_code: client.agencyCode,
+    permissions: [...client.permissions],
+    secret_hash: client.secretHash,
+  };
+  const [row] = await clients(transaction)
+    .insert({ id: randomUUID(), name: client.name, ...fields })
+    .onConflict('name')
+    .merge(fields)
+    .returning('id');
+  return (row as ClientRow).id;
 }
 
 export async function disableClient(transaction: Transaction, id: string): Promise<boolean> {

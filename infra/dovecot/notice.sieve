@@ -1,0 +1,10 @@
+# Runs before every user's own script. The platform's notices are sent at least once: after a crash between sending and
+# noting it, the same notice (same Message-ID) is sent again, and the second delivery is discarded here (RFC 7352).
+require ["duplicate"];
+
+if exists "X-Congvu-Notice" {
+  if duplicate {
+    discard;
+    stop;
+  }
+}

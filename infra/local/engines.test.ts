@@ -1,0 +1,478 @@
+/**
+ * The engines as the services meet them, on the real programs: who may do what in PostgreSQL and OpenLDAP, how mail comes in
+ * and is read, and that what was asked to stop is gone. Without root Postfix is left out, as in a stack of an ordinary user.
+ */
+
+import { execFileSync, spawnSync } from 'node:child_process';
+import { X509Certificate } from 'node:crypto';
+import {
+  chmodSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { ImapFlow } from 'imapflow';
+import nodemailer from 'nodemailer';
+import pg from 'pg';
+import { type Engines, startEngines } from './engines.ts';
+import type { LdapService } from './openldap.ts';
+import { assertPortsFree } from './state.ts';
+
+const domain = 'nghean.gov.vn';
+const baseDn = 'dc=nghean,dc=gov,dc=vn';
+const people = `ou=people,${baseDn}`;
+const isRoot = process.getuid?.() === 0;
+const withPostfix = isRoot ? it : it.skip;
+const directory = mkdtempSync(join(tmpdir(), 'congvu-engines-'));
+chmodSync(directory, 0o755);
+const logLines: string[] = [];
+let engines: Engines;
+
+const start = () =>
+  startEngines({
+    stateDirectory: join(directory, '.congvu/engines'),
+    portBase: 27_000,
+    domain,
+    baseDn,
+    log: (line) => logLines.push(line),
+  });
+
+/** Runs one of OpenLDAP's own tools as a DN. @returns exit status (the LDAP result code) and output. */
+function ldap(tool: string, dn: string, password: string, args: string[], input = '') {
+  const file = join(directory, 'password');
+  writeFileSync(file, password, { mode: 0o600 });
+  const bind = ['-x', '-H', engines.openldap.url, '-D', dn, '-y', file];
+  const { status, stdout, stderr } = spawnSync(tool, [...bind, ...args], { input, encoding: 'utf8' });
+  return { status, output: stdout + stderr };
+}
+
+function as(service: LdapService, tool: string, args: string[], input = '') {
+  const { dn, password } = engines.openldap.credentials(service);
+  return ldap(tool, dn, password, args, input);
+}
+
+const change = (service: LdapService, uid: string, lines: string) =>
+  as(service, 'ldapmodify', [], `dn: uid=${uid},${people}\nchangetype: modify\n${lines}\n`);
+
+const INSUFFICIENT_ACCESS = 50;
+const INVALID_CREDENTIALS = 49;
+const CONSTRAINT_VIOLATION = 19;
+
+const password = (uid: string) => `mat-khau-cua-${uid}`;
+const address = (uid: string) => `${uid}@${domain}`;
+
+function addAccount(uid: string, number: number): void {
+  const entry = [
+    `dn: uid=${uid},${people}`,
+    ...['inetOrgPerson', 'congvuAccount', 'congvuMailAccount', 'pkiUser'].map((name) => `objectClass: ${name}`),
+    `uid: ${uid}`,
+    'cn: Huỳnh Thanh Điền',
+    'sn: Huỳnh',
+    `congvuAccountId: 0190a000-0000-7000-8000-00000000000${number}`,
+    'congvuAccountStatus: active',
+    `userPassword: ${password(uid)}`,
+  ];
+  expect(as('directory', 'ldapadd', [], `${entry.join('\n')}\n`)).toMatchObject({ status: 0 });
+  const mail = `add: mail\nmail: ${address(uid)}\n-\nadd: congvuMailStatus\ncongvuMailStatus: active\n-\nadd: congvuMailAlias\ncongvuMailAlias: ${uid}.khac@${domain}`;
+  expect(change('mailbox', uid, mail)).toMatchObject({ status: 0 });
+}
+
+async function withInbox<T>(uid: string, use: (client: ImapFlow) => Promise<T>): Promise<T> {
+  const client = new ImapFlow({
+    host: 'localhost',
+    port: engines.dovecot.imapPort,
+    secure: false,
+    doSTARTTLS: true,
+    tls: { ca: readFileSync(engines.certificateFile, 'utf8') },
+    auth: { user: address(uid), pass: password(uid) },
+    logger: false,
+  });
+  client.on('error', () => {});
+  await client.connect();
+  try {
+    await client.mailboxOpen('INBOX');
+    return await use(client);
+  } finally {
+    await client.logout().catch(() => {});
+  }
+}
+
+const subjects = (uid: string) =>
+  withInbox(uid, async (client) => {
+    const all = await client.fetchAll('1:*', { envelope: true }).catch(() => []);
+    return all.map((message) => message.envelope?.subject);
+  });
+
+async function until<T>(read: () => Promise<T>, holds: (value: T) => boolean): Promise<T> {
+  const deadline = Date.now() + 20_000;
+  for (;;) {
+    const value = await read();
+    if (holds(value) || Date.now() > deadline) return value;
+    await sleep(150);
+  }
+}
+
+function submit(user: string, pass: string, message: { from: string; to: string; subject: string }) {
+  const transport = nodemailer.createTransport({
+    host: 'localhost',
+    port: engines.ports.submission,
+    requireTLS: true,
+    tls: { ca: readFileSync(engines.certificateFile, 'utf8') },
+    auth: { user, pass },
+  });
+  return transport.sendMail({ ...message, text: 'Kính gửi' });
+}
+
+/** Without STARTTLS and password: as another server, on port 25 or LMTP. */
+function deliver(port: number, message: object, lmtp = false) {
+  return nodemailer.createTransport({ host: '127.0.0.1', port, lmtp, ignoreTLS: true }).sendMail(message);
+}
+
+/** Every engine's process has its working directory below the state or names it in its arguments. */
+function worksIn(pid: string, path: string): boolean {
+  try {
+    return [readFileSync(`/proc/${pid}/cmdline`, 'utf8'), readlinkSync(`/proc/${pid}/cwd`)].join(' ').includes(path);
+  } catch {
+    return false; // Ended meanwhile, or another user's.
+  }
+}
+
+beforeAll(async () => {
+  engines = await start();
+  addAccount('dienht', 1);
+  addAccount('lanvt', 2);
+});
+
+afterAll(async () => {
+  await engines?.stop();
+  rmSync(directory, { recursive: true, force: true });
+});
+
+describe('PostgreSQL', () => {
+  async function as<T>(role: Parameters<Engines['postgres']['url']>[0], use: (client: pg.Client) => Promise<T>) {
+    const client = new pg.Client({ connectionString: engines.postgres.url(role) });
+    await client.connect();
+    try {
+      return await use(client);
+    } finally {
+      await client.end();
+    }
+  }
+
+  it('lets a service do what it was granted, define nothing, and see no other service’s rows', async () => {
+    await as('congvu_owner', (client) =>
+      client.query(
+        'CREATE TABLE directory.probe (id int PRIMARY KEY); GRANT SELECT, INSERT ON directory.probe TO congvu_directory',
+      ),
+    );
+    await as('congvu_directory', async (client) => {
+      await client.query('INSERT INTO directory.probe VALUES (1)');
+      for (const statement of [
+        'CREATE TABLE directory.own (id int)',
+        'CREATE TABLE public.own (id int)',
+        'CREATE SCHEMA own',
+        'CREATE TEMPORARY TABLE own (id int)',
+        'DELETE FROM directory.probe',
+        'DROP TABLE directory.probe',
+        'ALTER TABLE directory.probe ADD COLUMN more int',
+        'CREATE TABLE mailbox_jobs.own (id int)',
+      ]) {
+        await expect(client.query(statement)).rejects.toMatchObject({ code: '42501' });
+      }
+    });
+    for (const role of ['congvu_mailbox', 'congvu_certificate'] as const) {
+      const reading = as(role, (client) => client.query('SELECT * FROM directory.probe'));
+      await expect(reading).rejects.toMatchObject({ code: '42501' });
+    }
+  });
+
+  it('sorts Vietnamese by ICU, makes databases from a template, and keeps committed rows through SIGKILL', async () => {
+    await engines.postgres.createDatabase('from_template', 'congvu');
+    await as('congvu_directory', (client) => client.query('INSERT INTO directory.probe VALUES (2)'));
+    await engines.postgres.kill();
+    await engines.postgres.start();
+    const rows = await as('congvu_directory', (client) => client.query('SELECT id FROM directory.probe ORDER BY id'));
+    expect(rows.rows).toEqual([{ id: 1 }, { id: 2 }]);
+    await engines.postgres.dropDatabase('from_template');
+    const collation = `SELECT string_agg(x, '' ORDER BY x COLLATE "vi-x-icu") FROM unnest(ARRAY['đ', 'e', 'd', 'á', 'ă', 'a']) x`;
+    const sorted = await as('congvu_mailbox', (client) => client.query(collation));
+    expect(sorted.rows[0].string_agg).toBe('aáădđe');
+  });
+});
+
+describe('OpenLDAP', () => {
+  let certificate = '';
+  let der = '';
+  beforeAll(() => {
+    der = new X509Certificate(readFileSync(engines.certificateFile)).raw.toString('base64');
+    certificate = `userCertificate;binary:: ${der}`;
+  });
+
+  it.each<[LdapService, string]>([
+    ['directory', 'replace: mail\nmail: other@nghean.gov.vn'],
+    ['directory', 'replace: congvuMailStatus\ncongvuMailStatus: suspended'],
+    ['directory', 'replace: congvuMailAlias\ncongvuMailAlias: x@nghean.gov.vn'],
+    ['directory', 'delete: congvuMailQuotaBytes'],
+    ['directory', 'add: userCertificate;binary\nCERTIFICATE'],
+    ['mailbox', 'replace: cn\ncn: other'],
+    ['mailbox', 'replace: congvuAccountStatus\ncongvuAccountStatus: retired'],
+    ['mailbox', 'replace: userPassword\nuserPassword: another-long-one'],
+    ['mailbox', 'add: userCertificate;binary\nCERTIFICATE'],
+    ['mailbox', 'add: pwdAccountLockedTime\npwdAccountLockedTime: 000001010000Z'],
+    ['certificate', 'replace: mail\nmail: other@nghean.gov.vn'],
+    ['certificate', 'replace: cn\ncn: other'],
+    ['certificate', 'replace: userPassword\nuserPassword: another-long-one'],
+    ['postfix', 'replace: mail\nmail: other@nghean.gov.vn'],
+    ['dovecot', 'replace: congvuMailQuotaBytes\ncongvuMailQuotaBytes: 1'],
+    ['reader', 'replace: cn\ncn: other'],
+  ])('refuses %s: %s', (service, lines) => {
+    expect(change(service, 'dienht', lines.replace('CERTIFICATE', certificate))).toMatchObject({
+      status: INSUFFICIENT_ACCESS,
+    });
+  });
+
+  it.each(['mailbox', 'certificate', 'reader'] as const)('refuses %s to add, rename or delete an entry', (service) => {
+    const entry = `dn: uid=new,${people}\nobjectClass: inetOrgPerson\nuid: new\ncn: n\nsn: n\n`;
+    expect(as(service, 'ldapadd', [], entry)).toMatchObject({ status: INSUFFICIENT_ACCESS });
+    expect(as(service, 'ldapdelete', [`uid=dienht,${people}`])).toMatchObject({ status: INSUFFICIENT_ACCESS });
+    const renaming = [`uid=dienht,${people}`, 'uid=other'];
+    expect(as(service, 'ldapmodrdn', ['-r', ...renaming])).toMatchObject({ status: INSUFFICIENT_ACCESS });
+  });
+
+  it('refuses the directory an entry that brings mail attributes or a certificate along', () => {
+    for (const line of [`mail: new@${domain}`, certificate]) {
+      const entry = `dn: uid=new,${people}\nobjectClass: inetOrgPerson\nobjectClass: pkiUser\nuid: new\ncn: n\nsn: n\n${line}\n`;
+      expect(as('directory', 'ldapadd', [], entry)).toMatchObject({ status: INSUFFICIENT_ACCESS });
+    }
+  });
+
+  it('shows passwords to nobody, people to no stranger, and each reader what it needs', () => {
+    const search = ['-LLL', '-o', 'ldif-wrap=no', '-b', people, '(mail=dienht@nghean.gov.vn)', '*', '+'];
+    const user = ldap('ldapsearch', `uid=dienht,${people}`, password('dienht'), search).output;
+    expect(user).toContain('cn::');
+    for (const service of ['directory', 'mailbox', 'certificate', 'reader', 'postfix', 'dovecot'] as const) {
+      const { output } = as(service, 'ldapsearch', search);
+      expect(output).toContain('mail: dienht@nghean.gov.vn');
+      expect(output).not.toMatch(/userPassword|ARGON2/i);
+      if (service !== 'directory') expect(output).not.toMatch(/^pwd/m);
+      expect(/^cn:/m.test(output)).toBe(!['postfix', 'dovecot'].includes(service));
+    }
+    expect(user).not.toMatch(/userPassword|ARGON2|lanvt/i);
+    const stranger = spawnSync('ldapsearch', ['-x', '-H', engines.openldap.url, '-LLL', '-b', people], {
+      encoding: 'utf8',
+    });
+    expect(stranger.stdout).not.toContain('uid');
+    const authorities = spawnSync(
+      'ldapsearch',
+      ['-x', '-H', engines.openldap.url, '-LLL', '-b', `ou=authorities,${baseDn}`, 'ou'],
+      { encoding: 'utf8' },
+    );
+    expect(authorities.stdout).toContain('ou: authorities');
+  });
+
+  it('lets the certificate service publish certificates and authorities', () => {
+    expect(change('certificate', 'dienht', `add: userCertificate;binary\n${certificate}`)).toMatchObject({ status: 0 });
+    expect(change('certificate', 'dienht', 'delete: userCertificate;binary')).toMatchObject({ status: 0 });
+    const dn = `cn=Root,ou=authorities,${baseDn}`;
+    const authority = `dn: ${dn}\nobjectClass: applicationProcess\nobjectClass: pkiCA\ncn: Root\ncACertificate;binary:: ${der}\n`;
+    expect(as('directory', 'ldapadd', [], authority)).toMatchObject({ status: INSUFFICIENT_ACCESS });
+    expect(as('certificate', 'ldapadd', [], authority)).toMatchObject({ status: 0 });
+    expect(as('certificate', 'ldapdelete', [dn])).toMatchObject({ status: 0 });
+  });
+
+  it('keeps addresses and account ids single, and passwords long and hashed with Argon2', () => {
+    const taken = `replace: mail\nmail: ${address('lanvt')}`;
+    expect(change('mailbox', 'dienht', taken)).toMatchObject({ status: CONSTRAINT_VIOLATION });
+    const short = ldap('ldappasswd', `uid=lanvt,${people}`, password('lanvt'), ['-s', 'short']);
+    expect(short.output).toContain('Constraint violation (19)');
+    const own = ldap('ldappasswd', `uid=lanvt,${people}`, password('lanvt'), ['-s', 'mot-mat-khau-khac']);
+    expect(own).toMatchObject({ status: 0 });
+    const set = as('directory', 'ldappasswd', ['-s', password('lanvt'), `uid=lanvt,${people}`]);
+    expect(set).toMatchObject({ status: 0 });
+    const config = join(engines.stateDirectory, 'openldap/slapd.conf');
+    const stored = execFileSync('/usr/sbin/slapcat', ['-f', config, '-a', '(uid=lanvt)', '-o', 'ldif-wrap=no'], {
+      encoding: 'utf8',
+    });
+    const hash = /^userPassword:: (.*)$/m.exec(stored)?.[1] ?? '';
+    expect(Buffer.from(hash, 'base64').toString()).toMatch(/^\{ARGON2\}\$argon2id?\$v=19\$m=19456,t=3,p=1\$/);
+  });
+});
+
+describe('mail', () => {
+  it('discards the second delivery of the same notice, and of nothing else', async () => {
+    const notice = (messageId: string, subject: string, headers = {}) =>
+      deliver(
+        engines.dovecot.lmtpPort,
+        { from: address('thongbao'), to: address('dienht'), subject, messageId, text: 'Chào', headers },
+        true,
+      );
+    const marked = { 'X-Congvu-Notice': 'welcome' };
+    await notice('<1@nghean.gov.vn>', 'notice', marked);
+    await notice('<1@nghean.gov.vn>', 'notice', marked);
+    await notice('<2@nghean.gov.vn>', 'plain');
+    await notice('<2@nghean.gov.vn>', 'plain');
+    expect((await subjects('dienht')).sort()).toEqual(['notice', 'plain', 'plain']);
+  });
+
+  it('answers the doveadm API, and only with its key', async () => {
+    const call = async (authorization: string, command: string, parameters: object) =>
+      fetch(engines.dovecot.doveadmUrl, {
+        method: 'POST',
+        headers: { authorization, 'content-type': 'application/json' },
+        body: JSON.stringify([[command, parameters, 'tag']]),
+      });
+    const key = engines.dovecot.doveadmAuthorization;
+    const user = address('dienht');
+    expect((await call('X-Dovecot-API d3Jvbmc=', 'user', { userMask: [user] })).status).toBe(401);
+    const ask = async (command: string, parameters: object) => {
+      const [[kind, answer]] = (await (await call(key, command, parameters)).json()) as [[string, unknown]];
+      return { kind, answer };
+    };
+    const { answer: found } = await ask('user', { userMask: [user] });
+    const home = '/01/0190a000-0000-7000-8000-000000000001';
+    expect(found).toMatchObject({ [user]: { home: expect.stringMatching(`${home}$`) } });
+    expect(await ask('mailboxCreate', { user, mailbox: ['Archive'] })).toMatchObject({ kind: 'doveadmResponse' });
+  });
+
+  withPostfix(
+    'takes a submission from the sender’s own addresses only, and delivers it, aliases included',
+    async () => {
+      const own = { from: address('dienht'), to: `lanvt.khac@${domain}`, subject: 'own' };
+      await submit(address('dienht'), password('dienht'), own);
+      await submit(address('dienht'), password('dienht'), { ...own, from: `dienht.khac@${domain}`, subject: 'alias' });
+      const arrived = await until(
+        () => subjects('lanvt'),
+        (found) => found.length === 2,
+      );
+      expect(arrived.sort()).toEqual(['alias', 'own']);
+      for (const from of [address('lanvt'), address('thongbao'), 'someone@example.org']) {
+        const other = submit(address('dienht'), password('dienht'), { ...own, from });
+        await expect(other).rejects.toMatchObject({ responseCode: 553 });
+      }
+      const outside = submit(address('dienht'), password('dienht'), { ...own, to: 'someone@example.org' });
+      await expect(outside).rejects.toMatchObject({
+        response: expect.stringContaining('delivers to nghean.gov.vn only'),
+      });
+      const wrong = submit(address('dienht'), 'wrong-password', own);
+      await expect(wrong).rejects.toMatchObject({ responseCode: 535 });
+      const { address: notifier, password: secret } = engines.dovecot.notifier;
+      await submit(notifier, secret, { from: notifier, to: address('lanvt'), subject: 'notice' });
+      await until(
+        () => subjects('lanvt'),
+        (found) => found.includes('notice'),
+      );
+    },
+  );
+
+  withPostfix('is no relay on port 25, takes known recipients only, and no sender of ours', async () => {
+    const message = { from: 'a@example.org', to: address('lanvt'), subject: 'outside', text: 'x' };
+    const { smtpPort } = engines.postfix!;
+    await deliver(smtpPort, message);
+    await expect(deliver(smtpPort, { ...message, to: address('nobody') })).rejects.toMatchObject({ responseCode: 550 });
+    await expect(deliver(smtpPort, { ...message, to: 'b@example.org' })).rejects.toMatchObject({ responseCode: 554 });
+    await expect(deliver(smtpPort, { ...message, from: address('dienht') })).rejects.toMatchObject({
+      responseCode: 553,
+    });
+    await deliver(smtpPort, { ...message, to: `postmaster@${domain}` });
+    const waiting = await until(
+      () => engines.postfix!.queue(),
+      (queued) => queued.length === 0,
+    );
+    expect(waiting).toEqual([]);
+  });
+
+  it('refuses a suspended account at once: IMAP, submission and LDAP; and takes it back', async () => {
+    const suspend =
+      'replace: congvuAccountStatus\ncongvuAccountStatus: suspended\n-\nadd: pwdAccountLockedTime\npwdAccountLockedTime: 000001010000Z';
+    expect(change('directory', 'lanvt', suspend)).toMatchObject({ status: 0 });
+    const bind = () => ldap('ldapwhoami', `uid=lanvt,${people}`, password('lanvt'), []).status;
+    expect(bind()).toBe(INVALID_CREDENTIALS);
+    await expect(subjects('lanvt')).rejects.toMatchObject({ authenticationFailed: true });
+    const active = 'replace: congvuAccountStatus\ncongvuAccountStatus: active\n-\ndelete: pwdAccountLockedTime';
+    expect(change('directory', 'lanvt', active)).toMatchObject({ status: 0 });
+    expect(bind()).toBe(0);
+    await subjects('lanvt');
+    expect(change('mailbox', 'lanvt', 'replace: congvuMailStatus\ncongvuMailStatus: suspended')).toMatchObject({
+      status: 0,
+    });
+    await expect(subjects('lanvt')).rejects.toMatchObject({ authenticationFailed: true });
+    if (isRoot) {
+      const sending = submit(address('lanvt'), password('lanvt'), {
+        from: address('lanvt'),
+        to: address('dienht'),
+        subject: 'suspended',
+      });
+      await expect(sending).rejects.toMatchObject({ responseCode: 535 });
+    }
+    const restore = change('mailbox', 'lanvt', 'replace: congvuMailStatus\ncongvuMailStatus: active');
+    expect(restore).toMatchObject({ status: 0 });
+    await subjects('lanvt');
+  });
+
+  withPostfix('answers "later", never "unknown", while the directory is down', async () => {
+    await engines.openldap.stop();
+    try {
+      const message = { from: 'a@example.org', to: address('lanvt'), subject: 'later', text: 'x' };
+      const sending = deliver(engines.postfix!.smtpPort, message);
+      await expect(sending).rejects.toMatchObject({ responseCode: 451 });
+    } finally {
+      await engines.openldap.start();
+    }
+    await submit(address('dienht'), password('dienht'), {
+      from: address('dienht'),
+      to: address('lanvt'),
+      subject: 'after',
+    });
+  });
+});
+
+describe('the whole', () => {
+  it('says in one line that another copy runs', async () => {
+    await expect(start()).rejects.toMatchObject({ code: 'state_in_use' });
+    const elsewhere = startEngines({
+      stateDirectory: join(directory, '.congvu/second'),
+      portBase: 27_000,
+      domain,
+      baseDn,
+      log: () => {},
+    });
+    await expect(elsewhere).rejects.toMatchObject({
+      detail: expect.stringMatching(/^port \d+ \(.*\) is taken; another copy may be running; set CONGVU_PORT_BASE/),
+    });
+  });
+
+  it('keeps secrets from others, and passwords out of every log', () => {
+    expect(statSync(join(engines.stateDirectory, 'secrets.json')).mode & 0o077).toBe(0);
+    const secrets: string[] = Object.values(
+      JSON.parse(readFileSync(join(engines.stateDirectory, 'secrets.json'), 'utf8')),
+    );
+    const logs = join(engines.stateDirectory, 'logs');
+    const written = readdirSync(logs).map((file) => readFileSync(join(logs, file), 'utf8'));
+    for (const secret of [...secrets, password('lanvt'), password('dienht')]) {
+      expect(written.some((text) => text.includes(secret))).toBe(false);
+    }
+  });
+
+  it('stops whole, leaves no process behind, and finds all data when started again', async () => {
+    const mailBefore = await subjects('dienht');
+    await engines.stop();
+    const left = readdirSync('/proc').filter((pid) => /^\d+$/.test(pid) && worksIn(pid, engines.stateDirectory));
+    expect(left).toEqual([]);
+    await assertPortsFree(Object.fromEntries(Object.entries(engines.ports)));
+    engines = await start();
+    expect(await subjects('dienht')).toEqual(mailBefore);
+    const client = new pg.Client({ connectionString: engines.postgres.url('congvu_directory') });
+    await client.connect();
+    const { rowCount } = await client.query('SELECT FROM directory.probe');
+    await client.end();
+    expect(rowCount).toBe(2);
+  });
+});

@@ -1,0 +1,133 @@
+/**
+ * OpenLDAP (Debian's slapd) on our own configuration, data and port. On first use the base tree and the service identities
+ * are loaded offline, their passwords hashed; the database counts as made only once that is complete.
+ */
+import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Account, run, type SupervisedProcess, superviseProcess } from './process.ts';
+import { renderTemplate, repository, type State, type TemplateValues } from './state.ts';
+
+/** The identities below ou=services; what each may do is said in infra/openldap/slapd.conf. */
+export const LDAP_SERVICES = ['directory', 'mailbox', 'certificate', 'postfix', 'dovecot', 'reader'] as const;
+export type LdapService = (typeof LDAP_SERVICES)[number];
+
+export interface OpenLdap extends Pick<SupervisedProcess, 'start' | 'stop' | 'restart' | 'kill' | 'pid'> {
+  readonly host: string;
+  readonly port: number;
+  /** `ldap://host:port`; StartTLS is offered with the stack's certificate. */
+  readonly url: string;
+  readonly baseDn: string;
+  /** DN and password with which a service binds. */
+  credentials(service: LdapService): { dn: string; password: string };
+  /** The database's root DN; it can be bound as only where a root password was asked for. */
+  readonly rootDn: string;
+}
+
+export interface OpenLdapOptions {
+  state: State;
+  port: number;
+  baseDn: string;
+  domain: string;
+  log: (line: string) => void;
+  /** A password for the root DN, for measuring against the bare server; never in a stack that serves. */
+  rootPassword?: string;
+}
+
+/** Starts slapd and waits until it answers. */
+export async function startOpenLdap(options: OpenLdapOptions): Promise<OpenLdap> {
+  const { state, port, baseDn, domain, log } = options;
+  const host = '127.0.0.1';
+  const account = state.account('openldap');
+  const home = state.makeDirectory('openldap', account);
+  const data = state.makeDirectory('openldap/data', account);
+  const tls = await state.certificate(domain);
+  state.writeFile('openldap/server.crt', tls.certificate, account);
+  state.writeFile('openldap/server.key', tls.key, account);
+  const base = { BASE_DN: baseDn, BASE_DC: baseDn.replace(/^dc=([^,]+).*$/i, '$1'), MAIL_DOMAIN: domain };
+  state.render('openldap/congvu.schema', 'openldap/congvu.schema', {}, account);
+  const values = {
+    ...base,
+    SCHEMA_DIRECTORY: '/etc/ldap/schema',
+    LDAP_MODULE_DIRECTORY: '/usr/lib/ldap',
+    LDAP_CONFIG_DIRECTORY: home,
+    LDAP_RUN_DIRECTORY: home,
+    LDAP_DATA_DIRECTORY: data,
+    ROOT_PASSWORD: options.rootPassword ? `rootpw ${await hashPassword(state, 'root', options.rootPassword)}` : '',
+  };
+  const config = state.render('openldap/slapd.conf', 'openldap/slapd.conf', values, account);
+  const complete = join(home, 'tree-loaded');
+  if (!existsSync(complete)) {
+    log('OpenLDAP: loading the base tree and the service identities');
+    await loadTree(state, config, base, account);
+    state.writeFile('openldap/tree-loaded', '');
+  }
+
+  const url = `ldap://${host}:${port}`;
+  const server = superviseProcess({
+    name: 'OpenLDAP',
+    command: '/usr/sbin/slapd',
+    // `-d` keeps it in the foreground; the statistics name entries and attributes, never values of attributes.
+    args: ['-f', config, '-h', `${url}/`, '-d', 'stats'],
+    cwd: home,
+    account,
+    logFile: join(state.makeDirectory('logs'), 'openldap.log'),
+    stopSignal: 'SIGTERM',
+    ready: () => run('ldapwhoami', ['-x', '-H', url, '-o', 'nettimeout=2']).then(() => true),
+    log,
+  });
+  await server.start();
+  return {
+    host,
+    port,
+    url,
+    baseDn,
+    rootDn: `cn=internal,${baseDn}`,
+    credentials: (service) => ({
+      dn: `cn=${service},ou=services,${baseDn}`,
+      password: state.secret(`ldap/${service}`),
+    }),
+    get pid() {
+      return server.pid;
+    },
+    start: server.start,
+    stop: server.stop,
+    restart: server.restart,
+    kill: server.kill,
+  };
+}
+
+async function loadTree(state: State, config: string, base: TemplateValues, account: Account | undefined) {
+  const template = (name: string) => readFileSync(join(repository, 'infra/openldap', name), 'utf8');
+  const hashes = await Promise.all(
+    LDAP_SERVICES.map((service) => hashPassword(state, service, state.secret(`ldap/${service}`))),
+  );
+  const entries = LDAP_SERVICES.map((service, index) =>
+    renderTemplate('openldap/service.ldif', template('service.ldif'), {
+      ...base,
+      SERVICE: service,
+      PASSWORD_HASH: hashes[index] ?? '',
+    }),
+  );
+  const ldif = renderTemplate('openldap/tree.ldif', template('tree.ldif'), base) + entries.join('');
+  // What an earlier attempt left half-way is no data yet.
+  rmSync(join(state.directory, 'openldap/data'), { recursive: true, force: true });
+  state.makeDirectory('openldap/data', account);
+  const file = state.writeFile('openldap/tree.ldif', ldif, account);
+  try {
+    await run('/usr/sbin/slapadd', ['-f', config, '-l', file], { account });
+  } finally {
+    rmSync(file, { force: true });
+  }
+}
+
+/** Hashed by OpenLDAP itself; our secrets are random, so the hash need not be slow. The password is handed over in a file: an argument would be visible to every user. */
+async function hashPassword(state: State, name: string, password: string): Promise<string> {
+  state.makeDirectory('passwords');
+  const file = state.writeFile(`passwords/${name}`, password);
+  try {
+    const hash = await run('/usr/sbin/slappasswd', ['-n', '-o', 'module-load=pw-sha2', '-h', '{SSHA512}', '-T', file]);
+    return hash.trim();
+  } finally {
+    rmSync(file, { force: true });
+  }
+}

@@ -1,0 +1,168 @@
+/**
+ * The three services on top of the engines: schemas migrated, authorities made once, secrets made once, processes started
+ * and started anew when they die, as a container engine would.
+ */
+import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { runCeremony } from '@congvu/certificate/ceremony';
+import { migrations as certificateMigrations } from '@congvu/certificate/migrations';
+import type { ServiceUrls } from '@congvu/contracts';
+import { type Migrations, migrate } from '@congvu/database';
+import { migrations as directoryMigrations } from '@congvu/directory/migrations';
+import { migrations as mailboxMigrations } from '@congvu/mailbox/migrations';
+import type { Engines } from './engines.ts';
+import { type SupervisedProcess, superviseProcess } from './process.ts';
+import { repository } from './state.ts';
+
+export type ServiceName = keyof ServiceUrls;
+
+const migrationsOf: Readonly<Record<ServiceName, Migrations>> = {
+  directory: directoryMigrations,
+  mailbox: mailboxMigrations,
+  certificate: certificateMigrations,
+};
+const names = Object.keys(migrationsOf) as ServiceName[];
+
+export interface Services {
+  urls: ServiceUrls;
+  processes: Readonly<Record<ServiceName, SupervisedProcess>>;
+  /** PEM of the root that signatures are verified against. */
+  rootCertificateFile: string;
+  stop(): Promise<void>;
+}
+
+/** All three schemas of a database, in the order in which they refer to each other. */
+export async function migrateAll(ownerUrl: string): Promise<void> {
+  for (const schema of names) {
+    await migrate({ ownerUrl, schema, runtimeRole: `congvu_${schema}`, migrations: migrationsOf[schema] });
+  }
+}
+
+export async function startServices(engines: Engines, log: (line: string) => void): Promise<Services> {
+  const { ports, state } = engines;
+  const urls: ServiceUrls = {
+    directory: `http://127.0.0.1:${ports.directory}`,
+    mailbox: `http://127.0.0.1:${ports.mailbox}`,
+    certificate: `http://127.0.0.1:${ports.certificate}`,
+  };
+  log('bringing the database to the newest schema');
+  await migrateAll(engines.postgres.url('congvu_owner'));
+  const authorities = await ensureAuthorities(engines, urls.certificate, log);
+  const environments = environmentsOf(engines, urls, authorities);
+  const logs = state.makeDirectory('logs');
+  const processes = Object.fromEntries(
+    names.map((name) => [
+      name,
+      superviseProcess({
+        name: `the ${name} service`,
+        command: process.execPath,
+        args: ['--disable-warning=ExperimentalWarning', join(repository, `services/${name}/src/main.ts`)],
+        env: { PATH: process.env.PATH, TZ: 'UTC', HOST: '127.0.0.1', PORT: String(ports[name]), ...environments[name] },
+        logFile: join(logs, `${name}.log`),
+        stopSignal: 'SIGTERM',
+        stopTimeoutMs: 15_000,
+        ready: async () => (await fetch(`${urls[name]}/readyz`, { signal: AbortSignal.timeout(5_000) })).ok,
+        readyTimeoutMs: 60_000,
+        restart: true,
+        log,
+      }),
+    ]),
+  ) as Record<ServiceName, SupervisedProcess>;
+  const stop = async (): Promise<void> => {
+    await Promise.all(names.map((name) => processes[name].stop()));
+  };
+  const outcomes = await Promise.allSettled(
+    names.map(async (name) => {
+      const began = Date.now();
+      await processes[name].start();
+      log(`the ${name} service is up at ${urls[name]} (${((Date.now() - began) / 1_000).toFixed(1)} s)`);
+    }),
+  );
+  const failed = outcomes.find((outcome) => outcome.status === 'rejected');
+  if (failed) {
+    await stop();
+    throw failed.reason;
+  }
+  return { urls, processes, rootCertificateFile: join(authorities, 'root.crt.pem'), stop };
+}
+
+/** Root and issuing authority, made by the same ceremony as anywhere; the directory that they are in. */
+async function ensureAuthorities({ state }: Engines, publicUrl: string, log: (line: string) => void): Promise<string> {
+  const directory = join(state.makeDirectory('certificate'), 'authorities');
+  if (existsSync(directory)) return directory;
+  log('making the root and the issuing authority (once)');
+  await runCeremony({
+    out: directory,
+    organization: 'Sở Thông tin và Truyền thông tỉnh Nghệ An',
+    rootName: 'Congvu Local Root CA',
+    issuingName: 'Congvu Local Issuing CA 1',
+    rootPassphrase: state.secret('certificate/root-passphrase'),
+    issuingPassphrase: state.secret('certificate/issuing-passphrase'),
+    rootCrlUrl: `${publicUrl}/crl/root.crl`,
+    rootCertificateUrl: `${publicUrl}/ca/root.crt`,
+  });
+  return directory;
+}
+
+function environmentsOf(
+  engines: Engines,
+  urls: ServiceUrls,
+  authorities: string,
+): Record<ServiceName, NodeJS.ProcessEnv> {
+  const { state, dovecot, openldap, postgres, postfix, ports, domain, baseDn } = engines;
+  const shared = (name: ServiceName): NodeJS.ProcessEnv => {
+    const { dn, password } = openldap.credentials(name);
+    return {
+      DATABASE_URL: postgres.url(`congvu_${name}`),
+      LDAP_URL: openldap.url,
+      LDAP_BASE_DN: baseDn,
+      LDAP_BIND_DN: dn,
+      LDAP_PASSWORD: password,
+      ISSUER_URL: urls.directory,
+    };
+  };
+  return {
+    directory: {
+      ...shared('directory'),
+      TOKEN_SIGNING_KEY_FILE: keepFile(engines, 'directory/token-signing.pem', newSigningKey),
+      PERSONAL_DATA_KEY_FILE: keepFile(engines, 'directory/personal-data.key', newKey),
+      PERSONAL_DATA_INDEX_KEY_FILE: keepFile(engines, 'directory/personal-data-index.key', newKey),
+    },
+    mailbox: {
+      ...shared('mailbox'),
+      DOVEADM_URL: new URL(dovecot.doveadmUrl).origin,
+      DOVEADM_API_KEY: dovecot.doveadmApiKey,
+      MAIL_DOMAIN: domain,
+      NOTICE_TRANSPORT: postfix ? 'submission' : 'lmtp',
+      NOTICE_HOST: '127.0.0.1',
+      NOTICE_PORT: String(postfix ? ports.submission : ports.lmtp),
+      NOTICE_FROM: dovecot.notifier.address,
+      NOTICE_PASSWORD: dovecot.notifier.password,
+      NOTICE_TLS_CA_FILE: engines.certificateFile,
+    },
+    certificate: {
+      ...shared('certificate'),
+      PUBLIC_URL: urls.certificate,
+      ISSUING_CERTIFICATE_FILE: join(authorities, 'issuing.crt.pem'),
+      ISSUING_PRIVATE_KEY_FILE: join(authorities, 'issuing.key.pem'),
+      ISSUING_PASSPHRASE: state.secret('certificate/issuing-passphrase'),
+      ROOT_CERTIFICATE_FILE: join(authorities, 'root.crt.pem'),
+      ROOT_CRL_FILE: join(authorities, 'root.crl.pem'),
+      KEY_WRAPPING_KEY_FILE: keepFile(engines, 'certificate/key-wrapping.key', newKey),
+      ORGANIZATION_IDENTIFIER: 'GOVVN+22',
+    },
+  };
+}
+
+const newKey = (): string => randomBytes(32).toString('hex');
+const newSigningKey = (): string =>
+  generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
+
+/** A secret file of the state, made on first asking; its path. */
+function keepFile({ state, stateDirectory }: Engines, path: string, make: () => string): string {
+  const file = join(stateDirectory, path);
+  if (existsSync(file) && readFileSync(file).length > 0) return file;
+  state.makeDirectory(path.split('/')[0] as string);
+  return state.writeFile(path, make());
+}

@@ -1,0 +1,101 @@
+/**
+ * The whole platform on this machine: engines, services, and the clients with which it is tried. `stack.json` tells
+ * programs and people where everything is; only its owner may read it.
+ */
+import { connectApi, type Permission, roles, type ServiceUrls } from '@congvu/contracts';
+import { openDatabase } from '@congvu/database';
+import { setUpClient } from '@congvu/directory/set-up-client';
+import { type Engines, startEngines } from './engines.ts';
+import { type Services, startServices } from './services.ts';
+
+export const domain = 'nghean.gov.vn';
+export const baseDn = 'dc=nghean,dc=gov,dc=vn';
+
+export interface ClientCredentials {
+  clientId: string;
+  clientSecret: string;
+}
+
+/** What stack.json holds. */
+export interface StackDescription {
+  services: ServiceUrls;
+  clients: Record<'requester' | 'administrator' | 'auditor', ClientCredentials & { agencyCode: string }>;
+  ldap: { url: string; baseDn: string; bindDn: string; password: string };
+  smtp: { host: string; port: number; submissionPort: number } | null;
+  imap: { host: string; port: number; tlsPort: number };
+  lmtp: { host: string; port: number };
+  tlsCertificateFile: string;
+  rootCertificateFile: string;
+}
+
+export interface Stack {
+  engines: Engines;
+  services: Services;
+  description: StackDescription;
+  stop(): Promise<void>;
+}
+
+export interface StackOptions {
+  stateDirectory: string;
+  portBase: number;
+  log: (line: string) => void;
+}
+
+export async function startStack(options: StackOptions): Promise<Stack> {
+  const engines = await startEngines({ ...options, domain, baseDn });
+  try {
+    const services = await startServices(engines, options.log);
+    const description = await describe(engines, services);
+    engines.state.writeFile('stack.json', `${JSON.stringify(description, null, 2)}\n`);
+    let stopped: Promise<void> | undefined;
+    const stop = (): Promise<void> => {
+      stopped ??= services.stop().finally(() => engines.stop());
+      return stopped;
+    };
+    return { engines, services, description, stop };
+  } catch (error) {
+    await engines.stop();
+    throw error;
+  }
+}
+
+async function describe(engines: Engines, services: Services): Promise<StackDescription> {
+  const { ports, openldap, postfix } = engines;
+  const reader = openldap.credentials('reader');
+  return {
+    services: services.urls,
+    clients: {
+      requester: await demoClient(engines, 'Huyện Quỳnh Lưu (demo requester)', 'H41.32', roles.requester),
+      administrator: await demoClient(engines, 'Quản trị CNTT tỉnh (demo IT admin)', 'H41', roles.administrator),
+      auditor: await demoClient(engines, 'Kiểm toán (demo auditor)', 'H41', roles.auditor),
+    },
+    ldap: { url: openldap.url, baseDn, bindDn: reader.dn, password: reader.password },
+    smtp: postfix ? { host: '127.0.0.1', port: ports.smtp, submissionPort: ports.submission } : null,
+    imap: { host: '127.0.0.1', port: ports.imap, tlsPort: ports.imaps },
+    lmtp: { host: '127.0.0.1', port: ports.lmtp },
+    tlsCertificateFile: engines.certificateFile,
+    rootCertificateFile: services.rootCertificateFile,
+  };
+}
+
+async function demoClient(engines: Engines, name: string, agencyCode: string, permissions: readonly Permission[]) {
+  const clientSecret = engines.secret(`client/${name}`);
+  const database = openDatabase({ url: engines.postgres.url('congvu_directory'), name: 'set-up-client', poolSize: 1 });
+  try {
+    return {
+      clientId: await setUpClient(database, { name, agencyCode, permissions, secret: clientSecret }),
+      clientSecret,
+      agencyCode,
+    };
+  } finally {
+    await database.destroy();
+  }
+}
+
+/** The demo clients, ready to call. */
+export const connectClients = ({ services, clients }: StackDescription) => ({
+  requester: connectApi(services, clients.requester),
+  administrator: connectApi(services, clients.administrator),
+  auditor: connectApi(services, clients.auditor),
+  stranger: connectApi(services, undefined),
+});
