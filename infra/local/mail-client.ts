@@ -120,7 +120,9 @@ export async function withScratch<T>(work: (path: (name: string) => string) => P
 }
 
 const toPem = (label: string, der: Buffer): string =>
-  `-----BEGIN ${label}-----\n${der.toString('base64').replaceAll(/.{64}/g, '$&\n')}\n-----END ${label}-----\n`;
+  [`-----BEGIN ${label}-----`, ...(der.toString('base64').match(/.{1,64}/g) ?? []), `-----END ${label}-----`, ''].join(
+    '\n',
+  );
 
 /** A message signed by the key in a PKCS#12 file (RFC 8551), as OpenSSL makes it. */
 export const signMessage = (
@@ -130,16 +132,9 @@ export const signMessage = (
   withScratch(async (path) => {
     await writeFile(path('id.p12'), author.pkcs12, { mode: 0o600 });
     await writeFile(path('pass'), author.passphrase, { mode: 0o600 });
-    await run('openssl', [
-      'pkcs12',
-      '-in',
-      path('id.p12'),
-      '-passin',
-      `file:${path('pass')}`,
-      '-nodes',
-      '-out',
-      path('id.pem'),
-    ]);
+    const open = ['pkcs12', '-in', path('id.p12'), '-passin', `file:${path('pass')}`, '-nodes'];
+    await run('openssl', [...open, '-clcerts', '-out', path('id.pem')]);
+    await run('openssl', [...open, '-cacerts', '-nokeys', '-out', path('chain.pem')]);
     await writeFile(path('text'), `Content-Type: text/plain; charset=utf-8\r\n\r\n${message.text}\r\n`);
     return run('openssl', [
       'cms',
@@ -148,6 +143,8 @@ export const signMessage = (
       path('text'),
       '-signer',
       path('id.pem'),
+      '-certfile', // the whole chain goes along, as mail programs send it
+      path('chain.pem'),
       '-md',
       'sha256',
       '-from',
@@ -160,17 +157,16 @@ export const signMessage = (
   });
 
 /**
- * The text of a signed message, if OpenSSL verifies it: by the signer's certificate as LDAP has it (the one in the message is
- * not looked at), through the issuing authority as LDAP has it, up to the root.
+ * The text of a signed message, if OpenSSL verifies it up to the root: by the signer's certificate as LDAP has it (the one in
+ * the message is not looked at).
  */
 export const verifyMessage = (
   source: Buffer,
-  proof: { signerCertificate: Buffer; issuingCertificate: Buffer; rootCertificateFile: string },
+  proof: { signerCertificate: Buffer; rootCertificateFile: string },
 ): Promise<string> =>
   withScratch(async (path) => {
     await writeFile(path('message'), source);
-    const certificates = [proof.signerCertificate, proof.issuingCertificate];
-    await writeFile(path('certificates'), certificates.map((der) => toPem('CERTIFICATE', der)).join(''));
+    await writeFile(path('signer'), toPem('CERTIFICATE', proof.signerCertificate));
     await run('openssl', [
       'cms',
       '-verify',
@@ -178,7 +174,7 @@ export const verifyMessage = (
       path('message'),
       '-nointern',
       '-certfile',
-      path('certificates'),
+      path('signer'),
       '-CAfile',
       proof.rootCertificateFile,
       '-purpose',

@@ -124,7 +124,10 @@ export async function runMainJob(stack: StackDescription, log: (line: string) =>
     }
     const verified = await verifyCertificate({ certificate, ...chain, crls: [authority.crl] });
     log(`  openssl verify -x509_strict -crl_check: ${verified}`);
-    const text = await verifyMessage(message.source, { signerCertificate: certificate, ...chain });
+    const text = await verifyMessage(message.source, {
+      signerCertificate: certificate,
+      rootCertificateFile: stack.rootCertificateFile,
+    });
     log(`  openssl cms -verify, signer's certificate from LDAP: verified, text "${text.trim().split(/\r?\n/).at(-1)}"`);
   });
   for (const mailbox of await listMailboxes(clients.auditor, request.id)) {

@@ -63,8 +63,15 @@ export const createLog = (name: string, level: string): Logger =>
     name,
     level,
     redact: { paths: secretNames.flatMap((field) => [field, `*.${field}`, `*.*.${field}`]), censor: '[redacted]' },
+    serializers: { err: describeError },
     timestamp: pino.stdTimeFunctions.isoTime,
   });
+
+/** PostgreSQL's `detail` quotes whole rows, and with them people; the constraint's name and the statement are enough. */
+function describeError(error: Error): object {
+  const { detail, ...described } = pino.stdSerializers.err(error);
+  return 'severity' in described ? described : { ...described, detail };
+}
 
 export interface RunningService {
   server: Server;

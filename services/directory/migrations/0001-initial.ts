@@ -32,7 +32,7 @@ create index agencies_parent on directory.agencies (parent_id);
 
 -- Union (not union all) so that it ends even if a cycle ever got in.
 create function directory.agency_subtree(root_code text) returns setof uuid
-language sql stable set search_path = directory, pg_temp as $$
+language sql stable security definer set search_path = directory, pg_temp as $$
   with recursive tree as (
     select id from directory.agencies where code = root_code
     union
