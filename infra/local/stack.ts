@@ -1,7 +1,8 @@
 /**
- * The whole platform on this machine: engines, services, and the clients with which it is tried. `stack.json` tells
- * programs and people where everything is; only its owner may read it.
+ * The whole platform on this machine: engines, services, and the clients with which it is tried. `.congvu/stack.json`
+ * tells programs and people where everything is; only its owner may read it.
  */
+import { rename, writeFile } from 'node:fs/promises';
 import { connectApi, type Permission, roles, type ServiceUrls } from '@congvu/contracts';
 import { openDatabase } from '@congvu/database';
 import { setUpClient } from '@congvu/directory/set-up-client';
@@ -36,6 +37,7 @@ export interface Stack {
 }
 
 export interface StackOptions {
+  /** `<somewhere>/.congvu/<name>`; `<name>.json`, the description, is written beside it. */
   stateDirectory: string;
   portBase: number;
   log: (line: string) => void;
@@ -46,7 +48,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   try {
     const services = await startServices(engines, options.log);
     const description = await describe(engines, services);
-    engines.state.writeFile('stack.json', `${JSON.stringify(description, null, 2)}\n`);
+    await writeDescription(`${options.stateDirectory}.json`, description);
     let stopped: Promise<void> | undefined;
     const stop = (): Promise<void> => {
       stopped ??= services.stop().finally(() => engines.stop());
@@ -57,6 +59,13 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     await engines.stop();
     throw error;
   }
+}
+
+/** As a whole or not at all, and for its owner's eyes alone. */
+async function writeDescription(file: string, description: StackDescription): Promise<void> {
+  const draft = `${file}.${process.pid}`;
+  await writeFile(draft, `${JSON.stringify(description, null, 2)}\n`, { mode: 0o600 });
+  await rename(draft, file);
 }
 
 async function describe(engines: Engines, services: Services): Promise<StackDescription> {

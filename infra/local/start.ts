@@ -12,7 +12,7 @@ import { type Stack, startStack } from './stack.ts';
 import { removeState, repository } from './state.ts';
 
 const log = (line: string): void => console.log(line);
-const stateDirectory = join(repository, '.congvu');
+const stateDirectory = join(repository, '.congvu/stack');
 
 const help = `npm start [-- --fresh]
 
