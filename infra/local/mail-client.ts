@@ -86,12 +86,13 @@ export async function waitForMessage(
   }
 }
 
-/** Hands a finished message in: by submission as its author, or where there is no Postfix, to the store by LMTP. */
+/** Hands a finished message in, in the name of `sender` (the author unless told): by submission as its author, or where there is no Postfix, to the store by LMTP. */
 export async function sendMessage(
   stack: StackDescription,
   author: Credentials,
   to: string,
   message: string | Buffer,
+  sender = author.address,
 ): Promise<void> {
   const transport = stack.smtp
     ? createTransport({
@@ -103,7 +104,7 @@ export async function sendMessage(
       })
     : createTransport({ host: stack.lmtp.host, port: stack.lmtp.port, lmtp: true, ignoreTLS: true });
   try {
-    await transport.sendMail({ envelope: { from: author.address, to }, raw: message });
+    await transport.sendMail({ envelope: { from: sender, to }, raw: message });
   } finally {
     transport.close();
   }

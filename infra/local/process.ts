@@ -56,8 +56,8 @@ export interface SupervisedProcess {
 }
 
 /** Longest pause between two restarts, and how long a run must last for the pause to begin small again. */
-const MAX_BACKOFF_MS = 10_000;
-const STABLE_RUN_MS = 30_000;
+const MAX_BACKOFF_MS = 2_000;
+const STABLE_RUN_MS = 10_000;
 
 /** Describes a supervised process; nothing runs before `start()`. */
 export function superviseProcess(options: ProcessOptions): SupervisedProcess {

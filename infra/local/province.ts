@@ -104,7 +104,7 @@ export async function waitUntil<T>(
       last = error.detail;
     }
     if (Date.now() > deadline)
-      throw new Error(`not within ${timeoutMs} ms: ${what}; last seen: ${JSON.stringify(last)?.slice(0, 1_500)}`);
+      throw new Error(`not within ${timeoutMs} ms: ${what}; last seen: ${JSON.stringify(last)?.slice(0, 6_000)}`);
     await sleep(150);
   }
 }

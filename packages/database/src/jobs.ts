@@ -25,17 +25,18 @@ export interface JobSpec {
 export async function addJobs(connection: Connection, schema: string, jobs: readonly JobSpec[]): Promise<void> {
   if (jobs.length === 0) return;
   const queue = jobsSchema(schema);
-  const specs = jobs.map(({ task, payload, key, runAt }) => ({
-    identifier: task,
-    payload,
-    job_key: key,
-    run_at: runAt?.toISOString() ?? null,
-  }));
+  // By key: of two in one call the later counts, as of two calls; the queue itself refuses a list with a key twice.
+  const specs = new Map(
+    jobs.map(({ task, payload, key, runAt }) => [
+      key,
+      { identifier: task, payload, job_key: key, run_at: runAt?.toISOString() ?? null },
+    ]),
+  );
   await connection.raw(
     `select count(*) from ${queue}.add_jobs(array(
        select row(identifier, payload, null, run_at, null, job_key, null, null)::${queue}.job_spec
        from jsonb_to_recordset(?::jsonb) as spec(identifier text, payload json, run_at timestamptz, job_key text)))`,
-    [JSON.stringify(specs)],
+    [JSON.stringify([...specs.values()])],
   );
 }
 
@@ -75,7 +76,8 @@ export async function startWorker(options: WorkerOptions): Promise<JobWorker> {
   pool.on('connect', (client) => client.on('error', () => undefined)); // the failed query, or the pool, reports it
   const stopping = new AbortController();
   const outage = watchOutage(pool, queue, options.probe, log, stopping.signal);
-  await retryWaiting(pool, queue);
+  await retryWaiting(pool, queue, 'all');
+  const activeJobs = new Set<string>();
   const liveness = proveLiveness(log);
   const runner = await run({
     pgPool: pool,
@@ -83,6 +85,8 @@ export async function startWorker(options: WorkerOptions): Promise<JobWorker> {
     schema: queue,
     concurrency: options.concurrency,
     noHandleSignals: true,
+    // Without a batch the queue's own stop does not wait until the outcome of the last jobs is written.
+    preset: { worker: { completeJobBatchDelay: 0, failJobBatchDelay: 0 } },
     logger: quietLogger(log),
     parsedCronItems: parseCronItems(
       Object.entries(options.cron ?? {}).map(([task, match]) => ({
@@ -91,9 +95,9 @@ export async function startWorker(options: WorkerOptions): Promise<JobWorker> {
         options: { jobKey: `cron:${task}`, jobKeyMode: 'replace' as const, backfillPeriod: 0 },
       })),
     ),
-    taskList: toTaskList(options, stopping.signal, outage.began),
+    taskList: toTaskList(options, activeJobs, stopping.signal, outage.began),
   });
-  const reaper = giveBackJobsOfTheDead(pool, queue, liveness.poolId, log, stopping.signal);
+  const reaper = giveBackLostJobs(pool, queue, { poolId: liveness.poolId, activeJobs }, log, stopping.signal);
   for (const task of options.atStart ?? []) await runner.addJob(task, {}, { jobKey: `cron:${task}` });
   let stopped = false;
   return {
@@ -104,18 +108,28 @@ export async function startWorker(options: WorkerOptions): Promise<JobWorker> {
       await reaper;
       await pool.end();
     },
-    failed: runner.promise.then(
-      () => (stopped ? new Promise<never>(() => {}) : Promise.reject(new Error('the job worker stopped by itself'))),
-      (error: unknown) => (stopped ? new Promise<never>(() => {}) : Promise.reject(error)),
-    ),
+    failed: new Promise<never>((_resolve, reject) => {
+      const end = (error: unknown) => {
+        if (!stopped) reject(error);
+      };
+      // The queue gives up when it cannot write down how jobs ended, and then its promise need not settle.
+      liveness.events.on('pool:fatalError', ({ error }) => end(error));
+      runner.promise.then(() => end(new Error('the job worker stopped by itself')), end);
+    }),
   };
 }
 
-function toTaskList(options: WorkerOptions, signal: AbortSignal, outageBegan: () => void): TaskList {
+function toTaskList(
+  options: WorkerOptions,
+  activeJobs: Set<string>,
+  signal: AbortSignal,
+  outageBegan: () => void,
+): TaskList {
   return Object.fromEntries(
     Object.entries(options.tasks).map(([name, task]) => [
       name,
       async (payload: unknown, { job }) => {
+        activeJobs.add(job.id);
         try {
           await task(payload as never, signal);
         } catch (error) {
@@ -124,32 +138,40 @@ function toTaskList(options: WorkerOptions, signal: AbortSignal, outageBegan: ()
           if (signal.aborted) options.log.info(details, 'a job was interrupted by the stop; it will be run again');
           else options.log.warn(details, 'a job failed; it will be tried again');
           throw error;
+        } finally {
+          activeJobs.delete(job.id);
         }
       },
     ]),
   ) satisfies TaskList;
 }
 
-/** Failed jobs wait with growing pauses; this ends the pause of all that wait. */
-const retryWaiting = (pool: pg.Pool, queue: string): Promise<unknown> =>
+/** Failed jobs wait with growing pauses; this ends the pause of all that wait, or of those that have only just begun to fail. */
+const retryWaiting = (pool: pg.Pool, queue: string, which: 'all' | 'fresh'): Promise<unknown> =>
   pool.query(
-    `update ${queue}._private_jobs set run_at = now(), attempts = least(attempts, 1)
-     where attempts > 0 and attempts < max_attempts and locked_at is null and run_at > now()`,
+    `update ${queue}._private_jobs set run_at = now(), attempts = ${which === 'all' ? 'least(attempts, 1)' : 'attempts'}
+     where attempts > 0 and attempts < ${which === 'all' ? 'max_attempts' : 'least(max_attempts, 3)'}
+       and locked_at is null and run_at > now()`,
   );
 
-/** After a job failed because something was down, asks every second whether it is back, and then ends all pauses. */
+/**
+ * After a job failed because something was down, asks every second whether it is back, and then ends all pauses. Where
+ * everything answers at the first asking it was the job itself that was refused, or the outage was a moment: only the
+ * first tries are hastened then, or a job that can never succeed would run, and drag all others along, every second.
+ */
 function watchOutage(pool: pg.Pool, queue: string, probe: () => Promise<unknown>, log: Log, signal: AbortSignal) {
   let watching = false;
   const watch = async (): Promise<void> => {
+    let which: 'all' | 'fresh' = 'fresh';
     while (!signal.aborted) {
       await sleep(1_000, undefined, { signal });
       try {
         await probe();
-        await retryWaiting(pool, queue);
+        await retryWaiting(pool, queue, which);
         log.info('what was down answers again; waiting jobs are retried');
         return;
       } catch {
-        // still down
+        which = 'all'; // still down
       }
     }
   };
@@ -187,10 +209,16 @@ function proveLiveness(log: Log): { events: WorkerEvents; poolId: () => string }
   return { events, poolId: () => id };
 }
 
-async function giveBackJobsOfTheDead(pool: pg.Pool, queue: string, ownId: () => string, log: Log, signal: AbortSignal) {
+async function giveBackLostJobs(
+  pool: pg.Pool,
+  queue: string,
+  own: { poolId: () => string; activeJobs: ReadonlySet<string> },
+  log: Log,
+  signal: AbortSignal,
+) {
   while (!signal.aborted) {
     try {
-      const { rows } = await pool.query<{ locked_by: string }>(
+      const dead = await pool.query<{ locked_by: string }>(
         `with holder as (
            select locked_by from ${queue}._private_jobs
            where locked_by is not null and locked_by <> $1
@@ -198,12 +226,25 @@ async function giveBackJobsOfTheDead(pool: pg.Pool, queue: string, ownId: () => 
          dead as (
            select locked_by from holder where pg_try_advisory_xact_lock(hashtextextended(locked_by, 0)))
          select locked_by, ${queue}.force_unlock_workers(array[locked_by]) from dead`,
-        [ownId()],
+        [own.poolId()],
       );
-      if (rows.length > 0)
-        log.warn({ pools: rows.map((row) => row.locked_by) }, 'jobs of a dead worker were given back');
+      if (dead.rows.length > 0) {
+        log.warn({ pools: dead.rows.map((row) => row.locked_by) }, 'jobs of a dead worker were given back');
+      }
+      // A connection that broke just after it had locked a job took the answer with it: ours, and we do not know.
+      const unheard = await pool.query(
+        `update ${queue}._private_jobs set locked_at = null, locked_by = null
+         where locked_by = $1 and locked_at < now() - interval '5 seconds' and not id = any($2::bigint[]) returning id`,
+        [own.poolId(), [...own.activeJobs]],
+      );
+      if (unheard.rows.length > 0) {
+        log.warn(
+          { jobs: unheard.rows.map((row) => row.id) },
+          'jobs that were locked for us without our hearing of it were given back',
+        );
+      }
     } catch (error) {
-      log.debug({ err: error }, 'looking for dead workers failed; it is done again shortly');
+      log.debug({ err: error }, 'looking for lost jobs failed; it is done again shortly');
     }
     await sleep(1_500, undefined, { signal }).catch(() => undefined);
   }

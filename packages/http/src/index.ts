@@ -1,6 +1,16 @@
 export { type AppOptions, createApp } from './app.ts';
 export { type Authenticate, type Principal, remoteKeys, tokenAudience, tokenAuthentication } from './authentication.ts';
-export { decodeCursor, everyPage, type Page, PageQuery, pageAnswer, pageOf, toCsv, toPage } from './list.ts';
+export {
+  decodeCursor,
+  decodeTimeCursor,
+  everyPage,
+  type Page,
+  PageQuery,
+  pageAnswer,
+  pageOf,
+  toCsv,
+  toPage,
+} from './list.ts';
 export { Problem, toProblem } from './problem.ts';
 export { client, Empty, type Route, type RouteAnswer, type RouteContext, route, versionTag } from './route.ts';
-export { createLog, parseConfig, type RunningService, serve } from './service.ts';
+export { createLog, exitOnFault, parseConfig, type RunningService, serve } from './service.ts';

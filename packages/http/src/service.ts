@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import type { Express } from 'express';
-import { type Logger, pino } from 'pino';
+import { type DestinationStream, type Logger, pino } from 'pino';
 import type { z } from 'zod';
 
 /**
@@ -57,21 +57,44 @@ const secretNames = [
   'pkcs12',
 ];
 
-/** JSON lines on standard output; fields with the names of secrets are removed wherever they stand up to three deep. */
-export const createLog = (name: string, level: string): Logger =>
-  pino({
-    name,
-    level,
-    redact: { paths: secretNames.flatMap((field) => [field, `*.${field}`, `*.*.${field}`]), censor: '[redacted]' },
-    serializers: { err: describeError },
-    timestamp: pino.stdTimeFunctions.isoTime,
+/**
+ * JSON lines on standard output unless told; fields with the names of secrets are removed wherever they stand up to three
+ * deep.
+ */
+export const createLog = (name: string, level: string, destination?: DestinationStream): Logger =>
+  pino(
+    {
+      name,
+      level,
+      redact: { paths: secretNames.flatMap((field) => [field, `*.${field}`, `*.*.${field}`]), censor: '[redacted]' },
+      serializers: { err: describeError },
+      timestamp: pino.stdTimeFunctions.isoTime,
+    },
+    destination ?? pino.destination(1),
+  );
+
+/** What nobody caught ends the process, on one log line instead of a bare stack; whoever watches over it starts it anew. */
+export function exitOnFault(log: Logger): void {
+  process.on('uncaughtException', (error) => {
+    log.fatal({ err: error }, 'the process ends on a fault');
+    process.exit(1);
   });
+}
 
 /** PostgreSQL's `detail` quotes whole rows, and with them people; the constraint's name and the statement are enough. */
-function describeError(error: Error): object {
-  const { detail, ...described } = pino.stdSerializers.err(error);
-  return 'severity' in described ? described : { ...described, detail };
+export const describeError = (error: Error): object => withoutRow(pino.stdSerializers.err(error));
+
+function withoutRow(described: object): object {
+  const kept = Object.entries(described).filter(([name]) => name !== 'detail' || !('severity' in described));
+  return Object.fromEntries(kept.map(([name, value]) => [name, isDescribedError(value) ? withoutRows(value) : value]));
 }
+
+const isDescribedError = (value: unknown): value is object | object[] =>
+  Array.isArray(value)
+    ? value.length > 0 && value.every(isDescribedError)
+    : typeof value === 'object' && value !== null && 'stack' in value;
+const withoutRows = (value: object | object[]): object =>
+  Array.isArray(value) ? value.map(withoutRow) : withoutRow(value);
 
 export interface RunningService {
   server: Server;
@@ -98,9 +121,11 @@ export async function serve(
     stopping ??= (async () => {
       log.info('stopping');
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-      server.closeIdleConnections();
+      // A connection that is kept alive is idle only after its request: it is looked for until the last has gone.
+      const sweep = setInterval(() => server.closeIdleConnections(), 50);
       const late = setTimeout(() => server.closeAllConnections(), 10_000);
       await closed;
+      clearInterval(sweep);
       clearTimeout(late);
       await options.release();
       log.info('stopped');

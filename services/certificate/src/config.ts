@@ -7,7 +7,6 @@ const pem = (label: string) => z.string().includes(`BEGIN ${label}`, { error: `m
 export const configSchema = z.object({
   HOST: z.string().default('127.0.0.1'),
   PORT: z.coerce.number().int().min(1).max(65_535),
-  LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
   DATABASE_URL: z.string().startsWith('postgres'),
   LDAP_URL: z.string().regex(/^ldaps?:\/\//, 'must begin with ldap:// or ldaps://'),
   LDAP_BASE_DN: z.string().min(3),

@@ -1,6 +1,6 @@
 /** Wiring of the certificate service: configuration, connections, worker, HTTP. Nothing is decided here. */
 import { openDatabase, startWorker } from '@congvu/database';
-import { createLog, parseConfig, remoteKeys, serve, tokenAuthentication } from '@congvu/http';
+import { createLog, exitOnFault, parseConfig, remoteKeys, serve, tokenAuthentication } from '@congvu/http';
 import { openLdap } from '@congvu/ldap';
 import { createCertificateApp } from './app.ts';
 import { openAuthority } from './authorities/authority-context.ts';
@@ -9,8 +9,9 @@ import { convergeCertificates, type EnrolmentDependencies } from './enrolments/c
 import { forgetDeliveredKeys } from './enrolments/enrolment-store.ts';
 import { publishCrl } from './revocation/publish-crl.ts';
 
+const log = createLog('certificate', process.env.LOG_LEVEL ?? 'info');
+exitOnFault(log);
 const config = parseConfig(configSchema, process.env);
-const log = createLog('certificate', config.LOG_LEVEL);
 const database = openDatabase({ url: config.DATABASE_URL, name: 'certificate' });
 const ldap = openLdap({ url: config.LDAP_URL, bindDn: config.LDAP_BIND_DN, password: config.LDAP_PASSWORD });
 const authority = await openAuthority(database, config);
@@ -63,7 +64,4 @@ await serve(app, {
     await database.destroy();
   },
 });
-await worker.failed.catch((error: unknown) => {
-  log.fatal({ err: error }, 'the job worker failed; the process ends so that it is started anew');
-  process.exit(1);
-});
+await worker.failed;

@@ -1,6 +1,6 @@
 /** Wiring of the directory service: configuration, connections, worker, HTTP. Nothing is decided here. */
 import { addJobs, openDatabase, startWorker } from '@congvu/database';
-import { createLog, parseConfig, serve, tokenAuthentication } from '@congvu/http';
+import { createLog, exitOnFault, parseConfig, serve, tokenAuthentication } from '@congvu/http';
 import { openLdap } from '@congvu/ldap';
 import { createLocalJWKSet } from 'jose';
 import { listOverdue } from './accounts/account-store.ts';
@@ -13,8 +13,9 @@ import { configSchema } from './config.ts';
 import { createNationalIdSeal } from './people/national-id-seal.ts';
 import { settleRequest } from './requests/settle-request.ts';
 
+const log = createLog('directory', process.env.LOG_LEVEL ?? 'info');
+exitOnFault(log);
 const config = parseConfig(configSchema, process.env);
-const log = createLog('directory', config.LOG_LEVEL);
 const database = openDatabase({ url: config.DATABASE_URL, name: 'directory' });
 const ldap = openLdap({ url: config.LDAP_URL, bindDn: config.LDAP_BIND_DN, password: config.LDAP_PASSWORD });
 const tokens = await createTokenIssuer({ issuer: config.ISSUER_URL, signingKeyPem: config.TOKEN_SIGNING_KEY });
@@ -70,7 +71,4 @@ await serve(app, {
     await database.destroy();
   },
 });
-await worker.failed.catch((error: unknown) => {
-  log.fatal({ err: error }, 'the job worker failed; the process ends so that it is started anew');
-  process.exit(1);
-});
+await worker.failed;

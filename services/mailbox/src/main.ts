@@ -1,6 +1,6 @@
 /** Wiring of the mailbox service: configuration, connections, worker, HTTP. Nothing is decided here. */
 import { openDatabase, startWorker } from '@congvu/database';
-import { createLog, parseConfig, remoteKeys, serve, tokenAuthentication } from '@congvu/http';
+import { createLog, exitOnFault, parseConfig, remoteKeys, serve, tokenAuthentication } from '@congvu/http';
 import { openLdap } from '@congvu/ldap';
 import { createMailboxApp } from './app.ts';
 import { configSchema } from './config.ts';
@@ -10,8 +10,9 @@ import { openMailTransport } from './notices/mail-transport.ts';
 import type { NoticeKind } from './notices/notice-store.ts';
 import { sendNotice } from './notices/send-notice.ts';
 
+const log = createLog('mailbox', process.env.LOG_LEVEL ?? 'info');
+exitOnFault(log);
 const config = parseConfig(configSchema, process.env);
-const log = createLog('mailbox', config.LOG_LEVEL);
 const database = openDatabase({ url: config.DATABASE_URL, name: 'mailbox' });
 const ldap = openLdap({ url: config.LDAP_URL, bindDn: config.LDAP_BIND_DN, password: config.LDAP_PASSWORD });
 const doveadm = connectDoveadm({ url: config.DOVEADM_URL, apiKey: config.DOVEADM_API_KEY });
@@ -64,7 +65,4 @@ await serve(app, {
     await database.destroy();
   },
 });
-await worker.failed.catch((error: unknown) => {
-  log.fatal({ err: error }, 'the job worker failed; the process ends so that it is started anew');
-  process.exit(1);
-});
+await worker.failed;

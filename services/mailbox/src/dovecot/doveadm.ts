@@ -9,6 +9,7 @@ export interface Doveadm {
   createFolders(user: string, folders: readonly string[]): Promise<void>;
   /** Ends the running sessions of `user`. */
   kick(user: string): Promise<void>;
+  /** Asks for the list of commands, which does nothing. Throws `unavailable`. */
   ping(): Promise<void>;
 }
 
@@ -22,16 +23,25 @@ const exitNotFound = 68;
 export function connectDoveadm(options: { url: string; apiKey: string }): Doveadm {
   const authorization = `X-Dovecot-API ${Buffer.from(options.apiKey).toString('base64')}`;
 
+  async function reach(init: { method?: string; headers?: Record<string, string>; body?: string }): Promise<Response> {
+    const headers = { ...init.headers, Authorization: authorization };
+    const response = await fetch(`${options.url}/doveadm/v1`, {
+      ...init,
+      headers,
+      signal: AbortSignal.timeout(15_000),
+    });
+    if (!response.ok) throw new Error(`doveadm answered ${response.status}`);
+    return response;
+  }
+
   async function run(command: string, parameters: object): Promise<{ exitCode: number } | { value: unknown }> {
     let answer: Answer;
     try {
-      const response = await fetch(`${options.url}/doveadm/v1`, {
+      const response = await reach({
         method: 'POST',
-        headers: { Authorization: authorization, 'Content-Type': 'application/json' },
+        headers: { 'Content-Type': 'application/json' },
         body: JSON.stringify([[command, parameters, 'only']]),
-        signal: AbortSignal.timeout(15_000),
       });
-      if (!response.ok) throw new Error(`doveadm answered ${response.status}`);
       answer = (await response.json()) as Answer;
     } catch (cause) {
       throw unavailable(cause);
@@ -46,14 +56,18 @@ export function connectDoveadm(options: { url: string; apiKey: string }): Dovead
 
   return {
     createFolders: async (user, folders) => {
-      const status = await run('mailboxStatus', { user, mailboxMask: folders, field: ['messages'] });
-      const present = 'value' in status ? (status.value as { mailbox: string }[]).map((row) => row.mailbox) : [];
-      if ('exitCode' in status && status.exitCode === exitNoSuchUser)
-        throw unavailable(new Error('Dovecot does not know the user yet'));
-      const missing = folders.filter((folder) => !present.includes(folder));
-      if (missing.length === 0) return;
-      const created = await run('mailboxCreate', { user, mailbox: missing });
-      if ('exitCode' in created) throw new Error(`doveadm mailboxCreate: exit ${created.exitCode}`);
+      for (let tries = 1; ; tries++) {
+        const status = await run('mailboxStatus', { user, mailboxMask: folders, field: ['messages'] });
+        const present = 'value' in status ? (status.value as { mailbox: string }[]).map((row) => row.mailbox) : [];
+        if ('exitCode' in status && status.exitCode === exitNoSuchUser)
+          throw unavailable(new Error('Dovecot does not know the user yet'));
+        const missing = folders.filter((folder) => !present.includes(folder));
+        if (missing.length === 0) return;
+        const created = await run('mailboxCreate', { user, mailbox: missing });
+        if (!('exitCode' in created)) return;
+        // Another job, or the first log-in, may have made one of them meanwhile: what is still missing is made then.
+        if (tries === 3) throw new Error(`doveadm mailboxCreate: exit ${created.exitCode}`);
+      }
     },
     kick: async (user) => {
       const kicked = await run('kick', { mask: [user] });
@@ -61,7 +75,16 @@ export function connectDoveadm(options: { url: string; apiKey: string }): Dovead
         throw new Error(`doveadm kick: exit ${kicked.exitCode}`);
     },
     ping: async () => {
-      await run('reload', {}).catch(() => undefined);
+      try {
+        const response = await fetch(`${options.url}/doveadm/v1`, {
+          headers: { Authorization: authorization },
+          signal: AbortSignal.timeout(5_000),
+        });
+        await response.arrayBuffer();
+        if (!response.ok) throw new Error(`doveadm answered ${response.status}`);
+      } catch (cause) {
+        throw unavailable(cause);
+      }
     },
   };
 }
