@@ -56,7 +56,9 @@ export const readInbox = (
   withImap(stack, credentials, async (imap) => {
     const lock = await imap.getMailboxLock('INBOX');
     try {
-      const messages = [];
+      const messages: { subject: string; messageId: string; source: Buffer }[] = [];
+      // RFC 9051 section 6.4.5: a sequence number that is not there is an error, so an empty mailbox is not asked.
+      if (imap.mailbox && imap.mailbox.exists === 0) return messages;
       for await (const message of imap.fetch('1:*', { envelope: true, source: true })) {
         messages.push({
           subject: message.envelope?.subject ?? '',

@@ -82,7 +82,10 @@ export function connectApi(
     fetch: fetchAnswer,
     call: async (service, path, schema, options) => {
       const response = await fetchAnswer(service, path, options);
-      return schema.parse(await response.json());
+      const body: unknown = await response.json().catch((cause: unknown) => {
+        throw unreachable(response.url, cause);
+      });
+      return schema.parse(body);
     },
   };
 }
@@ -91,10 +94,15 @@ async function reach(url: string, init: RequestInit): Promise<Response> {
   try {
     return await fetch(url, init);
   } catch (cause) {
-    const detail = `${new URL(url).origin} does not answer.`;
-    throw new ServiceError({ kind: 'unavailable', code: 'service_unreachable', detail, cause });
+    throw unreachable(url, cause);
   }
 }
+
+/** Also of an answer that broke off. */
+const unreachable = (url: string, cause: unknown): ServiceError => {
+  const detail = `${new URL(url).origin} does not answer.`;
+  return new ServiceError({ kind: 'unavailable', code: 'service_unreachable', detail, cause });
+};
 
 const ProblemAnswer = z.object({
   code: z.string(),

@@ -20,6 +20,8 @@ export function openDatabase(options: { url: string; name: string; poolSize?: nu
     },
     pool: { min: 0, max: options.poolSize ?? 10 },
     acquireConnectionTimeout: 10_000,
+    // What knex prints by itself it also throws; standard output belongs to the JSON log.
+    log: { warn: () => undefined, error: () => undefined },
   });
 }
 

@@ -7,6 +7,8 @@ import { readFileSync } from 'node:fs';
 import pg from 'pg';
 import { type Database, openDatabase } from './open.ts';
 
+export { changeAccount, insertAccount, insertProvince, insertRequest, type TestAccount } from './testing-records.ts';
+
 export interface TestStack {
   postgres: { urls: Record<'superuser' | 'owner' | 'directory' | 'mailbox' | 'certificate', string>; template: string };
   ldap: { url: string; baseDn: string; identities: Record<string, { bindDn: string; password: string }> };

@@ -15,6 +15,7 @@ import type { Authenticate } from './authentication.ts';
 import { openApiDocument } from './openapi.ts';
 import { problemHandler } from './problem.ts';
 import { mountRoutes, type Route } from './route.ts';
+import { describeError } from './service.ts';
 
 export interface AppOptions {
   name: string;
@@ -63,7 +64,10 @@ function requestLog(log: Logger): RequestHandler {
     },
     autoLogging: { ignore: (request) => /^\/(healthz|readyz|metrics)$/.test(request.url ?? '') },
     customLogLevel: (_request, response, error) => (error || response.statusCode >= 500 ? 'error' : 'info'),
+    // Ours take things as they are; wrapped, the middleware would describe errors by its own rules, rows included.
+    wrapSerializers: false,
     serializers: {
+      err: describeError,
       req: (request: { id: string; method: string; url: string }) => ({
         id: request.id,
         method: request.method,

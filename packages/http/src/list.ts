@@ -35,8 +35,23 @@ export function decodeCursor(cursor: string | undefined, length: number): (strin
   } catch {
     // fall through: not JSON is as wrong as not ours
   }
+  throw foreignCursor();
+}
+
+const TimeKey = z.tuple([z.iso.datetime().startsWith('2'), z.uuid()]);
+
+/** The sort key of a list by time and id: what anybody may write into a cursor must not reach the database as a time. */
+export function decodeTimeCursor(cursor: string | undefined): [time: string, id: string] | undefined {
+  const key = decodeCursor(cursor, 2);
+  if (key === undefined) return undefined;
+  const checked = TimeKey.safeParse(key);
+  if (!checked.success) throw foreignCursor();
+  return checked.data;
+}
+
+function foreignCursor(): ServiceError {
   const detail = 'The cursor is not one that this list gave; begin again without it.';
-  throw new ServiceError({
+  return new ServiceError({
     kind: 'invalid',
     code: 'cursor_invalid',
     detail,

@@ -121,11 +121,14 @@ function parsers(one: Route): RequestHandler[] {
 function run(one: Route): RequestHandler {
   return async (request, response) => {
     const faults: Fault[] = [];
-    const parse = (part: 'params' | 'query' | 'body'): unknown => {
+    const parse = (part: Part): unknown => {
       const schema = one[part];
       if (!schema) return {};
       const result = schema.safeParse(request[part] ?? {});
-      if (result.success) return result.data;
+      if (result.success) {
+        faults.push(...nulFaults(part, result.data, []));
+        return result.data;
+      }
       faults.push(...result.error.issues.flatMap((issue) => toFaults(part, issue)));
       return undefined;
     };
@@ -168,20 +171,35 @@ function ifMatchVersion(request: Request, faults: Fault[]): number | undefined {
 /** The ETag of a version, as `If-Match` takes it back. */
 export const versionTag = (resource: { version: number }): { ETag: string } => ({ ETag: `"${resource.version}"` });
 
-/** A zod issue as our fault; the pointer is a JSON Pointer for the body, `query/x` and `path/x` for the rest. */
-function toFaults(part: 'params' | 'query' | 'body', issue: z.core.$ZodIssue): Fault[] {
+type Part = 'params' | 'query' | 'body';
+
+/** A JSON Pointer for the body, `query/x` and `path/x` for the rest. */
+function pointerTo(part: Part, path: readonly PropertyKey[]): string {
   const base = part === 'body' ? '' : part === 'params' ? 'path' : 'query';
-  const pointer = (path: readonly PropertyKey[]): string =>
-    [base, ...path.map((step) => String(step).replaceAll('~', '~0').replaceAll('/', '~1'))].join('/');
+  return [base, ...path.map((step) => String(step).replaceAll('~', '~0').replaceAll('/', '~1'))].join('/');
+}
+
+/** PostgreSQL's text cannot hold NUL, and nothing that people read needs it. */
+function nulFaults(part: Part, value: unknown, path: readonly PropertyKey[]): Fault[] {
+  if (typeof value === 'string') {
+    const detail = 'A NUL character (U+0000) stands here; take it out.';
+    return value.includes('\0') ? [{ pointer: pointerTo(part, path), code: 'character', detail }] : [];
+  }
+  if (typeof value !== 'object' || value === null) return [];
+  return Object.entries(value).flatMap(([key, inner]) => nulFaults(part, inner, [...path, key]));
+}
+
+/** A zod issue as our fault. */
+function toFaults(part: Part, issue: z.core.$ZodIssue): Fault[] {
   if (issue.code === 'unrecognized_keys') {
     return issue.keys.map((key) => ({
-      pointer: pointer([...issue.path, key]),
+      pointer: pointerTo(part, [...issue.path, key]),
       code: 'unknown_field',
       detail: `There is no field "${key.slice(0, 60)}" here; look for a misspelling.`,
     }));
   }
   const code = issue.code === 'custom' ? String(issue.params?.code ?? 'invalid') : issue.code;
-  return [{ pointer: pointer(issue.path), code, detail: issue.message }];
+  return [{ pointer: pointerTo(part, issue.path), code, detail: issue.message }];
 }
 
 async function send(response: Response, one: Route, answer: RouteAnswer): Promise<void> {

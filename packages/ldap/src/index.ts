@@ -80,23 +80,41 @@ export function openLdap(options: LdapOptions): Ldap {
   const bound = (): Promise<Client> => {
     current ??= (async () => {
       const client = connect();
-      await client.bind(options.bindDn, options.password);
+      try {
+        await client.bind(options.bindDn, options.password);
+      } catch (error) {
+        // A refusal of our own identity too: it says nothing of the request, and may be over when asked again.
+        void client.unbind().catch(() => undefined);
+        throw unavailable(error);
+      }
       return client;
     })();
     return current;
   };
 
+  const leave = (connection: Promise<Client>): void => {
+    if (current === connection) current = undefined;
+    void connection.then((client) => client.unbind()).catch(() => undefined);
+  };
+
   /** A connection that failed is left at once, so that the next call makes a new one; callers retry by their own rules. */
   async function withClient<T>(work: (client: Client) => Promise<T>): Promise<T> {
-    const connection = bound();
+    let connection = bound();
     try {
-      const client = await connection;
-      if (!client.isConnected) throw new Error('the connection was closed by the server');
-      return await work(client);
+      if (!(await connection).isConnected) {
+        // Closed while nothing was asked, as servers do with idle connections: nothing is lost yet.
+        leave(connection);
+        connection = bound();
+      }
+    } catch (error) {
+      leave(connection);
+      throw error;
+    }
+    try {
+      return await work(await connection);
     } catch (error) {
       if (isAnswer(error)) throw error;
-      if (current === connection) current = undefined;
-      void connection.then((client) => client.unbind()).catch(() => undefined);
+      leave(connection);
       throw unavailable(error);
     }
   }
@@ -239,11 +257,12 @@ export function diffAttributes(actual: Attributes, wanted: Attributes): Attribut
   const changes: AttributeChange[] = [];
   for (const [attribute, values] of Object.entries(wanted)) {
     const have = new Set((actual[attribute] ?? []).map(comparable));
-    const want = new Set(values.map(comparable));
-    const missing = values.filter((value) => !have.has(comparable(value)));
+    const unique = [...new Map(values.map((value) => [comparable(value), value])).values()];
+    const want = new Set(unique.map(comparable));
+    const missing = unique.filter((value) => !have.has(comparable(value)));
     const surplus = (actual[attribute] ?? []).filter((value) => !want.has(comparable(value)));
     if (missing.length === 0 && surplus.length === 0) continue;
-    if (have.size <= 1 && want.size <= 1) changes.push({ attribute, operation: 'replace', values });
+    if (have.size <= 1 && want.size <= 1) changes.push({ attribute, operation: 'replace', values: unique });
     else {
       if (surplus.length > 0) changes.push({ attribute, operation: 'delete', values: surplus });
       if (missing.length > 0) changes.push({ attribute, operation: 'add', values: missing });

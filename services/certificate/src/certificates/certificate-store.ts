@@ -22,12 +22,9 @@ export interface CertificateRow {
 
 const rows = (connection: Connection) => connection<CertificateRow>('certificate.certificates');
 
-/** The certificate of an enrolment that is not revoked for good; on hold counts as there. */
+/** The certificate of an enrolment, revoked ones too: a key is certified once, and never again after its revocation. */
 export const findOfEnrolment = (connection: Connection, enrolmentId: string): Promise<CertificateRow | undefined> =>
-  rows(connection)
-    .where({ enrolment_id: enrolmentId })
-    .where((where) => where.whereNot('state', 'revoked').orWhere('revocation_reason', 'certificateHold'))
-    .first();
+  rows(connection).where({ enrolment_id: enrolmentId }).orderBy('created_at', 'desc').first();
 
 export const listOfAccount = (connection: Connection, accountId: string): Promise<CertificateRow[]> =>
   rows(connection).where({ account_id: accountId }).select('*');
@@ -108,14 +105,18 @@ export async function releaseHold(transaction: Transaction, ids: readonly string
   return changed.map((row) => row.id);
 }
 
-/** What a CRL of the authority lists: revoked and not yet expired (RFC 5280 section 3.3). */
+/**
+ * What a CRL of the authority lists: revoked, and not yet expired when the last list was made, because one list after its
+ * end must still have it (RFC 5280 section 3.3).
+ */
 export const listRevoked = (
   connection: Connection,
   authorityId: string,
+  lastUpdate: Date,
 ): Promise<{ serial_number: Buffer; revoked_at: Date; revocation_reason: RevocationReason }[]> =>
   connection('certificate.certificates')
     .where({ authority_id: authorityId, state: 'revoked' })
-    .where('not_after', '>', connection.fn.now())
+    .where('not_after', '>', lastUpdate)
     .orderBy('serial_number')
     .select('serial_number', 'revoked_at', 'revocation_reason');
 

@@ -23,7 +23,7 @@ export interface IssueDependencies {
   organizationIdentifier: string;
 }
 
-/** The certificate of the enrolment, made now or earlier. The enrolment must have its key. */
+/** Makes the certificate of the enrolment unless it was made, or revoked, before. The enrolment must have its key. */
 export async function issueCertificate(
   dependencies: IssueDependencies,
   source: AccountSource,
@@ -103,8 +103,9 @@ function subjectOf(source: AccountSource, organizationIdentifier: string) {
     organizationName: fit(source.agencyName),
     organizationIdentifier,
     serialNumber: source.username.slice(0, 64),
-    surname: fit(source.surname),
-    givenName: fit(source.givenName),
+    // A person with a single name carries it as surname (CA/B S/MIME BR 7.1.4.2.2 e).
+    surname: fit(source.surname || source.givenName),
+    ...(source.surname && source.givenName ? { givenName: fit(source.givenName) } : {}),
     commonName: fit(source.displayName),
   };
 }
@@ -112,6 +113,6 @@ function subjectOf(source: AccountSource, organizationIdentifier: string) {
 /** At most 64 characters (RFC 5280 appendix A, ub-organization-name and others), cut between words. */
 function fit(text: string): string {
   if ([...text].length <= 64) return text;
-  const cut = [...text].slice(0, 65).join('');
-  return cut.slice(0, Math.max(cut.lastIndexOf(' '), 1)).trim();
+  const words = [...text].slice(0, 65).join('');
+  return words.includes(' ') ? words.slice(0, words.lastIndexOf(' ')).trim() : [...text].slice(0, 64).join('');
 }

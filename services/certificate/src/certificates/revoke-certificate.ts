@@ -1,7 +1,11 @@
-/** Revokes a certificate by an administrator's decision, with a reason of RFC 5280 section 5.3.1. */
+/**
+ * Revokes a certificate by an administrator's decision, with a reason of RFC 5280 section 5.3.1. Its key, if it was not
+ * picked up yet, is erased: nobody can use it any more.
+ */
 import { addJobs, type Database } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
 import type { AuthorityContext } from '../authorities/authority-context.ts';
+import { forgetPrivateKey } from '../enrolments/enrolment-store.ts';
 import { crlJob } from '../revocation/crl-job.ts';
 import { recordCertificateEvent, type SystemOrActor } from './certificate-event.ts';
 import {
@@ -35,6 +39,7 @@ export async function revokeCertificate(
     }
     const row = (await listOfAccount(transaction, wire.accountId)).find((one) => one.id === id);
     if (!row) throw new Error('a certificate that was just revoked is not there');
+    await forgetPrivateKey(transaction, row.enrolment_id);
     await recordCertificateEvent(
       transaction,
       actor,

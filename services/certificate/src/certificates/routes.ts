@@ -3,7 +3,7 @@ import { Certificate, revocationReasons } from '@congvu/contracts';
 import type { Database } from '@congvu/database';
 import {
   client,
-  decodeCursor,
+  decodeTimeCursor,
   everyPage,
   PageQuery,
   pageAnswer,
@@ -44,12 +44,7 @@ export const certificateRoutes = (database: Database, authority: AuthorityContex
       const { limit, cursor, ...filters } = context.query;
       const filter = { scope: scopeOf(context), ...filters };
       const fetch = async (size: number, from: string | undefined) => {
-        const rows = await listCertificates(
-          database,
-          filter,
-          size,
-          decodeCursor(from, 2) as [string, string] | undefined,
-        );
+        const rows = await listCertificates(database, filter, size, decodeTimeCursor(from));
         const page = toPage(rows, size, (row) => [row.createdAt, row.id]);
         return { ...page, items: page.items.map(({ id: _, createdAt: __, ...item }): Certificate => item) };
       };
@@ -88,7 +83,8 @@ export const certificateRoutes = (database: Database, authority: AuthorityContex
     summary: 'Revokes a certificate; it is on the next CRL within seconds',
     permission: 'certificates:revoke',
     params: BySerial,
-    body: z.strictObject({ reason: z.enum(revocationReasons) }),
+    // A hold follows the account: suspend that. One set here would end with the next look at an active account.
+    body: z.strictObject({ reason: z.enum(revocationReasons).exclude(['certificateHold']) }),
     response: Certificate,
     handle: async (context) => {
       const serialNumber = octets(context.params.serialNumber);

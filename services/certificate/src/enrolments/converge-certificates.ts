@@ -15,7 +15,13 @@ import { certificateSystem, recordCertificateEvent } from '../certificates/certi
 import { listOfAccount, type RevocationReason, releaseHold, setRevoked } from '../certificates/certificate-store.ts';
 import { issueCertificate } from '../certificates/issue-certificate.ts';
 import { crlJob } from '../revocation/crl-job.ts';
-import { type AccountSource, findAccount, findOpenEnrolment, insertEnrolment } from './enrolment-store.ts';
+import {
+  type AccountSource,
+  findAccount,
+  findOpenEnrolment,
+  forgetPrivateKey,
+  insertEnrolment,
+} from './enrolment-store.ts';
 
 export interface EnrolmentDependencies {
   database: Database;
@@ -61,6 +67,7 @@ async function convergeRevocation(
     const ids = certificates.map((certificate) => certificate.id);
     const changed = new Set(reason ? await setRevoked(transaction, ids, reason) : await releaseHold(transaction, ids));
     for (const certificate of certificates.filter(({ id }) => changed.has(id))) {
+      if (source.state === 'retired') await forgetPrivateKey(transaction, certificate.enrolment_id);
       const serialNumber = certificate.serial_number.toString('hex');
       const action = reason ? 'certificate.revoked' : 'certificate.hold_released';
       await recordCertificateEvent(
@@ -110,14 +117,17 @@ async function enrol(
   return findOpenEnrolment(database, source.id, authority.profile.id);
 }
 
-/** Also tells the directory once the certificate is where it belongs. */
-export async function publishCertificates(
-  { database, ldap, baseDn }: EnrolmentDependencies,
-  source: AccountSource,
-): Promise<void> {
-  const valid = (await listOfAccount(database, source.id)).flatMap(({ state, certificate, not_after }) =>
+const listValid = async (database: Database, accountId: string): Promise<Buffer[]> =>
+  (await listOfAccount(database, accountId)).flatMap(({ state, certificate, not_after }) =>
     state === 'valid' && certificate && not_after > new Date() ? [certificate] : [],
   );
+
+/** Also tells the directory once the certificate is where it belongs. */
+export async function publishCertificates(
+  { database, ldap, baseDn }: Pick<EnrolmentDependencies, 'database' | 'ldap' | 'baseDn'>,
+  source: AccountSource,
+): Promise<void> {
+  const valid = await listValid(database, source.id);
   const wanted = { 'userCertificate;binary': valid };
   const [entry] = await ldap.search(`ou=people,${baseDn}`, {
     scope: 'one',
@@ -133,5 +143,9 @@ export async function publishCertificates(
   }
   const changes = diffAttributes(entry.attributes, wanted);
   if (changes.length > 0) await ldap.modify(entry.dn, changes);
+  // Revoked between reading and writing: its own job may have looked before we wrote.
+  const now = await listValid(database, source.id);
+  if (diffAttributes({ valid }, { valid: now }).length > 0)
+    return publishCertificates({ database, ldap, baseDn }, source);
   if (valid.length > 0) await database.raw('select directory.report_provisioned(?, null)', [source.id]);
 }

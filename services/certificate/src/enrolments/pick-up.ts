@@ -29,7 +29,9 @@ export async function pickUp(
   const certificate = await findOfEnrolment(database, enrolmentId);
   if (enrolment.path !== 'server_key')
     throw conflict('enrolment_path', 'The key of this enrolment was made by its holder; there is nothing to pick up.');
-  if (!certificate?.certificate || certificate.state !== 'valid') {
+  if (certificate?.state === 'revoked')
+    throw conflict('certificate_revoked', 'The certificate of this key was revoked; there is nothing to pick up.');
+  if (!certificate?.certificate) {
     throw new ServiceError({
       kind: 'unavailable',
       code: 'certificate_not_ready',

@@ -2,7 +2,7 @@
 import { Enrolment } from '@congvu/contracts';
 import {
   client,
-  decodeCursor,
+  decodeTimeCursor,
   PageQuery,
   pageAnswer,
   pageOf,
@@ -43,7 +43,7 @@ export const enrolmentRoutes = (dependencies: EnrolmentDependencies): Route[] =>
     response: pageOf(Enrolment),
     handle: async (context) => {
       const { limit, cursor, ...filters } = context.query;
-      const after = decodeCursor(cursor, 2) as [string, string] | undefined;
+      const after = decodeTimeCursor(cursor);
       const rows = await listEnrolments(dependencies.database, { scope: scopeOf(context), ...filters }, limit, after);
       return pageAnswer(
         toPage(rows, limit, (row) => [row.createdAt, row.id]),

@@ -2,11 +2,11 @@
  * A CSR for an enrolment that waits for one: its proof of possession is checked, its key is taken, its subject is not.
  * The certificate is in the answer.
  */
-import { brokenConstraint, type Transaction } from '@congvu/database';
+import { addJobs, brokenConstraint, type Transaction } from '@congvu/database';
 import { invalid, ServiceError } from '@congvu/errors';
 import { parseCsr } from '../authority/csr.ts';
 import { recordCertificateEvent, type SystemOrActor } from '../certificates/certificate-event.ts';
-import type { Scope } from '../certificates/certificate-store.ts';
+import { findOfEnrolment, type Scope } from '../certificates/certificate-store.ts';
 import { issueCertificate } from '../certificates/issue-certificate.ts';
 import { type EnrolmentDependencies, publishCertificates } from './converge-certificates.ts';
 import { findAccount, lockEnrolment, requireEnrolment, setEnrolmentKey } from './enrolment-store.ts';
@@ -36,9 +36,8 @@ export async function submitCsr(
     .transaction((transaction) => takeKey(transaction, enrolmentId, csr.subjectPublicKeyInfo, source, actor))
     .catch(refuseReusedKey);
 
-  // 3. The certificate, and at once into LDAP; should that fail, the job that follows every change does it.
+  // 3. The certificate, and at once into LDAP; should we fail or be killed, the job that was queued with the key does it.
   await issueCertificate(dependencies, source, enrolmentId, actor);
-  await database.raw('select certificate.request_convergence(?::uuid[])', [[source.id]]).catch(() => undefined);
   if (source.entryVersion > 0) await publishCertificates(dependencies, source).catch(() => undefined);
   const { serialNumber } = await requireEnrolment(database, enrolmentId, scope);
   if (!serialNumber) throw new Error('an enrolment that was just issued has no serial number');
@@ -54,7 +53,17 @@ async function takeKey(
 ): Promise<void> {
   const enrolment = await lockEnrolment(transaction, enrolmentId);
   const same = enrolment.subject_public_key_info?.equals(subjectPublicKeyInfo);
-  if (same && enrolment.path === 'csr') return; // the same CSR again gets the same certificate
+  if (same && enrolment.path === 'csr') {
+    const certificate = await findOfEnrolment(transaction, enrolmentId);
+    if (certificate?.state === 'revoked') {
+      throw new ServiceError({
+        kind: 'conflict',
+        code: 'certificate_revoked',
+        detail: 'The certificate for this key was revoked; the key gets no other.',
+      });
+    }
+    return; // the same CSR again gets the same certificate
+  }
   if (enrolment.state !== 'awaiting_csr' || enrolment.subject_public_key_info) {
     throw new ServiceError({
       kind: 'conflict',
@@ -65,6 +74,9 @@ async function takeKey(
   await setEnrolmentKey(transaction, enrolmentId, subjectPublicKeyInfo);
   const subject = { account_id: source.id, agency_id: source.agencyId, request_id: source.requestId };
   await recordCertificateEvent(transaction, actor, 'enrolment.csr_accepted', subject, null, { enrolmentId });
+  await addJobs(transaction, 'certificate', [
+    { task: 'converge-certificates', payload: { accountId: source.id }, key: `certificates:${source.id}` },
+  ]);
 }
 
 function refuseReusedKey(error: unknown): never {

@@ -12,9 +12,9 @@ export interface CrlRow {
 export const findNewestCrl = (connection: Connection, authorityId: string): Promise<CrlRow | undefined> =>
   connection<CrlRow>('certificate.crls').where({ authority_id: authorityId }).orderBy('crl_number', 'desc').first();
 
-/** One CRL of an authority is made at a time, so that a higher number never says less. */
+/** One CRL of an authority is made at a time, so that a higher number never says less. Issuing goes on beside it. */
 export const lockAuthority = (transaction: Transaction, authorityId: string): Promise<unknown> =>
-  transaction('certificate.authorities').where({ id: authorityId }).forUpdate().first('id');
+  transaction('certificate.authorities').where({ id: authorityId }).forNoKeyUpdate().first('id');
 
 const kept = 10;
 

@@ -20,8 +20,14 @@ export interface CrlDependencies {
 
 export async function publishCrl(dependencies: CrlDependencies, force: boolean): Promise<void> {
   const { database, ldap, baseDn, authority } = dependencies;
-  const newest = await database.transaction((transaction) => renew(transaction, dependencies, force));
-  await publishAuthorities(ldap, baseDn, authority, newest.crl);
+  let newest = await database.transaction((transaction) => renew(transaction, dependencies, force));
+  for (;;) {
+    await publishAuthorities(ldap, baseDn, authority, newest.crl);
+    // Another process may have made and published the next one meanwhile, which must not be hidden by ours.
+    const now = await findNewestCrl(database, authority.id);
+    if (!now || now.crl_number === newest.crl_number) return;
+    newest = now;
+  }
 }
 
 async function renew(
@@ -36,7 +42,7 @@ async function renew(
   if (last && !force && last.next_update.getTime() - thisUpdate.getTime() > half) return last;
   const nextUpdate = new Date(thisUpdate.getTime() + crlHours * 3_600_000);
   const crlNumber = BigInt(last?.crl_number ?? 0) + 1n;
-  const revoked = await listRevoked(transaction, authority.id);
+  const revoked = await listRevoked(transaction, authority.id, last?.this_update ?? new Date(0));
   const tbs = buildTbsCrl(authority.issuer, {
     crlNumber,
     thisUpdate,

@@ -2,7 +2,7 @@
 import { Account, ActivationCode, AgencyCodeInput, HolderToken } from '@congvu/contracts';
 import {
   client,
-  decodeCursor,
+  decodeTimeCursor,
   PageQuery,
   pageAnswer,
   pageOf,
@@ -69,7 +69,7 @@ export function accountRoutes(dependencies: AccountDependencies): Route[] {
           address,
           searchKey: q && searchKey(q),
         };
-        const after = decodeCursor(cursor, 2) as [string, string] | undefined;
+        const after = decodeTimeCursor(cursor);
         const page = toPage(await listAccounts(database, filter, limit, after), limit, (row) => [
           row.createdAt,
           row.id,

@@ -1,6 +1,8 @@
 /**
  * Usernames by the province's policy, first free wins. The database decides: a name is ours when the insert into
  * directory.usernames took, so that two approvals at once never give one name twice, and nothing ever frees a name.
+ * Approvals choose names one after the other, from here to their commit: each locks the names that it took, and two that
+ * then looked for further ones could wait for each other for ever.
  */
 import type { Transaction } from '@congvu/database';
 import { isReservedLocalPart } from '@congvu/vietnamese';
@@ -20,6 +22,7 @@ export async function takeUsernames(
   transaction: Transaction,
   wishes: readonly UsernameWish[],
 ): Promise<Map<string, string>> {
+  await transaction.raw("select pg_advisory_xact_lock(hashtextextended('directory.usernames', 0))");
   const given = new Map<string, string>();
   let waiting = wishes.map((wish) => ({ wish, iterator: wish.candidates[Symbol.iterator](), next: [] as string[] }));
   while (waiting.length > 0) {
@@ -47,7 +50,7 @@ export async function takeUsernames(
       }
     }
 
-    // 3. What the insert refuses, another transaction took meanwhile; those look again.
+    // 3. What the insert refuses, somebody took who does not go by the lock; those look again.
     const taken = await insertUsernames(transaction, chosen);
     for (const [username, accountId] of chosen) if (taken.has(username)) given.set(accountId, username);
     waiting = waiting.filter((one) => !given.has(one.wish.accountId));
@@ -68,13 +71,10 @@ async function findFree(transaction: Transaction, candidates: string[]): Promise
 
 async function insertUsernames(transaction: Transaction, chosen: ReadonlyMap<string, string>): Promise<Set<string>> {
   if (chosen.size === 0) return new Set();
-  // In one order everywhere, so that two transactions which want the same names wait for each other and never deadlock.
-  const rows = [...chosen]
-    .map(([username, account_id]) => ({ username, account_id }))
-    .sort((a, b) => (a.username < b.username ? -1 : 1));
+  const rows = [...chosen].map(([username, account_id]) => ({ username, account_id }));
   const { rows: inserted } = await transaction.raw<{ rows: { username: string }[] }>(
     `insert into directory.usernames (username, account_id)
-     select username, account_id from jsonb_to_recordset(?::jsonb) as row(username text, account_id uuid) order by username
+     select username, account_id from jsonb_to_recordset(?::jsonb) as row(username text, account_id uuid)
      on conflict do nothing returning username`,
     [JSON.stringify(rows)],
   );

@@ -3,7 +3,7 @@
  * by row and column. Importing the same file again changes nothing.
  */
 import type { AgencyImportReport } from '@congvu/contracts';
-import { addJobs, type Database } from '@congvu/database';
+import { addJobs, type Database, type Transaction } from '@congvu/database';
 import { type Fault, invalid, ServiceError } from '@congvu/errors';
 import { agencyShortNameCandidates, parseAgencyCode } from '@congvu/vietnamese';
 import { CsvError, parse } from 'csv-parse/sync';
@@ -24,7 +24,12 @@ const maxRows = 5_000;
 
 const Row = z.object({
   code: z.string(),
-  name: z.string().trim().min(1, 'The name is empty.').max(300, 'A name has at most 300 characters.'),
+  name: z
+    .string()
+    .trim()
+    .min(1, 'The name is empty.')
+    .max(300, 'A name has at most 300 characters.')
+    .regex(/^\P{Cc}*$/u, 'The name holds line breaks, tabs or control characters.'),
   level: z.enum(['province', 'department', 'district', 'commune', 'school', 'public_unit'], {
     error: 'The level must be province, department, district, commune, school or public_unit.',
   }),
@@ -52,14 +57,14 @@ export async function importAgencies(
 ): Promise<AgencyImportReport> {
   // 1. Read and check every row by itself.
   const faults: Fault[] = [];
-  const rows = readRows(csv, faults);
+  const { rows, faultyCodes } = readRows(csv, faults);
 
   return database.transaction(async (transaction) => {
     // 2. Check the rows against each other and against the record.
     await lockAgencies(transaction);
     const existing = new Map((await allAgencies(transaction)).map((agency) => [agency.code, agency]));
-    checkTree(rows, existing, faults);
-    await checkScope(transaction, rows, actor.agencyCode, existing.size > 0, faults);
+    checkTree(rows, faultyCodes, existing, faults);
+    await checkScope(transaction, rows, existing, actor.agencyCode, faults);
     if (faults.length > 0) throw invalid('agencies_invalid', faults);
 
     // 3. Write what differs.
@@ -96,7 +101,9 @@ export async function importAgencies(
   });
 }
 
-function readRows(csv: string, faults: Fault[]): NumberedRow[] {
+/** The sound rows, and the codes of the others: an agency stands in the file even when another of its columns is faulty. */
+function readRows(csv: string, faults: Fault[]): { rows: NumberedRow[]; faultyCodes: Set<string> } {
+  requireUtf8(csv);
   let records: { record: Record<string, string>; info: { lines: number } }[];
   try {
     records = parse(csv, {
@@ -127,24 +134,40 @@ function readRows(csv: string, faults: Fault[]): NumberedRow[] {
     const detail = `The file holds ${records.length} rows; at most ${maxRows} are taken at a time.`;
     throw invalid('agencies_invalid', [{ pointer: `row/${maxRows + 2}`, code: 'too_many_rows', detail }]);
   }
-  return records.flatMap(({ record, info }) => {
+  const faultyCodes = new Set<string>();
+  const rows = records.flatMap(({ record, info }) => {
     const row = Row.safeParse(record);
     const code = parseAgencyCode(record.code ?? '');
     const fault = (column: string, kind: string, detail: string) =>
       faults.push({ pointer: `row/${info.lines}/${column}`, code: kind, detail });
     for (const issue of row.success ? [] : row.error.issues) fault(String(issue.path[0]), issue.code, issue.message);
     if (!code.ok) for (const { code: kind, detail } of code.faults) fault('code', kind, detail);
-    if (!row.success || !code.ok) return [];
-    const parent = row.data.parent_code === null ? undefined : parseAgencyCode(row.data.parent_code);
-    if (parent && !parent.ok) {
-      for (const { code: kind, detail } of parent.faults) fault('parent_code', kind, detail);
+    const parent = record.parent_code ? parseAgencyCode(record.parent_code) : undefined;
+    if (parent && !parent.ok) for (const { code: kind, detail } of parent.faults) fault('parent_code', kind, detail);
+    if (!row.success || !code.ok || parent?.ok === false) {
+      if (code.ok) faultyCodes.add(code.code);
       return [];
     }
     return [{ ...row.data, code: code.code, parent_code: parent?.code ?? null, rowNumber: info.lines }];
   });
+  return { rows, faultyCodes };
 }
 
-function checkTree(rows: readonly NumberedRow[], existing: ReadonlyMap<string, AgencyRow>, faults: Fault[]): void {
+/** What is not UTF-8 was decoded to U+FFFD, and would be stored as names that nobody can read any more. */
+function requireUtf8(csv: string): void {
+  const at = csv.indexOf('\uFFFD');
+  if (at === -1) return;
+  const line = csv.slice(0, at).split('\n').length;
+  const detail = `The file is not UTF-8 (line ${line}); save it as "CSV UTF-8".`;
+  throw new ServiceError({ kind: 'malformed', code: 'not_utf8', detail });
+}
+
+function checkTree(
+  rows: readonly NumberedRow[],
+  faultyCodes: ReadonlySet<string>,
+  existing: ReadonlyMap<string, AgencyRow>,
+  faults: Fault[],
+): void {
   const byCode = new Map<string, NumberedRow>();
   for (const row of rows) {
     const first = byCode.get(row.code);
@@ -160,6 +183,8 @@ function checkTree(rows: readonly NumberedRow[], existing: ReadonlyMap<string, A
     if ((row.level === 'province') !== (row.parent_code === null)) {
       const detail = 'A province has no parent, and every other agency has one.';
       faults.push({ pointer, code: 'parent_level', detail });
+    } else if (row.parent_code !== null && faultyCodes.has(row.parent_code)) {
+      // Said of the parent's own row.
     } else if (row.parent_code !== null && !byCode.has(row.parent_code) && !existing.has(row.parent_code)) {
       const detail = `There is no agency ${row.parent_code}, neither in the file nor in the record.`;
       faults.push({ pointer, code: 'parent_not_found', detail });
@@ -178,12 +203,15 @@ function reachesItself(code: string, parentOf: (code: string) => string | null):
   return false;
 }
 
-/** Nobody may write an agency outside the own subtree; the first import of all makes that subtree. */
+/**
+ * Nobody writes an agency outside the own subtree, draws one into it, or moves one (or the own agency) out of it. Only the
+ * agency at the top makes itself, by the first import of all.
+ */
 async function checkScope(
-  transaction: Parameters<typeof findAgenciesByCode>[0],
+  transaction: Transaction,
   rows: readonly NumberedRow[],
+  existing: ReadonlyMap<string, AgencyRow>,
   scope: string,
-  recordHolds: boolean,
   faults: Fault[],
 ): Promise<void> {
   const known = await findAgenciesByCode(
@@ -193,16 +221,27 @@ async function checkScope(
   );
   const inside = new Set([scope, ...known.map((agency) => agency.code)]);
   const parents = new Map(rows.map((row) => [row.code, row.parent_code]));
+  /** Undefined where the way up ends in what is no agency, which is a fault of the tree and said there. */
+  const liesInside = (code: string | null): boolean | undefined => {
+    let at = code;
+    for (let step = 0; step <= rows.length; step += 1) {
+      if (at === null || existing.has(at) || inside.has(at)) return at !== null && inside.has(at);
+      if (!parents.has(at)) return undefined;
+      at = parents.get(at) ?? null;
+    }
+    return undefined;
+  };
   for (const row of rows) {
-    let at: string | null = row.code;
-    for (let step = 0; at !== null && !inside.has(at) && step < rows.length; step += 1) at = parents.get(at) ?? null;
-    const outside =
-      at === null ||
-      !inside.has(at) ||
-      (recordHolds && row.code === scope && row.parent_code !== null && !inside.has(row.code));
-    if (outside) {
-      const detail = `${row.code} does not lie at or below ${scope}, the agency you act for.`;
-      faults.push({ pointer: `row/${row.rowNumber}/code`, code: 'outside_scope', detail });
+    const present = existing.get(row.code);
+    const fault = (column: string) => {
+      const detail = `${row.code} does not lie below ${scope}, the agency you act for, or would not any more.`;
+      faults.push({ pointer: `row/${row.rowNumber}/${column}`, code: 'outside_scope', detail });
+    };
+    if (present && !inside.has(row.code)) fault('code');
+    else if (row.code === scope) {
+      if (row.parent_code !== (present?.parent_code ?? null)) fault('parent_code');
+    } else if ((row.level === 'province' || row.parent_code !== null) && liesInside(row.parent_code) === false) {
+      fault(present ? 'parent_code' : 'code');
     }
   }
 }

@@ -47,8 +47,12 @@ export const agencyRoutes = (database: Database): Route[] => [
     }),
     response: pageOf(Agency),
     handle: async (context) => {
-      const { limit, cursor, ...filters } = context.query;
-      const filter = { scope: client(context).agencyCode, ...filters };
+      const { limit, cursor, parentCode, ...filters } = context.query;
+      const filter = {
+        ...filters,
+        scope: client(context).agencyCode,
+        parentCode: parentCode && parseCode(parentCode, 'query/parentCode'),
+      };
       const after = decodeCursor(cursor, 1)?.[0];
       const rows = await listAgencies(database, filter, limit, after === undefined ? undefined : String(after));
       const page = toPage(rows, limit, (row) => [row.code]);

@@ -1,4 +1,5 @@
 /** Audit events: written in the transaction of the fact that they record, read page by page, never changed. */
+import { isIP } from 'node:net';
 import type { AuditEvent as WireEvent } from '@congvu/contracts';
 import type { Connection } from '@congvu/database';
 import type { AuditEvent } from './audit-event.ts';
@@ -9,7 +10,7 @@ export async function insertEvents(connection: Connection, events: readonly Audi
   const rows = events.map(({ actor, action, subjectType, subjectId, agencyId, requestId, before, after }) => ({
     actor_kind: actor.kind,
     actor_id: actor.id,
-    source_ip: actor.ip,
+    source_ip: addressOf(actor.ip),
     action,
     subject_type: subjectType,
     subject_id: subjectId,
@@ -25,6 +26,12 @@ export async function insertEvents(connection: Connection, events: readonly Audi
        subject_type text, subject_id text, agency_id uuid, request_id uuid, before jsonb, after jsonb)`,
     [JSON.stringify(rows)],
   );
+}
+
+/** A proxy may have made the address up; then the event is kept without one, and never lost for it. */
+function addressOf(ip: string | null): string | null {
+  const address = ip?.replace(/%.*$/, '') ?? ''; // the zone of a link-local address means nothing elsewhere
+  return isIP(address) ? address : null;
 }
 
 export interface EventFilter {

@@ -1,6 +1,7 @@
 /** What happened, for auditors. */
 import { AuditEvent } from '@congvu/contracts';
 import type { Database } from '@congvu/database';
+import { invalid } from '@congvu/errors';
 import {
   client,
   decodeCursor,
@@ -54,9 +55,8 @@ export const auditRoutes = (database: Database): Route[] => [
     handle: async (context) => {
       const { limit, cursor, ...filters } = context.query;
       const fetch = async (size: number, from: string | undefined) => {
-        const before = decodeCursor(from, 1)?.[0];
         const filter = { scope: client(context).agencyCode, ...filters };
-        const rows = await listEvents(database, filter, size, before === undefined ? undefined : String(before));
+        const rows = await listEvents(database, filter, size, eventCursor(from));
         return toPage(rows, size, (event) => [event.id]);
       };
       if (context.accepts('text/csv')) {
@@ -72,3 +72,11 @@ export const auditRoutes = (database: Database): Route[] => [
     },
   }),
 ];
+
+/** Id of the last event seen. What anybody may write into a cursor must not reach the database as a number. */
+function eventCursor(cursor: string | undefined): string | undefined {
+  const id = decodeCursor(cursor, 1)?.[0];
+  if (id === undefined || /^\d{1,18}$/.test(String(id))) return id === undefined ? undefined : String(id);
+  const detail = 'The cursor is not one that this list gave; begin again without it.';
+  throw invalid('cursor_invalid', [{ pointer: 'query/cursor', code: 'cursor_invalid', detail }]);
+}

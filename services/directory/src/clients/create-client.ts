@@ -1,10 +1,13 @@
-/** Makes a client: a program of an agency, with permissions. Nobody can give a permission or a subtree that they lack. */
+/**
+ * Makes a client: a program of an agency, with permissions. Nobody can give a subtree that they lack; permissions they can,
+ * since who gives them to the requesters must not hold them himself.
+ */
 import { randomUUID } from 'node:crypto';
 import type { Client, Permission } from '@congvu/contracts';
 import { brokenConstraint, type Database } from '@congvu/database';
 import { type Fault, invalid, ServiceError } from '@congvu/errors';
 import type { Principal } from '@congvu/http';
-import { requireAgency } from '../agencies/agency-store.ts';
+import { findAgenciesByCode, requireAgency } from '../agencies/agency-store.ts';
 import type { Actor } from '../audit/audit-event.ts';
 import { insertEvents } from '../audit/audit-store.ts';
 import { hashClientSecret, newClientSecret } from './client-secret.ts';
@@ -69,7 +72,7 @@ function checkSeparation(permissions: readonly Permission[]): void {
 export async function revokeClient(database: Database, id: string, creator: Principal, actor: Actor): Promise<void> {
   const client = await findClient(database, id);
   if (!client) throw clientNotFound();
-  const agency = await requireAgency(database, client.agency_code, creator.agencyCode).catch(() => undefined);
+  const [agency] = await findAgenciesByCode(database, [client.agency_code], creator.agencyCode);
   if (!agency) throw clientNotFound();
   await database.transaction(async (transaction) => {
     if (!(await disableClient(transaction, id))) return;

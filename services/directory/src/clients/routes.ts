@@ -1,7 +1,6 @@
 /** Tokens by client credentials (RFC 6749 section 4.4), the keys that verify them, and the clients themselves. */
 import { AgencyCodeInput, Client, permissions } from '@congvu/contracts';
 import type { Database } from '@congvu/database';
-import { ServiceError } from '@congvu/errors';
 import {
   client,
   decodeCursor,
@@ -28,12 +27,15 @@ export interface ClientDependencies {
   limitTokens: RateLimit;
 }
 
-const TokenRequest = z.object({
-  grant_type: z.string().optional(),
-  client_id: z.string().max(200).optional(),
-  client_secret: z.string().max(400).optional(),
-  scope: z.string().max(2_000).optional(),
-});
+/** What cannot be read, such as a parameter given twice, becomes a request without a grant, which is refused in OAuth's own form. */
+const TokenRequest = z
+  .object({
+    grant_type: z.string().optional(),
+    client_id: z.string().max(200).optional(),
+    client_secret: z.string().max(400).optional(),
+    scope: z.string().max(2_000).optional(),
+  })
+  .catch({});
 
 export const clientRoutes = ({ database, tokens, limitTokens }: ClientDependencies): Route[] => [
   route({
@@ -52,6 +54,9 @@ export const clientRoutes = ({ database, tokens, limitTokens }: ClientDependenci
     }),
     handle: async (context) => {
       const { body } = context;
+      if (body.grant_type === undefined) {
+        return oauthError(400, 'invalid_request', 'Send each parameter once, and grant_type=client_credentials.');
+      }
       if (body.grant_type !== 'client_credentials') {
         return oauthError(400, 'unsupported_grant_type', 'The only grant_type here is client_credentials.');
       }
@@ -175,13 +180,8 @@ function readCredentials(
   const [id, ...rest] = Buffer.from(basic, 'base64').toString('utf8').split(':');
   try {
     return id ? { id: decodeURIComponent(id), secret: decodeURIComponent(rest.join(':')) } : undefined;
-  } catch (cause) {
-    throw new ServiceError({
-      kind: 'malformed',
-      code: 'malformed_credentials',
-      detail: 'The Basic credentials cannot be read.',
-      cause,
-    });
+  } catch {
+    return undefined;
   }
 }
 

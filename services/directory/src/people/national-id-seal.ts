@@ -27,7 +27,9 @@ export function createNationalIdSeal(key: Buffer, indexKey: Buffer): NationalIdS
       if (sealed[0] !== version[0]) throw new Error('a sealed identity number is of an unknown version');
       const nonce = sealed.subarray(1, 1 + nonceBytes);
       const tag = sealed.subarray(1 + nonceBytes, 1 + nonceBytes + tagBytes);
-      const decipher = createDecipheriv('aes-256-gcm', key, nonce).setAAD(version).setAuthTag(tag);
+      const decipher = createDecipheriv('aes-256-gcm', key, nonce, { authTagLength: tagBytes })
+        .setAAD(version)
+        .setAuthTag(tag);
       return Buffer.concat([decipher.update(sealed.subarray(1 + nonceBytes + tagBytes)), decipher.final()]).toString(
         'utf8',
       );

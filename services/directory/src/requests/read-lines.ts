@@ -58,6 +58,8 @@ export async function readLines(
     return agency;
   };
   const agency = findAgency(requestCode, '/agencyCode');
+  const decided = input.decision && parseDate(input.decision.date);
+  if (decided && !decided.ok) faults.push(...decided.faults.map((fault) => ({ pointer: '/decision/date', ...fault })));
 
   // 2. Each line by itself.
   const lines = input.lines.map((line, index): NewLine | undefined => {

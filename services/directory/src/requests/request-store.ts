@@ -209,6 +209,12 @@ export async function settleLine(
   transaction: Transaction,
   accountId: string,
 ): Promise<{ id: string; agency_id: string } | undefined> {
+  // One line after the other: two that end at once would each find the other unfinished, and the request would stay open.
+  await transaction.raw(
+    `select 1 from directory.requests where id = (select request_id from directory.request_lines where account_id = ?)
+     for update`,
+    [accountId],
+  );
   await transaction.raw(
     `update directory.request_lines l set state = 'fulfilled'
      where l.account_id = ? and l.state = 'approved'

@@ -2,7 +2,7 @@
 import { AgencyCodeInput, RequestDetail, RequestInput, RequestState, RequestSummary } from '@congvu/contracts';
 import {
   client,
-  decodeCursor,
+  decodeTimeCursor,
   PageQuery,
   pageAnswer,
   pageOf,
@@ -75,7 +75,7 @@ export function requestRoutes(dependencies: SubmitDependencies): Route[] {
           state,
           agencyCode: agencyCode && parseCode(agencyCode, 'query/agencyCode'),
         };
-        const after = decodeCursor(cursor, 2) as [string, string] | undefined;
+        const after = decodeTimeCursor(cursor);
         const page = toPage(await listSummaries(database, filter, limit, after), limit, (row) => [
           row.submittedAt,
           row.id,

@@ -22,15 +22,22 @@ export async function submitRequest(
 ): Promise<{ created: boolean; request: RequestDetail }> {
   // 1. The same key again: the same answer, or a conflict when it is not the same request.
   const bodyHash = createHash('sha256').update(JSON.stringify(input)).digest();
-  const repeated = idempotencyKey && (await findByIdempotencyKey(database, actor.id, idempotencyKey));
-  if (repeated) {
+  const findRepeated = async (): Promise<RequestDetail | undefined> => {
+    const repeated = idempotencyKey && (await findByIdempotencyKey(database, actor.id, idempotencyKey));
+    if (!repeated) return undefined;
     if (!repeated.body_hash.equals(bodyHash)) throw keyReused();
-    return { created: false, request: await readRequest(database, repeated.id, actor.agencyCode, seal) };
-  }
+    return readRequest(database, repeated.id, actor.agencyCode, seal);
+  };
+  const repeated = await findRepeated();
+  if (repeated) return { created: false, request: repeated };
 
-  // 2. Read it; every fault at once.
+  // 2. Read it; every fault at once. The fault may be that the same request, sent twice, was taken a moment ago.
   const { agency, lines, faults, corrections } = await readLines(database, input, actor.agencyCode, seal);
-  if (faults.length > 0 || !agency) throw invalid('request_invalid', faults);
+  if (faults.length > 0 || !agency) {
+    const request = await findRepeated();
+    if (request) return { created: false, request };
+    throw invalid('request_invalid', faults);
+  }
 
   // 3. Keep it, with its audit event.
   try {

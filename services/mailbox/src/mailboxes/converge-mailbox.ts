@@ -11,10 +11,11 @@ import { listWaitingFor, noticeJob } from '../notices/notice-store.ts';
 import {
   findMailboxForUpdate,
   findSource,
+  insertMailbox,
   type MailboxRow,
   type MailboxSource,
   markProvisioned,
-  saveMailbox,
+  updateMailbox,
 } from './mailbox-store.ts';
 
 export interface MailboxDependencies {
@@ -48,7 +49,16 @@ export async function convergeMailbox(dependencies: MailboxDependencies, account
     if (mailbox.state !== 'active') await doveadm.kick(mailbox.address);
 
     // 5. Say so, and let the notices go that waited for this mailbox.
-    await database.transaction((transaction) => recordProvisioned(transaction, source));
+    if (mailbox.state === 'active') {
+      await database.transaction((transaction) => recordProvisioned(transaction, source));
+      // After that is committed: a notice that was put on record meanwhile either sees the mailbox or is seen here.
+      const waiting = await listWaitingFor(database, source.address);
+      await addJobs(
+        database,
+        'mailbox',
+        waiting.map((notice) => noticeJob(notice.kind, notice.subject_id)),
+      );
+    }
     const now = await findSource(database, accountId);
     if (!now || now.version === source.version) return;
   }
@@ -60,19 +70,19 @@ function wantedState(source: MailboxSource): MailboxRow['state'] {
 }
 
 async function recordState(transaction: Transaction, source: MailboxSource, quotaBytes: number): Promise<MailboxRow> {
-  const existing = await findMailboxForUpdate(transaction, source.id);
+  const { id, address } = source;
   const state = wantedState(source);
-  if (existing && existing.state === state && existing.address === source.address) return existing;
-  await saveMailbox(transaction, { accountId: source.id, address: source.address, state, quotaBytes });
-  const saved = (await findMailboxForUpdate(transaction, source.id)) as MailboxRow;
-  const action = existing ? 'mailbox.changed' : 'mailbox.created';
-  const before = existing ? { address: existing.address, state: existing.state } : null;
-  await recordEvent(transaction, source, action, before, {
-    address: saved.address,
-    state,
-    quotaBytes: Number(saved.quota_bytes),
-  });
-  return saved;
+  const isNew = await insertMailbox(transaction, { accountId: id, address, state, quotaBytes });
+  const row = (await findMailboxForUpdate(transaction, id)) as MailboxRow;
+  if (isNew) {
+    await recordEvent(transaction, source, 'mailbox.created', null, { address, state, quotaBytes });
+    return row;
+  }
+  if (row.state === state && row.address === address) return row;
+  await updateMailbox(transaction, id, { address, state });
+  const before = { address: row.address, state: row.state };
+  await recordEvent(transaction, source, 'mailbox.changed', before, { address, state });
+  return { ...row, address, state };
 }
 
 async function recordEvent(
@@ -125,10 +135,5 @@ async function convergeMailAttributes(
 async function recordProvisioned(transaction: Transaction, source: MailboxSource): Promise<void> {
   if (!(await markProvisioned(transaction, source.id))) return;
   await transaction.raw('select directory.report_provisioned(?, null)', [source.id]);
-  const welcome = source.kind === 'person' ? [noticeJob('welcome', source.id)] : [];
-  const waiting = await listWaitingFor(transaction, source.address);
-  await addJobs(transaction, 'mailbox', [
-    ...welcome,
-    ...waiting.map((notice) => noticeJob(notice.kind, notice.subject_id)),
-  ]);
+  if (source.kind === 'person') await addJobs(transaction, 'mailbox', [noticeJob('welcome', source.id)]);
 }

@@ -45,11 +45,12 @@ export interface MailboxRow {
 export const findMailboxForUpdate = (transaction: Transaction, accountId: string): Promise<MailboxRow | undefined> =>
   transaction<MailboxRow>('mailbox.mailboxes').where({ account_id: accountId }).forUpdate().first();
 
-export async function saveMailbox(
+/** False when there is one: another job was first. */
+export async function insertMailbox(
   transaction: Transaction,
   mailbox: { accountId: string; address: string; state: Mailbox['state']; quotaBytes: number },
-): Promise<void> {
-  await transaction('mailbox.mailboxes')
+): Promise<boolean> {
+  const inserted = await transaction('mailbox.mailboxes')
     .insert({
       account_id: mailbox.accountId,
       address: mailbox.address,
@@ -57,8 +58,19 @@ export async function saveMailbox(
       quota_bytes: mailbox.quotaBytes,
     })
     .onConflict('account_id')
-    .merge({ address: mailbox.address, state: mailbox.state, updated_at: transaction.fn.now() });
+    .ignore()
+    .returning('account_id');
+  return inserted.length === 1;
 }
+
+export const updateMailbox = (
+  transaction: Transaction,
+  accountId: string,
+  mailbox: { address: string; state: Mailbox['state'] },
+): Promise<unknown> =>
+  transaction('mailbox.mailboxes')
+    .where({ account_id: accountId })
+    .update({ ...mailbox, updated_at: transaction.fn.now() });
 
 /** True the first time. */
 export async function markProvisioned(transaction: Transaction, accountId: string): Promise<boolean> {

@@ -3,7 +3,7 @@ import { Mailbox } from '@congvu/contracts';
 import type { Database } from '@congvu/database';
 import {
   client,
-  decodeCursor,
+  decodeTimeCursor,
   everyPage,
   PageQuery,
   pageAnswer,
@@ -35,7 +35,7 @@ export const mailboxRoutes = (database: Database): Route[] => [
       const { limit, cursor, ...filters } = context.query;
       const filter = { scope: client(context).agencyCode, ...filters };
       const fetch = async (size: number, from: string | undefined) => {
-        const rows = await listMailboxes(database, filter, size, decodeCursor(from, 2) as [string, string] | undefined);
+        const rows = await listMailboxes(database, filter, size, decodeTimeCursor(from));
         return toPage(rows, size, (row) => [row.createdAt, row.accountId]);
       };
       if (context.accepts('text/csv')) {

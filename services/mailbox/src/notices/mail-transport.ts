@@ -12,7 +12,10 @@ export interface OutgoingNotice {
 }
 
 export interface MailTransport {
-  /** Resolves when the server has taken the message. Throws `unavailable` when it may be tried again. */
+  /**
+   * Resolves when the server has taken the message. Throws `unavailable` when it did not answer or asked to wait, and
+   * `conflict` (`mail_refused`) when it said no: then nothing is down that one could wait for.
+   */
   send(notice: OutgoingNotice): Promise<void>;
   ping(): Promise<void>;
   close(): void;
@@ -58,6 +61,10 @@ export function openMailTransport(options: {
           headers: { 'Auto-Submitted': 'auto-generated', 'X-Congvu-Notice': messageId },
         });
       } catch (cause) {
+        if (isRefusal(cause)) {
+          const detail = 'The mail server refuses a notice; an administrator has to look at its recipient.';
+          throw new ServiceError({ kind: 'conflict', code: 'mail_refused', detail, cause });
+        }
         throw new ServiceError({
           kind: 'unavailable',
           code: 'mail_unavailable',
@@ -72,3 +79,9 @@ export function openMailTransport(options: {
     close: () => transporter.close(),
   };
 }
+
+/** A permanent negative reply to the message or its recipient (RFC 5321 section 4.2.1); one to our log-in is an outage. */
+const isRefusal = (error: unknown): boolean => {
+  const { code, responseCode } = error as { code?: string; responseCode?: number };
+  return (code === 'EENVELOPE' || code === 'EMESSAGE') && responseCode !== undefined && responseCode >= 500;
+};

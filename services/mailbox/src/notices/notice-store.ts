@@ -35,7 +35,12 @@ export async function saveNotice(
       state: notice.recipient === null ? 'no_recipient' : 'waiting',
     })
     .onConflict(['kind', 'subject_id'])
-    .merge({ recipient: connection.raw('coalesce(notices.recipient, excluded.recipient)') as unknown as string })
+    .merge({
+      recipient: connection.raw('coalesce(notices.recipient, excluded.recipient)') as never,
+      state: connection.raw(
+        "case when notices.state = 'no_recipient' and excluded.recipient is not null then 'waiting' else notices.state end",
+      ) as never,
+    })
     .returning('*');
   return row as NoticeRow;
 }
@@ -84,8 +89,8 @@ export async function listNotices(
   const rows: NoticeRow[] = await connection('mailbox.notices as n')
     .select('n.*')
     .whereRaw(
-      `exists (select 1 from directory.accounts_v c where c.address = n.recipient and c.agency_id in (select directory.agency_subtree(?)))
-       or exists (select 1 from directory.agencies_v a where a.code = ? and a.parent_code is null)`,
+      `(exists (select 1 from directory.accounts_v c where c.address = n.recipient and c.agency_id in (select directory.agency_subtree(?)))
+       or exists (select 1 from directory.agencies_v a where a.code = ? and a.parent_code is null))`,
       [filter.scope, filter.scope],
     )
     .modify((query) => {

@@ -1,7 +1,7 @@
 /** The log of notices: what was sent to whom, and what waits. */
 import { Notice } from '@congvu/contracts';
 import type { Database } from '@congvu/database';
-import { client, decodeCursor, PageQuery, pageAnswer, pageOf, type Route, route, toPage } from '@congvu/http';
+import { client, decodeTimeCursor, PageQuery, pageAnswer, pageOf, type Route, route, toPage } from '@congvu/http';
 import { z } from 'zod';
 import { listNotices } from './notice-store.ts';
 
@@ -16,7 +16,7 @@ export const noticeRoutes = (database: Database): Route[] => [
     handle: async (context) => {
       const { limit, cursor, ...filters } = context.query;
       const filter = { scope: client(context).agencyCode, ...filters };
-      const rows = await listNotices(database, filter, limit, decodeCursor(cursor, 2) as [string, string] | undefined);
+      const rows = await listNotices(database, filter, limit, decodeTimeCursor(cursor));
       return pageAnswer(
         toPage(rows, limit, (row) => [row.createdAt, row.id]),
         '/v1/notices',

@@ -1,0 +1,49 @@
+/** Dovecot in a container, whole under the container's one unprivileged user; mail and state lie on the volume. */
+import { createHash, randomBytes } from 'node:crypto';
+import { mkdirSync } from 'node:fs';
+import { userInfo } from 'node:os';
+import { join } from 'node:path';
+import { run } from '../local/process.ts';
+import type { Engine } from './container.ts';
+
+export const dovecot: Engine = {
+  configure(container) {
+    const { config, data } = container;
+    const user = userInfo();
+    const values = {
+      ...container.values('LISTEN_ADDRESS', 'MAIL_DOMAIN', 'BASE_DN', 'LDAP_URL', 'LDAP_DOVECOT_PASSWORD'),
+      ...container.values('MAIL_QUOTA_DEFAULT_BYTES', 'DOVEADM_API_KEY'),
+      ...container.values('IMAP_PORT', 'IMAPS_PORT', 'LMTP_PORT', 'SIEVE_PORT', 'DOVEADM_PORT', 'AUTH_PORT'),
+      NOTIFIER_PASSWORD_HASH: saltedHash(container.value('NOTIFIER_PASSWORD')),
+      MAIL_DIRECTORY: join(data, 'mail'),
+      DOVECOT_USER: user.username,
+      DOVECOT_GROUP: user.username, // The image gives user and group one name.
+      DOVECOT_CONFIG_DIRECTORY: config,
+      DOVECOT_RUN_DIRECTORY: join(config, 'run'),
+      DOVECOT_STATE_DIRECTORY: join(data, 'state'),
+    };
+    container.write('server.crt', container.text('TLS_CERTIFICATE'));
+    container.write('server.key', container.text('TLS_PRIVATE_KEY'));
+    for (const file of ['secrets.conf', 'notifier.passwd', 'ldap-passdb.conf', 'ldap-userdb.conf']) {
+      container.render(`dovecot/${file}`, file, values);
+    }
+    container.render('dovecot/notice.sieve', 'sieve/notice.sieve', {});
+    const main = container.render('dovecot/dovecot.conf', 'dovecot.conf', values);
+    return { command: '/usr/sbin/dovecot', args: ['-F', '-c', main] };
+  },
+  async prepare({ config, data }) {
+    for (const directory of ['mail', 'state']) mkdirSync(join(data, directory), { recursive: true, mode: 0o700 });
+    mkdirSync(join(config, 'run'), { recursive: true, mode: 0o755 });
+    // Compiled here: a delivery could not write the result beside a script that it does not own.
+    await run('/usr/bin/sievec', ['-c', join(config, 'dovecot.conf'), join(config, 'sieve/notice.sieve')], {
+      cwd: config,
+    });
+  },
+};
+
+/** Dovecot's SSHA512 scheme. A random secret of 192 bits needs no slow hash. */
+function saltedHash(password: string): string {
+  const salt = randomBytes(16);
+  const digest = createHash('sha512').update(password).update(salt).digest();
+  return `{SSHA512}${Buffer.concat([digest, salt]).toString('base64')}`;
+}

@@ -1,0 +1,98 @@
+/**
+ * `npm run bench [figure…] [--size N] [--json]`: each figure beside a floor that is measured in the same run on the same
+ * machine, because only their ratio says something. For people a table; with --json one line a figure.
+ */
+
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { parseArgs } from 'node:util';
+import { ServiceError } from '@congvu/errors';
+import { measureProvisioning } from './bench-provisioning.ts';
+import { ensurePackages } from './packages.ts';
+import { type Stack, startStack } from './stack.ts';
+import { removeState, repository } from './state.ts';
+
+export interface Figure {
+  value: number;
+  unit: string;
+  floor: string;
+  floorValue: number;
+  /** Above 1 is better than the floor, whatever the unit. */
+  ratio: number;
+}
+
+export interface BenchOptions {
+  stack: Stack;
+  size: number;
+  portBase: number;
+  stateDirectory: string;
+  say: (line: string) => void;
+}
+
+const figures: Readonly<
+  Record<string, { size: number; about: string; measure: (options: BenchOptions) => Promise<Figure> }>
+> = {
+  provisioning: {
+    size: 2_000,
+    about:
+      'accounts a second, from request to LDAP entry with mail attributes, beside ldapadd of the same finished entries',
+    measure: measureProvisioning,
+  },
+};
+
+const help = `npm run bench [-- figure…] [-- --size N --json]
+
+${Object.entries(figures)
+  .map(([name, { about, size }]) => `  ${name} (size ${size}): ${about}`)
+  .join('\n')}
+
+CONGVU_BENCH_PORT_BASE (26000) moves all ports.
+`;
+
+async function main(): Promise<void> {
+  const { values, positionals } = parseArgs({
+    options: { size: { type: 'string' }, json: { type: 'boolean' }, help: { type: 'boolean', short: 'h' } },
+    allowPositionals: true,
+  });
+  if (values.help) return void process.stdout.write(help);
+  const unknown = positionals.filter((name) => !(name in figures));
+  if (unknown.length > 0)
+    throw new Error(`there is no figure ${unknown.join(', ')}; there are: ${Object.keys(figures).join(', ')}`);
+  const size = values.size === undefined ? undefined : Number(values.size);
+  if (size !== undefined && !(Number.isInteger(size) && size > 0))
+    throw new Error('--size must be a whole number above 0');
+
+  const say = (line: string): void => void process.stderr.write(`${line}\n`);
+  await ensurePackages(say);
+  const portBase = Number(process.env.CONGVU_BENCH_PORT_BASE ?? 26_000);
+  for (const name of positionals.length > 0 ? positionals : Object.keys(figures)) {
+    const figure = figures[name] as (typeof figures)[string];
+    const stateDirectory = join(repository, '.congvu/bench');
+    removeState(stateDirectory);
+    say(`${name}: starting a stack of its own …`);
+    const stack = await startStack({ stateDirectory, portBase, log: () => undefined });
+    const onSignal = () => void stack.stop().finally(() => process.exit(130));
+    process.once('SIGINT', onSignal).once('SIGTERM', onSignal);
+    try {
+      const result = await figure.measure({ stack, size: size ?? figure.size, portBase, stateDirectory, say });
+      const { value, unit, floor, floorValue, ratio } = result;
+      if (values.json) console.log(JSON.stringify({ figure: name, value, unit, floor, floorValue, ratio }));
+      else
+        console.log(
+          `${name}: ${value.toFixed(0)} ${unit}; floor ${floor}: ${floorValue.toFixed(0)} ${unit}; ratio ${ratio.toFixed(2)}`,
+        );
+    } finally {
+      process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
+      await stack.stop();
+      await sleep(0);
+    }
+  }
+}
+
+try {
+  await main();
+  process.exit(0);
+} catch (error) {
+  console.error(error instanceof ServiceError ? `npm run bench: ${error.detail}` : error);
+  process.exit(1);
+}

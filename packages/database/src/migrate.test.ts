@@ -1,0 +1,72 @@
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { type Migrations, migrate } from './migrate.ts';
+import type { Database } from './open.ts';
+import { createTestDatabase, type TestDatabase } from './testing.ts';
+
+let testDatabase: TestDatabase;
+let owner: Database;
+beforeAll(async () => {
+  testDatabase = await createTestDatabase();
+  owner = testDatabase.as('owner');
+});
+afterAll(() => testDatabase.drop());
+
+/** The template has run 0001-initial; whoever runs it again is told. */
+const done: Migrations = {
+  '0001-initial': async () => {
+    throw new Error('a migration that is on record was run again');
+  },
+};
+const run = (migrations: Migrations) =>
+  migrate({ ownerUrl: testDatabase.urlAs('owner'), schema: 'mailbox', runtimeRole: 'congvu_mailbox', migrations });
+const recorded = async (): Promise<string[]> =>
+  (await owner('mailbox.migrations').orderBy('id').select('name')).map((row) => row.name as string);
+
+test('running again changes nothing', async () => {
+  await run(done);
+  await run(done);
+  expect(await recorded()).toEqual(['0001-initial']);
+});
+
+test('a lock that a killed migrator left behind does not stop the next', async () => {
+  await owner('mailbox.migrations_lock').update({ is_locked: 1 });
+  await run({ ...done, '0002-after-lock': (transaction) => transaction.raw('create table mailbox.after_lock ()') });
+  expect(await owner.schema.withSchema('mailbox').hasTable('after_lock')).toBe(true);
+  expect(await owner('mailbox.migrations_lock').first('is_locked')).toEqual({ is_locked: 0 });
+});
+
+test('three migrators at once run each migration once', async () => {
+  const migrations: Migrations = {
+    ...done,
+    '0002-after-lock': done['0001-initial']!,
+    '0003-slow': async (transaction) => {
+      await transaction.raw('create table mailbox.slow (n int)');
+      await transaction.raw('select pg_sleep(0.3)');
+      await transaction.raw('insert into mailbox.slow values (1)');
+    },
+  };
+  await Promise.all([run(migrations), run(migrations), run(migrations)]);
+  expect(await owner('mailbox.slow').select('n')).toEqual([{ n: 1 }]);
+  expect(await recorded()).toEqual(['0001-initial', '0002-after-lock', '0003-slow']);
+});
+
+test('a migration that fails half-way leaves nothing, and the next run does it whole', async () => {
+  const before = Object.fromEntries((await recorded()).map((name) => [name, done['0001-initial']!]));
+  let broken = true;
+  const migrations: Migrations = {
+    ...before,
+    '0004-fragile': async (transaction) => {
+      await transaction.raw('create table mailbox.fragile ()');
+      if (broken) throw new Error('killed here');
+    },
+  };
+  await expect(run(migrations)).rejects.toThrow('killed here');
+  expect(await owner.schema.withSchema('mailbox').hasTable('fragile')).toBe(false);
+  broken = false;
+  await run(migrations);
+  expect(await owner.schema.withSchema('mailbox').hasTable('fragile')).toBe(true);
+});
+
+test('a migration of an unknown past is refused: an old release does not touch a newer schema', async () => {
+  await expect(run(done)).rejects.toThrow(/0003-slow/);
+});

@@ -1,0 +1,178 @@
+import { randomBytes, randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { testStack } from '@congvu/database/testing';
+import { afterAll, afterEach, beforeEach, expect, test } from '@jest/globals';
+import { anyOf, distinguishedName, type Ldap, openLdap } from './index.ts';
+
+const { url, baseDn, identities } = testStack().ldap;
+const identity = identities.directory as { bindDn: string; password: string };
+const people = `ou=people,${baseDn}`;
+
+/** A wire to the real server that can be cut, or that carries requests and swallows every answer. */
+interface Proxy {
+  url: string;
+  /** Ends every connection; new ones are taken as before. */
+  cut(): void;
+  /** Ends every connection and takes no more. */
+  close(): Promise<void>;
+  reopen(): Promise<void>;
+  swallow: boolean;
+  connections: number;
+}
+
+async function openProxy(): Promise<Proxy> {
+  const target = new URL(url);
+  const sockets = new Set<Socket>();
+  let port = 0;
+  let server: Server;
+  const listen = async () => {
+    server = createServer((inner) => {
+      proxy.connections++;
+      const outer = connect(Number(target.port), target.hostname);
+      for (const [from, to] of [
+        [inner, outer],
+        [outer, inner],
+      ] as const) {
+        sockets.add(from);
+        from.on('data', (data) => {
+          if (!(from === outer && proxy.swallow)) to.write(data);
+        });
+        from.on('close', () => to.destroy());
+        from.on('error', () => to.destroy());
+      }
+    }).listen(port, '127.0.0.1');
+    await once(server, 'listening');
+    port = (server.address() as AddressInfo).port;
+  };
+  const proxy: Proxy = {
+    url: '',
+    swallow: false,
+    connections: 0,
+    cut: () => {
+      for (const socket of sockets) socket.destroy();
+      sockets.clear();
+    },
+    close: async () => {
+      const closed = once(server, 'close');
+      server.close();
+      proxy.cut();
+      await closed;
+    },
+    reopen: () => listen(),
+  };
+  await listen();
+  proxy.url = `ldap://127.0.0.1:${port}`;
+  return proxy;
+}
+
+let proxy: Proxy;
+let ldap: Ldap;
+const direct = openLdap({ url, ...identity });
+beforeEach(async () => {
+  proxy = await openProxy();
+  ldap = openLdap({ url: proxy.url, ...identity, timeoutMs: 1_000 });
+});
+afterEach(async () => {
+  await ldap.close();
+  await proxy.close().catch(() => undefined);
+});
+afterAll(() => direct.close());
+
+const unavailable = { kind: 'unavailable', code: 'ldap_unavailable', retryAfterSeconds: 5 };
+const calls: [string, (one: Ldap) => Promise<unknown>][] = [
+  ['ping', (one) => one.ping()],
+  ['find', (one) => one.find(`uid=${randomUUID()},${people}`, ['cn'])],
+  ['search', (one) => one.search(people, { scope: 'one', filter: anyOf('uid', ['x']), attributes: ['cn'] })],
+  ['add', (one) => one.add(`uid=${randomUUID()},${people}`, { objectClass: ['inetOrgPerson'] })],
+  ['modify', (one) => one.modify(`uid=x,${people}`, [{ attribute: 'sn', operation: 'replace', values: ['x'] }])],
+  ['rename', (one) => one.rename(`uid=x,${people}`, `uid=y,${people}`)],
+  ['remove', (one) => one.remove(`uid=${randomUUID()},${people}`)],
+  ['setPassword', (one) => one.setPassword(`uid=x,${people}`, 'mật khẩu đủ dài')],
+  ['verifyPassword', (one) => one.verifyPassword(`uid=x,${people}`, 'mật khẩu đủ dài')],
+];
+
+test.each(calls)('%s on a server that is down is unavailable, and never "nothing there"', async (_name, call) => {
+  await proxy.close();
+  await expect(call(ldap)).rejects.toMatchObject(unavailable);
+});
+
+test.each(calls)('%s cut in the middle is unavailable, and the next call works', async (_name, call) => {
+  await ldap.ping();
+  proxy.swallow = true;
+  const pending = call(ldap);
+  setTimeout(() => proxy.cut(), 200);
+  await expect(pending).rejects.toMatchObject(unavailable);
+  proxy.swallow = false;
+  await sleep(50); // a password is verified on a connection of its own; the other has to notice too
+  await ldap.ping();
+});
+
+test.each(calls)('%s on a server that hangs ends in time', async (_name, call) => {
+  proxy.swallow = true;
+  const began = Date.now();
+  await expect(call(ldap)).rejects.toMatchObject(unavailable);
+  expect(Date.now() - began).toBeLessThan(4_000);
+  proxy.swallow = false;
+  await ldap.ping();
+});
+
+test('of many calls at once on a cut connection each is told, and all work afterwards on one new connection', async () => {
+  await ldap.ping();
+  proxy.swallow = true;
+  const pending = Promise.allSettled(Array.from({ length: 20 }, () => ldap.ping()));
+  setTimeout(() => proxy.cut(), 200);
+  for (const outcome of await pending) expect(outcome).toMatchObject({ status: 'rejected', reason: unavailable });
+  proxy.swallow = false;
+  proxy.connections = 0;
+  await Promise.all(Array.from({ length: 20 }, () => ldap.ping()));
+  expect(proxy.connections).toBe(1);
+});
+
+test('a connection that the server closed while nothing was asked is replaced without anybody noticing', async () => {
+  await ldap.ping();
+  proxy.cut();
+  await sleep(100);
+  await ldap.ping();
+});
+
+test('the server comes back: so do we', async () => {
+  await ldap.ping();
+  await proxy.close();
+  await expect(ldap.ping()).rejects.toMatchObject(unavailable);
+  await proxy.reopen();
+  await ldap.ping();
+});
+
+test('an identity that the server does not know (yet) is unavailable, without its password, and is tried anew', async () => {
+  const username = `t${randomBytes(6).toString('hex')}`;
+  const bindDn = distinguishedName({ uid: username }, people);
+  const password = 'một mật khẩu dài';
+  const late = openLdap({ url, bindDn, password });
+  try {
+    const error = await late.ping().catch((thrown: Error) => thrown);
+    expect(error).toMatchObject(unavailable);
+    expect((error as Error).message).not.toContain(password);
+    await direct.add(bindDn, {
+      objectClass: ['inetOrgPerson', 'congvuAccount'],
+      uid: [username],
+      cn: ['x'],
+      sn: ['x'],
+      congvuAccountId: [randomUUID()],
+    });
+    await direct.setPassword(bindDn, password);
+    await late.ping();
+  } finally {
+    await late.close();
+    await direct.remove(bindDn);
+  }
+});
+
+test('closing is harmless before, during and after an outage', async () => {
+  await ldap.close();
+  await ldap.ping();
+  await proxy.close();
+  await ldap.close();
+  await ldap.close();
+});

@@ -1,0 +1,234 @@
+import { execFileSync } from 'node:child_process';
+import { randomBytes, randomUUID } from 'node:crypto';
+import { testStack } from '@congvu/database/testing';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { type Attributes, anyOf, diffAttributes, distinguishedName, type Ldap, openLdap } from './index.ts';
+
+const { url, baseDn, identities } = testStack().ldap;
+const identity = (name: string) => ({ url, ...(identities[name] as { bindDn: string; password: string }) });
+const people = `ou=people,${baseDn}`;
+const agencies = `ou=agencies,${baseDn}`;
+const authorities = `ou=authorities,${baseDn}`;
+
+let ldap: Ldap;
+let certificates: Ldap;
+const made: { dn: string; by: Ldap }[] = [];
+beforeAll(() => {
+  ldap = openLdap(identity('directory'));
+  certificates = openLdap(identity('certificate'));
+});
+afterAll(async () => {
+  for (const { dn, by } of made) await by.remove(dn);
+  await ldap.close();
+  await certificates.close();
+});
+
+const unique = () => `t${randomBytes(6).toString('hex')}`;
+const account = (username: string): Attributes => ({
+  objectClass: ['inetOrgPerson', 'congvuAccount', 'congvuMailAccount', 'pkiUser'],
+  uid: [username],
+  congvuAccountId: [randomUUID()],
+  cn: ['Huỳnh Thanh Điền'],
+  sn: ['Huỳnh'],
+  title: [],
+});
+async function person(username = unique()): Promise<string> {
+  const dn = distinguishedName({ uid: username }, people);
+  made.push({ dn, by: ldap });
+  expect(await ldap.add(dn, account(username))).toBe(true);
+  return dn;
+}
+
+describe('entries', () => {
+  test('add, find, modify, rename, remove', async () => {
+    const dn = await person();
+    expect(await ldap.find(dn, ['cn', 'sn', 'title'])).toEqual({
+      dn,
+      attributes: { cn: ['Huỳnh Thanh Điền'], sn: ['Huỳnh'], title: [] },
+    });
+    expect(await ldap.add(dn, account('other'))).toBe(false);
+
+    await ldap.modify(dn, [
+      { attribute: 'title', operation: 'add', values: ['Trưởng phòng', 'Phó trưởng ban'] },
+      { attribute: 'sn', operation: 'replace', values: ['Hoàng'] },
+    ]);
+    await ldap.modify(dn, [{ attribute: 'title', operation: 'delete', values: ['Trưởng phòng'] }]);
+    expect((await ldap.find(dn, ['sn', 'title']))?.attributes).toEqual({ sn: ['Hoàng'], title: ['Phó trưởng ban'] });
+
+    const renamed = distinguishedName({ uid: unique() }, people);
+    made.push({ dn: renamed, by: ldap });
+    await ldap.rename(dn, renamed);
+    expect(await ldap.find(dn, ['cn'])).toBeUndefined();
+    expect(await ldap.find(renamed, ['cn'])).toBeDefined();
+
+    expect(await ldap.remove(renamed)).toBe(true);
+    expect(await ldap.remove(renamed)).toBe(false);
+  });
+
+  test('a modification is whole or not at all', async () => {
+    const dn = await person();
+    const changes = [
+      { attribute: 'sn', operation: 'replace', values: ['Changed'] },
+      { attribute: 'title', operation: 'delete', values: ['never there'] },
+    ] as const;
+    await expect(ldap.modify(dn, changes)).rejects.toMatchObject({ name: 'NoSuchAttributeError' });
+    expect((await ldap.find(dn, ['sn']))?.attributes.sn).toEqual(['Huỳnh']);
+  });
+
+  test('search by a filter whose values are hostile finds only what has exactly that value', async () => {
+    const dn = await person();
+    const uid = /uid=([^,]+)/.exec(dn)![1]!;
+    const search = (value: string) =>
+      ldap.search(people, { scope: 'one', filter: anyOf('uid', [value, 'nobody']), attributes: ['uid'] });
+    expect(await search(uid)).toHaveLength(1);
+    for (const value of ['*', `${uid})(uid=*`, '\\2a', 'a*', '\0']) expect(await search(value)).toEqual([]);
+  });
+
+  test('what the identity may not do is refused and leaves the connection usable', async () => {
+    const dn = await person();
+    await expect(
+      ldap.modify(dn, [{ attribute: 'mail', operation: 'replace', values: ['x@nghean.gov.vn'] }]),
+    ).rejects.toMatchObject({ name: 'InsufficientAccessError' });
+    expect(await ldap.find(dn, ['mail'])).toEqual({ dn, attributes: { mail: [] } });
+  });
+
+  test('a base that is not there is an answer to `search`, never an empty list', async () => {
+    await expect(ldap.search(`ou=nowhere,${baseDn}`, { scope: 'sub', attributes: ['cn'] })).rejects.toMatchObject({
+      name: 'NoSuchObjectError',
+    });
+  });
+});
+
+describe('distinguished names', () => {
+  test.each([
+    'a,b',
+    'a+b=c',
+    'a"b"',
+    '#0401',
+    ' both ends ',
+    'back\\slash',
+    '<a>;b',
+    'Sở Thông tin và Truyền thông, tỉnh Nghệ An',
+    'Đ/đ ư ơ',
+    'tab\tnew\nline',
+    '*()',
+  ])('%j names an entry of just that name', async (raw) => {
+    const name = raw + unique() + (raw.endsWith(' ') ? ' ' : '');
+    const dn = distinguishedName({ ou: name }, agencies);
+    made.push({ dn, by: ldap });
+    expect(await ldap.add(dn, { objectClass: ['organizationalUnit'], ou: [name] })).toBe(true);
+    const found = await ldap.find(dn, ['ou']);
+    expect(found?.attributes.ou).toEqual([name]);
+    // The server's own spelling of the name finds it as well, and lies right below the base.
+    expect(await ldap.find(found!.dn, ['ou'])).toEqual(found);
+    expect(await ldap.search(agencies, { scope: 'one', filter: anyOf('ou', [name]), attributes: ['ou'] })).toHaveLength(
+      1,
+    );
+  });
+});
+
+/** A real certificate (DER): the server reads what it stores under these attributes. */
+function certificate(name: string): Buffer {
+  const pem = execFileSync(
+    'openssl',
+    [
+      'req',
+      '-x509',
+      '-newkey',
+      'ec',
+      '-pkeyopt',
+      'ec_paramgen_curve:P-256',
+      '-nodes',
+      '-keyout',
+      '/dev/null',
+      '-subj',
+      `/CN=${name}`,
+    ],
+    { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] },
+  );
+  return Buffer.from(pem.replaceAll(/-----[^-]+-----|\s/g, ''), 'base64');
+}
+
+describe('binary attributes', () => {
+  const attribute = 'userCertificate;binary';
+  const read = async (dn: string) =>
+    ((await certificates.find(dn, [attribute]))?.attributes[attribute] ?? []).map((value) => {
+      expect(Buffer.isBuffer(value)).toBe(true);
+      return value.toString('hex');
+    });
+
+  test('come back octet for octet, none, one or several, and are replaced one by one', async () => {
+    const dn = await person();
+    const [a, b, c] = [certificate('a'), certificate('b'), certificate('c')];
+    for (const wanted of [[], [a], [a, b], [b, c], [c], [a, b, c], []]) {
+      const actual = (await certificates.find(dn, [attribute]))!.attributes;
+      const changes = diffAttributes(actual, { [attribute]: wanted });
+      if (changes.length > 0) await certificates.modify(dn, changes);
+      expect((await read(dn)).sort()).toEqual(wanted.map((one) => one.toString('hex')).sort());
+      expect(diffAttributes((await certificates.find(dn, [attribute]))!.attributes, { [attribute]: wanted })).toEqual(
+        [],
+      );
+    }
+  });
+
+  test('in a new entry, beside text', async () => {
+    const name = unique();
+    const dn = distinguishedName({ cn: name }, authorities);
+    made.push({ dn, by: certificates });
+    const own = certificate(name);
+    await certificates.add(dn, {
+      objectClass: ['pkiCA', 'applicationProcess'],
+      cn: [name],
+      'cACertificate;binary': [own],
+    });
+    const found = await certificates.find(dn, ['cn', 'cACertificate;binary']);
+    expect(found?.attributes).toEqual({ cn: [name], 'cACertificate;binary': [own] });
+  });
+});
+
+describe('passwords', () => {
+  const strong = () => `Mật khẩu ${randomBytes(9).toString('base64')}`;
+
+  test('set, verified, replaced', async () => {
+    const dn = await person();
+    const [first, second] = [strong(), strong()];
+    await ldap.setPassword(dn, first);
+    expect(await ldap.verifyPassword(dn, first)).toBe(true);
+    expect(await ldap.verifyPassword(dn, `${first} `)).toBe(false);
+    await ldap.setPassword(dn, second);
+    expect(await ldap.verifyPassword(dn, first)).toBe(false);
+    expect(await ldap.verifyPassword(dn, second)).toBe(true);
+  });
+
+  test('an empty password is never right, though the server would take it for anonymous', async () => {
+    const dn = await person();
+    expect(await ldap.verifyPassword(dn, '')).toBe(false);
+    await ldap.setPassword(dn, strong());
+    expect(await ldap.verifyPassword(dn, '')).toBe(false);
+  });
+
+  test('no entry, no password, a wrong name: no', async () => {
+    const dn = await person();
+    expect(await ldap.verifyPassword(dn, strong())).toBe(false);
+    expect(await ldap.verifyPassword(distinguishedName({ uid: unique() }, people), strong())).toBe(false);
+  });
+
+  test('one that the policy refuses is a fault of the caller, in plain words and without the password', async () => {
+    const dn = await person();
+    const error = await ldap.setPassword(dn, 'ngắn').catch((thrown: Error) => thrown);
+    expect(error).toMatchObject({
+      kind: 'invalid',
+      code: 'password_policy',
+      faults: [{ pointer: '/password', code: 'password_policy' }],
+    });
+    expect((error as Error).message).not.toMatch(/ngắn|0x13/);
+    // Hashed beforehand its length cannot be seen.
+    await expect(ldap.setPassword(dn, '{SSHA}0123456789abcdef0123456789abcdef')).rejects.toMatchObject({
+      code: 'password_policy',
+    });
+  });
+
+  test('a password of an entry that is not there is no success', async () => {
+    await expect(ldap.setPassword(distinguishedName({ uid: unique() }, people), strong())).rejects.toThrow();
+  });
+});

@@ -1,0 +1,257 @@
+import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { changeAccount, type TestAccount, testStack } from '@congvu/database/testing';
+import { type Ldap, openLdap } from '@congvu/ldap';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { connectDoveadm } from '../dovecot/doveadm.ts';
+import { sendNotice } from '../notices/send-notice.ts';
+import { startTestMailbox, type TestMailbox } from '../testing.ts';
+import { convergeMailbox } from './converge-mailbox.ts';
+
+let mailbox: TestMailbox;
+beforeAll(async () => {
+  mailbox = await startTestMailbox();
+});
+afterAll(() => mailbox.stop());
+
+const converge = (account: TestAccount, parts: Partial<TestMailbox> = {}) =>
+  convergeMailbox({ ...mailbox, ...parts }, account.id);
+async function opened(options?: Parameters<TestMailbox['account']>[0]): Promise<TestAccount> {
+  const account = await mailbox.account(options);
+  await mailbox.convergeEntry(account);
+  return account;
+}
+async function change(account: TestAccount, changes: Record<string, unknown>): Promise<void> {
+  await changeAccount(mailbox.owner, account.id, changes);
+  await mailbox.convergeEntry(account);
+}
+const row = (account: TestAccount) => mailbox.database('mailbox.mailboxes').where({ account_id: account.id }).first();
+const events = (account: TestAccount) =>
+  mailbox.owner('directory.audit_events').where({ subject_id: account.id }).orderBy('id').select('*');
+const part = async (account: TestAccount) =>
+  (await mailbox.owner('directory.provisioning').where({ account_id: account.id, part: 'mailbox' }).first()).state;
+const attributes = (account: TestAccount, status: string) => ({
+  mail: [account.address],
+  congvuMailStatus: [status],
+  congvuMailQuotaBytes: ['50000000'],
+});
+async function folders(account: TestAccount): Promise<string[]> {
+  const session = await mailbox.imap(account, await mailbox.password(account));
+  try {
+    return (await session.list()).map(({ path }) => path).sort();
+  } finally {
+    await session.logout();
+  }
+}
+const everyFolder = ['Drafts', 'INBOX', 'Junk', 'Sent', 'Trash'];
+
+describe('a new mailbox', () => {
+  test('stands whole: record, LDAP, folders, audit event, report, and one welcome message', async () => {
+    const account = await opened();
+    await converge(account);
+    expect(await row(account)).toMatchObject({ address: account.address, state: 'active', quota_bytes: '50000000' });
+    expect(await mailbox.mailAttributes(account)).toEqual(attributes(account, 'active'));
+    expect(await events(account)).toMatchObject([
+      {
+        service: 'mailbox',
+        actor_kind: 'system',
+        action: 'mailbox.created',
+        agency_id: account.agencyId,
+        before: null,
+        after: { address: account.address, state: 'active', quotaBytes: 50_000_000 },
+      },
+    ]);
+    expect(await part(account)).toBe('done');
+    expect(await mailbox.queued()).toContain(`notice:welcome:${account.id}`);
+    await sendNotice(mailbox, 'welcome', account.id);
+    expect(await folders(account)).toEqual(everyFolder);
+
+    // Again, and again at once: nothing changes and nobody is told twice.
+    const before = await row(account);
+    await converge(account);
+    await Promise.all([converge(account), converge(account), sendNotice(mailbox, 'welcome', account.id)]);
+    expect(await row(account)).toEqual(before);
+    expect(await events(account)).toHaveLength(1);
+    expect(await arrived(account, 1)).toMatchObject([
+      { subject: 'Chào mừng đến với hệ thống thư công vụ', messageId: `<welcome.${account.id}@${mailbox.domain}>` },
+    ]);
+  });
+
+  test('several jobs at once make one mailbox, one event, one report', async () => {
+    const account = await opened();
+    await Promise.all(Array.from({ length: 4 }, () => converge(account)));
+    expect(await events(account)).toHaveLength(1);
+    expect(await folders(account)).toEqual(everyFolder);
+    expect(await part(account)).toBe('done');
+  });
+
+  test("an agency's gets no welcome", async () => {
+    const account = await opened({ kind: 'agency', agencyCode: 'H41.02', displayName: 'Sở Thông tin và Truyền thông' });
+    await converge(account);
+    expect(await mailbox.mailAttributes(account)).toEqual(attributes(account, 'active'));
+    expect(await mailbox.queued()).not.toContain(`notice:welcome:${account.id}`);
+  });
+});
+
+/** Local delivery takes a moment; waits for as many messages, and a little for one too many. */
+async function arrived(account: TestAccount, count: number) {
+  for (let tries = 0; tries < 100; tries++) {
+    if ((await mailbox.messages(account)).length >= count) break;
+    await sleep(100);
+  }
+  await sleep(500);
+  return mailbox.messages(account);
+}
+
+describe('an account without an entry', () => {
+  test('not yet made, or no such account: nothing happens and nothing is wrong', async () => {
+    const account = await mailbox.account();
+    await converge(account);
+    await converge({ ...account, id: crypto.randomUUID() });
+    expect(await row(account)).toBeUndefined();
+    expect(await part(account)).toBe('waiting');
+  });
+
+  test('gone after it was made: an error that names it, and never "nothing to do"', async () => {
+    const account = await opened();
+    const { url, identities } = testStack().ldap;
+    const directory = openLdap({ url, ...(identities.directory as { bindDn: string; password: string }) });
+    await directory.remove(mailbox.dn(account));
+    await directory.close();
+    await expect(converge(account)).rejects.toMatchObject({ kind: 'conflict', code: 'entry_missing' });
+    expect(await part(account)).toBe('waiting');
+  });
+});
+
+describe('a suspended account', () => {
+  test('says so in LDAP, ends running sessions, lets nobody in, and comes back', async () => {
+    const account = await opened();
+    await converge(account);
+    const password = await mailbox.password(account);
+    const session = await mailbox.imap(account, password);
+    const closed = once(session, 'close');
+    await change(account, { state: 'suspended' });
+    await converge(account);
+    await Promise.race([closed, sleep(5_000).then(() => Promise.reject(new Error('the session goes on')))]);
+    expect(await mailbox.mailAttributes(account)).toEqual(attributes(account, 'suspended'));
+    await expect(mailbox.imap(account, password)).rejects.toMatchObject({ authenticationFailed: true });
+    expect(await row(account)).toMatchObject({ state: 'suspended' });
+
+    await change(account, { state: 'active' });
+    await converge(account);
+    await (await mailbox.imap(account, password)).logout();
+    expect((await events(account)).map(({ action, before, after }) => [action, before?.state, after.state])).toEqual([
+      ['mailbox.created', undefined, 'active'],
+      ['mailbox.changed', 'active', 'suspended'],
+      ['mailbox.changed', 'suspended', 'active'],
+    ]);
+  });
+
+  test('before it ever had a mailbox: made closed, and whole with its welcome once it is active', async () => {
+    const account = await opened({ state: 'suspended' });
+    await converge(account);
+    expect(await mailbox.mailAttributes(account)).toEqual(attributes(account, 'suspended'));
+    expect(await mailbox.queued()).not.toContain(`notice:welcome:${account.id}`);
+    expect(await part(account)).toBe('waiting');
+    await change(account, { state: 'active' });
+    await converge(account);
+    expect(await mailbox.queued()).toContain(`notice:welcome:${account.id}`);
+    expect(await part(account)).toBe('done');
+    expect(await folders(account)).toEqual(everyFolder);
+  });
+
+  test('a retired one keeps its mail and is reachable by nobody', async () => {
+    const account = await opened();
+    await converge(account);
+    await change(account, { state: 'retired' });
+    await converge(account);
+    expect(await mailbox.mailAttributes(account)).toEqual(attributes(account, 'retained'));
+    await expect(mailbox.imap(account, await mailbox.password(account))).rejects.toMatchObject({
+      authenticationFailed: true,
+    });
+  });
+});
+
+describe('when something is down', () => {
+  const unavailable = { kind: 'unavailable' };
+
+  test('LDAP: unavailable, and the next run completes', async () => {
+    const account = await opened();
+    const down = openLdap({ url: 'ldap://127.0.0.1:1', bindDn: 'cn=x', password: 'x' });
+    await expect(converge(account, { ldap: down })).rejects.toMatchObject(unavailable);
+    expect(await part(account)).toBe('waiting');
+    await converge(account);
+    expect(await part(account)).toBe('done');
+    expect(await events(account)).toHaveLength(1);
+  });
+
+  test('Dovecot: unavailable, nobody is told that the mailbox stands, and the next run completes', async () => {
+    const account = await opened();
+    const down = connectDoveadm({ url: 'http://127.0.0.1:1', apiKey: mailbox.doveadmApiKey });
+    await expect(converge(account, { doveadm: down })).rejects.toMatchObject(unavailable);
+    expect(await part(account)).toBe('waiting');
+    expect(await mailbox.queued()).not.toContain(`notice:welcome:${account.id}`);
+    await converge(account);
+    expect(await part(account)).toBe('done');
+    expect(await folders(account)).toEqual(everyFolder);
+  });
+
+  test('Dovecot, while a session has to end: the suspension is tried again', async () => {
+    const account = await opened();
+    await converge(account);
+    await change(account, { state: 'suspended' });
+    const down = connectDoveadm({ url: 'http://127.0.0.1:1', apiKey: mailbox.doveadmApiKey });
+    await expect(converge(account, { doveadm: down })).rejects.toMatchObject(unavailable);
+    await converge(account);
+    expect(await mailbox.mailAttributes(account)).toEqual(attributes(account, 'suspended'));
+  });
+
+  test('killed between any two steps, the next run completes', async () => {
+    const steps = ['search', 'modify'] as const;
+    for (const step of steps) {
+      const account = await opened();
+      const broken: Ldap = {
+        ...mailbox.ldap,
+        [step]: async () => {
+          throw new Error('killed here');
+        },
+      };
+      await expect(converge(account, { ldap: broken })).rejects.toThrow('killed here');
+      const killed = { ...mailbox.doveadm, createFolders: () => Promise.reject(new Error('killed there')) };
+      await expect(converge(account, { doveadm: killed })).rejects.toThrow('killed there');
+      await converge(account);
+      expect(await part(account)).toBe('done');
+      expect(await mailbox.queued()).toContain(`notice:welcome:${account.id}`);
+      expect(await events(account)).toHaveLength(1);
+    }
+  });
+});
+
+test('of two runs that overlap a change the newer state has the last word', async () => {
+  const account = await opened();
+  await converge(account);
+  await change(account, { title: 'Trưởng phòng' });
+  // The older run has read "active" and comes to a halt just before it writes to LDAP.
+  const reached = Promise.withResolvers<void>();
+  const released = Promise.withResolvers<void>();
+  let halted = false;
+  const slow: Ldap = {
+    ...mailbox.ldap,
+    search: async (...parameters) => {
+      if (!halted) {
+        halted = true;
+        reached.resolve();
+        await released.promise;
+      }
+      return mailbox.ldap.search(...parameters);
+    },
+  };
+  const older = converge(account, { ldap: slow });
+  await reached.promise;
+  await change(account, { state: 'suspended' });
+  await converge(account);
+  released.resolve();
+  await older;
+  expect(await mailbox.mailAttributes(account)).toEqual(attributes(account, 'suspended'));
+  expect(await row(account)).toMatchObject({ state: 'suspended' });
+});

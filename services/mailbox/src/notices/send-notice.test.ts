@@ -1,0 +1,211 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { insertRequest, type TestAccount } from '@congvu/database/testing';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { convergeMailbox } from '../mailboxes/converge-mailbox.ts';
+import { startTestMailbox, type TestMailbox } from '../testing.ts';
+import type { MailTransport, OutgoingNotice } from './mail-transport.ts';
+import { sendNotice } from './send-notice.ts';
+
+let mailbox: TestMailbox;
+beforeAll(async () => {
+  mailbox = await startTestMailbox();
+});
+afterAll(() => mailbox.stop());
+
+async function provisioned(options?: Parameters<TestMailbox['account']>[0]): Promise<TestAccount> {
+  const account = await mailbox.account(options);
+  await mailbox.convergeEntry(account);
+  await convergeMailbox(mailbox, account.id);
+  return account;
+}
+const notices = (subjectId: string) =>
+  mailbox.owner('mailbox.notices').where({ subject_id: subjectId }).select('kind', 'state', 'recipient', 'message_id');
+const send = (kind: 'welcome' | 'decision', id: string, mail: Partial<MailTransport> = {}) =>
+  sendNotice({ ...mailbox, mail: { ...mailbox.mail, ...mail } }, kind, id);
+/** Local delivery takes a moment; waits for as many messages, and a little for one too many. */
+async function arrived(account: TestAccount, count: number) {
+  for (let tries = 0; tries < 100; tries++) {
+    if ((await mailbox.messages(account)).length >= count) break;
+    await sleep(100);
+  }
+  await sleep(700);
+  return mailbox.messages(account);
+}
+const remember = (sent: OutgoingNotice[]): MailTransport['send'] => {
+  return async (notice) => void sent.push(notice);
+};
+
+test('on record under its Message-ID before it is sent, and sent once', async () => {
+  const account = await provisioned();
+  const messageId = `<welcome.${account.id}@${mailbox.domain}>`;
+  let seen: unknown;
+  await send('welcome', account.id, {
+    send: async () => {
+      seen = await notices(account.id);
+    },
+  });
+  expect(seen).toEqual([{ kind: 'welcome', state: 'waiting', recipient: account.address, message_id: messageId }]);
+  expect(await notices(account.id)).toMatchObject([{ state: 'sent', message_id: messageId }]);
+  const sent: OutgoingNotice[] = [];
+  await send('welcome', account.id, { send: remember(sent) });
+  expect(sent).toEqual([]);
+});
+
+test('killed after sending and before noting it: sent again, and one message is in the mailbox', async () => {
+  const account = await provisioned();
+  for (let n = 0; n < 2; n++) {
+    const killed = send('welcome', account.id, {
+      send: async (notice) => {
+        await mailbox.mail.send(notice);
+        throw new Error('killed here');
+      },
+    });
+    await expect(killed).rejects.toThrow('killed here');
+    expect(await notices(account.id)).toMatchObject([{ state: 'waiting' }]);
+  }
+  await send('welcome', account.id);
+  expect(await notices(account.id)).toMatchObject([{ state: 'sent' }]);
+  expect(await arrived(account, 1)).toHaveLength(1);
+});
+
+test('a retry is the very same message, dated when it was first made', async () => {
+  const account = await provisioned();
+  const sent: OutgoingNotice[] = [];
+  await send('welcome', account.id, {
+    send: async (notice) => {
+      sent.push(notice);
+      throw new Error('no');
+    },
+  }).catch(() => undefined);
+  await sleep(20);
+  await send('welcome', account.id, { send: remember(sent) });
+  expect(sent[1]).toEqual(sent[0]);
+});
+
+test('what arrives says who, from whom, and that no machine shall answer (RFC 3834)', async () => {
+  const account = await provisioned({ displayName: 'Đặng <Thị> "Ơn" & con' });
+  await send('welcome', account.id);
+  const [message] = await arrived(account, 1);
+  const { source } = message!;
+  expect(source).toMatch(/^Auto-Submitted: auto-generated\r?$/m);
+  expect(source).toMatch(/^To: <?t[0-9a-f]+@nghean\.gov\.vn>?\r?$/m);
+  expect(source).toMatch(/^MIME-Version: 1\.0\r?$/m);
+  const html = Buffer.from(/text\/html[\s\S]*?\r?\n\r?\n([\s\S]*?)\r?\n--/.exec(source)![1]!, 'base64').toString();
+  const quoted = html.includes('Kính gửi') ? html : source;
+  expect(quoted).not.toContain('<Thị>');
+});
+
+test('a server that does not answer: unavailable, and the notice waits', async () => {
+  const account = await provisioned();
+  const down = mailbox.openTransport({ port: 1 });
+  try {
+    await expect(send('welcome', account.id, down)).rejects.toMatchObject({
+      kind: 'unavailable',
+      code: 'mail_unavailable',
+    });
+    await expect(down.ping()).rejects.toThrow();
+    expect(await notices(account.id)).toMatchObject([{ state: 'waiting' }]);
+  } finally {
+    down.close();
+  }
+  await send('welcome', account.id);
+  expect(await arrived(account, 1)).toHaveLength(1);
+});
+
+test('a recipient whom the server refuses is no outage: nobody waits for it to end', async () => {
+  const notice = {
+    to: `nobody-${crypto.randomUUID()}@${mailbox.domain}`,
+    messageId: `<${crypto.randomUUID()}@${mailbox.domain}>`,
+    date: new Date(),
+    subject: 'x',
+    text: 'x',
+    html: 'x',
+  };
+  await expect(mailbox.mail.send(notice)).rejects.toMatchObject({ kind: 'conflict', code: 'mail_refused' });
+});
+
+test("a decision waits for the recipient's mailbox, and goes when it stands", async () => {
+  const agency = await mailbox.account({ kind: 'agency', agencyCode: 'H41.12', displayName: 'Huyện Quỳnh Lưu' });
+  const requestId = await insertRequest(mailbox.owner, { agencyCode: 'H41.12', remark: 'Đã đối chiếu hồ sơ' });
+  const person = await mailbox.account({ requestId });
+  await send('decision', requestId, { send: () => Promise.reject(new Error('not yet')) });
+  expect(await notices(requestId)).toMatchObject([{ state: 'waiting', recipient: agency.address }]);
+
+  await mailbox.convergeEntry(agency);
+  await convergeMailbox(mailbox, agency.id);
+  expect(await mailbox.queued()).toContain(`notice:decision:${requestId}`);
+  const sent: OutgoingNotice[] = [];
+  await send('decision', requestId, {
+    send: async (notice) => {
+      sent.push(notice);
+      await mailbox.mail.send(notice);
+    },
+  });
+  expect(sent).toMatchObject([
+    { to: agency.address, subject: 'Yêu cầu cấp tài khoản của Ủy ban nhân dân huyện Quỳnh Lưu đã được phê duyệt' },
+  ]);
+  for (const part of ['Đã đối chiếu hồ sơ', person.address, 'mã kích hoạt']) expect(sent[0]?.text).toContain(part);
+  expect(await arrived(agency, 1)).toMatchObject([{ subject: sent[0]?.subject }]);
+  expect(await notices(requestId)).toMatchObject([{ state: 'sent' }]);
+});
+
+test('put on record while the mailbox is just being noted: it is not forgotten', async () => {
+  const account = await mailbox.account();
+  await mailbox.convergeEntry(account);
+  const requestId = await insertRequest(mailbox.owner, { agencyCode: 'H41.12', contactAddress: account.address });
+  const holding = await mailbox.owner.transaction();
+  // The run comes to a halt where it queues its first job, with all that it noted not yet committed.
+  await holding.raw('lock table mailbox_jobs._private_jobs in exclusive mode');
+  const running = convergeMailbox(mailbox, account.id);
+  try {
+    const blocked = async () =>
+      (await mailbox.owner('pg_locks').where({ granted: false, locktype: 'relation' }).select('pid')).length > 0;
+    for (let tries = 0; !(await blocked()); tries++) {
+      if (tries > 200) throw new Error('the run did not come to a halt');
+      await sleep(20);
+    }
+    await send('decision', requestId, { send: () => Promise.reject(new Error('not yet')) });
+    expect(await notices(requestId)).toMatchObject([{ state: 'waiting' }]);
+  } finally {
+    await holding.commit();
+  }
+  await running;
+  expect(await mailbox.queued()).toContain(`notice:decision:${requestId}`);
+});
+
+test('an address outside needs no mailbox here', async () => {
+  const requestId = await insertRequest(mailbox.owner, {
+    agencyCode: 'H41.02',
+    state: 'rejected',
+    contactAddress: 'vanthu@example.vn',
+  });
+  const sent: OutgoingNotice[] = [];
+  await send('decision', requestId, { send: remember(sent) });
+  expect(sent).toMatchObject([{ to: 'vanthu@example.vn', subject: expect.stringContaining('bị từ chối') }]);
+  expect(sent[0]?.text).not.toContain('mã kích hoạt');
+});
+
+test('nobody to tell is on record, and told once there is somebody', async () => {
+  const requestId = await insertRequest(mailbox.owner, { agencyCode: 'H41.12.05' });
+  const sent: OutgoingNotice[] = [];
+  await send('decision', requestId, { send: remember(sent) });
+  expect(sent).toEqual([]);
+  expect(await notices(requestId)).toMatchObject([{ state: 'no_recipient', recipient: null }]);
+
+  const agency = await provisioned({ kind: 'agency', agencyCode: 'H41.12.05', displayName: 'Xã Quỳnh Thắng' });
+  await send('decision', requestId, { send: remember(sent) });
+  expect(sent).toMatchObject([{ to: agency.address }]);
+  expect(await notices(requestId)).toMatchObject([{ state: 'sent', recipient: agency.address }]);
+});
+
+test('no such subject: nothing to say', async () => {
+  await send('welcome', crypto.randomUUID());
+  await send('decision', crypto.randomUUID());
+});
+
+test('two runs at once deliver one message', async () => {
+  const account = await provisioned();
+  await Promise.all([send('welcome', account.id), send('welcome', account.id), send('welcome', account.id)]);
+  expect(await arrived(account, 1)).toHaveLength(1);
+  expect(await notices(account.id)).toHaveLength(1);
+});

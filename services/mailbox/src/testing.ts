@@ -1,0 +1,160 @@
+/**
+ * For tests: the mailbox service on a database of its own and the real OpenLDAP, Dovecot and Postfix, whose people it looks
+ * after: each account has a name of its own, and `stop` removes the entries.
+ */
+import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import type { Database } from '@congvu/database';
+import {
+  createTestDatabase,
+  insertAccount,
+  insertProvince,
+  type TestAccount,
+  type TestDatabase,
+  testStack,
+} from '@congvu/database/testing';
+import { distinguishedName, type Ldap, openLdap } from '@congvu/ldap';
+import { ImapFlow } from 'imapflow';
+import { convergeEntries } from '../../directory/src/accounts/converge-entry.ts';
+import { connectDoveadm, type Doveadm } from './dovecot/doveadm.ts';
+import type { MailboxDependencies } from './mailboxes/converge-mailbox.ts';
+import { type MailTransport, openMailTransport } from './notices/mail-transport.ts';
+import type { NoticeDependencies } from './notices/send-notice.ts';
+
+interface MailServers {
+  dovecot: {
+    doveadmUrl: string;
+    doveadmApiKey: string;
+    imapsPort: number;
+    lmtpPort: number;
+    notifier: { address: string; password: string };
+  };
+  postfix: { submissionPort: number } | null;
+  certificateFile: string;
+  mailDomain: string;
+}
+
+export interface TestMailbox extends MailboxDependencies, NoticeDependencies {
+  testDatabase: TestDatabase;
+  owner: Database;
+  doveadm: Doveadm;
+  mail: MailTransport;
+  doveadmUrl: string;
+  doveadmApiKey: string;
+  openTransport: (options?: { port?: number }) => MailTransport;
+  dn: (account: TestAccount) => string;
+  /** An account on record alone. */
+  account: (options?: Parameters<typeof insertAccount>[1]) => Promise<TestAccount>;
+  /** Brings its LDAP entry to what the account says, as the directory service does. */
+  convergeEntry: (account: TestAccount) => Promise<void>;
+  /** What the mail attributes of the entry say. */
+  mailAttributes: (account: TestAccount) => Promise<Record<string, unknown> | undefined>;
+  password: (account: TestAccount) => Promise<string>;
+  /** A session of a mail program. The caller closes it. */
+  imap: (account: TestAccount, password: string) => Promise<ImapFlow>;
+  messages: (account: TestAccount) => Promise<{ subject: string; messageId: string; source: string }[]>;
+  /** Jobs that wait, by key. */
+  queued: () => Promise<string[]>;
+  stop: () => Promise<void>;
+}
+
+export async function startTestMailbox(): Promise<TestMailbox> {
+  const stack = testStack();
+  const { dovecot, postfix, certificateFile, mailDomain } = stack as unknown as MailServers;
+  const { url, baseDn, identities } = stack.ldap;
+  const connect = (name: string): Ldap =>
+    openLdap({ url, ...(identities[name] as { bindDn: string; password: string }) });
+  const testDatabase = await createTestDatabase();
+  const owner = testDatabase.as('owner');
+  const directory = { database: testDatabase.as('directory'), ldap: connect('directory'), baseDn };
+  const ldap = connect('mailbox');
+  const tlsCa = readFileSync(certificateFile, 'utf8');
+  const openTransport = (options: { port?: number } = {}) =>
+    openMailTransport({
+      transport: postfix ? 'submission' : 'lmtp',
+      host: '127.0.0.1',
+      port: options.port ?? postfix?.submissionPort ?? dovecot.lmtpPort,
+      from: dovecot.notifier.address,
+      password: dovecot.notifier.password,
+      tlsCa,
+    });
+  const transport = openTransport();
+  const accounts: TestAccount[] = [];
+  const dn = ({ username }: TestAccount) => distinguishedName({ uid: username }, `ou=people,${baseDn}`);
+  const passwords = new Map<string, string>();
+  await insertProvince(owner);
+
+  const imap = async (account: TestAccount, password: string): Promise<ImapFlow> => {
+    const session = new ImapFlow({
+      host: '127.0.0.1',
+      port: dovecot.imapsPort,
+      secure: true,
+      auth: { user: account.address, pass: password },
+      tls: { ca: tlsCa },
+      logger: false,
+    });
+    session.on('error', () => undefined); // the pending call rejects with it
+    await session.connect().catch((error: unknown) => {
+      session.close();
+      throw error;
+    });
+    return session;
+  };
+  const password = async (account: TestAccount): Promise<string> => {
+    const known = passwords.get(account.id) ?? randomBytes(18).toString('base64');
+    if (!passwords.has(account.id)) await directory.ldap.setPassword(dn(account), known);
+    passwords.set(account.id, known);
+    return known;
+  };
+
+  return {
+    testDatabase,
+    database: testDatabase.as('mailbox'),
+    owner,
+    ldap,
+    baseDn,
+    quotaBytes: 50_000_000,
+    doveadm: connectDoveadm({ url: dovecot.doveadmUrl, apiKey: dovecot.doveadmApiKey }),
+    doveadmUrl: dovecot.doveadmUrl,
+    doveadmApiKey: dovecot.doveadmApiKey,
+    mail: transport,
+    openTransport,
+    domain: mailDomain,
+    dn,
+    account: async (options) => {
+      const account = await insertAccount(owner, options);
+      accounts.push(account);
+      return account;
+    },
+    convergeEntry: (account) => convergeEntries(directory, [account.id]),
+    mailAttributes: async (account) =>
+      (await ldap.find(dn(account), ['mail', 'congvuMailStatus', 'congvuMailQuotaBytes']))?.attributes,
+    password,
+    imap,
+    messages: async (account) => {
+      const session = await imap(account, await password(account));
+      try {
+        const { exists } = await session.mailboxOpen('INBOX', { readOnly: true });
+        if (exists === 0) return [];
+        const found = [];
+        for await (const message of session.fetch('1:*', { envelope: true, source: true })) {
+          const { subject = '', messageId = '' } = message.envelope ?? {};
+          found.push({ subject, messageId, source: String(message.source) });
+        }
+        return found;
+      } finally {
+        await session.logout();
+      }
+    },
+    queued: async () =>
+      (await owner.raw('select key from mailbox_jobs._private_jobs order by id')).rows.map(
+        (row: { key: string }) => row.key,
+      ),
+    stop: async () => {
+      for (const account of accounts) await directory.ldap.remove(dn(account));
+      transport.close();
+      await Promise.all([ldap.close(), directory.ldap.close()]);
+      await testDatabase.drop();
+    },
+  };
+}
