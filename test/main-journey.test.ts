@@ -1,7 +1,7 @@
 /** An agency's request goes in; mailboxes, entries and certificates come out; an auditor sees it; a suspension takes effect. */
 import { readFileSync, statSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
-import { Account, type RequestDetail } from '@congvu/contracts';
+import { Account, Client, connectApi, type RequestDetail } from '@congvu/contracts';
 import { ServiceError } from '@congvu/errors';
 import { openLdap } from '@congvu/ldap';
 import {
@@ -32,13 +32,16 @@ import {
   withDirectory,
 } from '@congvu/local/province';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { z } from 'zod';
 import { expectOneWelcome, expectWhole, type Platform, startPlatform } from './platform.ts';
 
 let platform: Platform;
 let agencyRequest: RequestDetail;
 let request: RequestDetail;
 let holders: [Holder, Holder, Holder];
+let pickedUp: Awaited<ReturnType<typeof pickUpKey>>;
 const lines = threePeople();
+const NewClient = Client.extend({ clientSecret: z.string() });
 
 beforeAll(async () => {
   platform = await startPlatform('journey', 25_000);
@@ -99,6 +102,7 @@ test('a signed message goes through submission and OpenSSL verifies it with the 
   const { description } = platform;
   const [author, reader] = holders;
   const key = await pickUpKey(author);
+  pickedUp = key;
   const subject = 'Báo cáo đã ký';
   await sendMessage(
     description,
@@ -218,16 +222,24 @@ test('a suspension: IMAP, SMTP and LDAP refuse, and the certificate is on the ne
   expect(await bind()).toBe(true);
 });
 
-test('another agency does not see the request, and expired or forged tokens open nothing', async () => {
+test('another agency does not see the request, and without a token, or with one made up, nobody sees anything', async () => {
   const { description, clients } = platform;
   expect(await kindOf(clients.stranger.fetch('directory', `/v1/requests/${request.id}`))).toBe(
     'unauthenticated token_missing',
   );
-  const other = await fetch(`${description.services.directory}/v1/requests/${request.id}`, {
-    headers: { Authorization: 'Bearer eyJhbGciOiJub25lIn0.e30.x' },
+  const none = connectApi(description.services, { token: 'eyJhbGciOiJub25lIiwidHlwIjoiYXQrand0In0.eyJzdWIiOiJ4In0.x' });
+  expect(await kindOf(none.fetch('directory', `/v1/requests/${request.id}`))).toBe('unauthenticated token_invalid');
+  const other = await clients.administrator.call('directory', '/v1/clients', NewClient, {
+    body: {
+      name: 'Thành phố Vinh',
+      agencyCode: 'H41.23',
+      permissions: ['requests:read', 'mailboxes:read', 'certificates:read'],
+    },
   });
-  expect(other.status).toBe(401);
-  expect(other.headers.get('content-type')).toContain('application/problem+json');
+  const neighbour = connectApi(description.services, { clientId: other.id, clientSecret: other.clientSecret });
+  expect(await kindOf(neighbour.fetch('directory', `/v1/requests/${request.id}`))).toBe('not_found request_not_found');
+  expect(await listMailboxes(neighbour, request.id)).toEqual([]);
+  expect(await listCertificates(neighbour, request.id)).toEqual([]);
 });
 
 test('no secret, code, password or identity number stands in any log', () => {
@@ -239,6 +251,9 @@ test('no secret, code, password or identity number stands in any log', () => {
     ...secrets,
     ...holders.map(({ password }) => password),
     platform.description.ldap.password,
+    ...holders.map(({ code }) => code),
+    pickedUp.passphrase,
+    'Huỳnh Thanh Điền',
   ]) {
     expect(secret.length).toBeGreaterThan(8);
     expect(logs.includes(secret)).toBe(false);

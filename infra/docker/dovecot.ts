@@ -1,8 +1,9 @@
 /** Dovecot in a container, whole under the container's one unprivileged user; mail and state lie on the volume. */
-import { createHash, randomBytes } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
+import { NOTIFIER_QUOTA_BYTES } from '../local/dovecot.ts';
+import { saltedHash } from '../local/password-hash.ts';
 import { run } from '../local/process.ts';
 import type { Engine } from './container.ts';
 
@@ -15,6 +16,7 @@ export const dovecot: Engine = {
       ...container.values('MAIL_QUOTA_DEFAULT_BYTES', 'DOVEADM_API_KEY'),
       ...container.values('IMAP_PORT', 'IMAPS_PORT', 'LMTP_PORT', 'SIEVE_PORT', 'DOVEADM_PORT', 'AUTH_PORT'),
       NOTIFIER_PASSWORD_HASH: saltedHash(container.value('NOTIFIER_PASSWORD')),
+      NOTIFIER_QUOTA_BYTES,
       MAIL_DIRECTORY: join(data, 'mail'),
       DOVECOT_USER: user.username,
       DOVECOT_GROUP: user.username, // The image gives user and group one name.
@@ -40,10 +42,3 @@ export const dovecot: Engine = {
     });
   },
 };
-
-/** Dovecot's SSHA512 scheme. A random secret of 192 bits needs no slow hash. */
-function saltedHash(password: string): string {
-  const salt = randomBytes(16);
-  const digest = createHash('sha512').update(password).update(salt).digest();
-  return `{SSHA512}${Buffer.concat([digest, salt]).toString('base64')}`;
-}

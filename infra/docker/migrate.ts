@@ -2,10 +2,10 @@
  * Run once before the services of a version start: database, roles and grants (infra/postgres/roles.sql) as superuser, the
  * roles' passwords as their database URLs name them, then each service's migrations as owner. Harmless to run again.
  */
-import { createHash, createHmac, pbkdf2Sync, randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import pg from 'pg';
+import { scramVerifier } from '../local/password-hash.ts';
 
 // biome-ignore lint/style/noProcessEnv: this is where a container's environment is read
 const environment = process.env;
@@ -41,17 +41,6 @@ async function withClient(url: URL, use: (client: pg.Client) => Promise<unknown>
   } finally {
     await client.end();
   }
-}
-
-/** What PostgreSQL stores (RFC 5803, SCRAM-SHA-256): computed here, so that no statement, and no log, holds the password. */
-function scramVerifier(password: string): string {
-  const salt = randomBytes(16);
-  const iterations = 4096;
-  const salted = pbkdf2Sync(password, salt, iterations, 32, 'sha256');
-  const clientKey = createHmac('sha256', salted).update('Client Key').digest();
-  const storedKey = createHash('sha256').update(clientKey).digest('base64');
-  const serverKey = createHmac('sha256', salted).update('Server Key').digest('base64');
-  return `SCRAM-SHA-256$${iterations}:${salt.toString('base64')}$${storedKey}:${serverKey}`;
 }
 
 async function setUpDatabase(urls: readonly URL[]): Promise<void> {

@@ -17,6 +17,7 @@ export const postfix: Engine = {
       ...container.values('LISTEN_ADDRESS', 'MAIL_DOMAIN', 'BASE_DN', 'LDAP_URL', 'LDAP_POSTFIX_PASSWORD'),
       ...container.values('SMTP_PORT', 'SUBMISSION_PORT', 'LMTP_ADDRESS', 'AUTH_ADDRESS'),
       ...container.values('MESSAGE_SIZE_LIMIT', 'RELAYHOST', 'OTHER_DOMAINS', 'QUEUE_RETRY_TIME'),
+      POSTMASTER_ADDRESS: container.value('POSTMASTER_ADDRESS') || `thongbao@${container.value('MAIL_DOMAIN')}`,
       POSTFIX_CONFIG_DIRECTORY: container.config,
       POSTFIX_QUEUE_DIRECTORY: queueOf(container),
       POSTFIX_DATA_DIRECTORY: stateOf(container),

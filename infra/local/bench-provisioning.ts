@@ -1,7 +1,7 @@
 /**
  * `provisioning`: people of the sample province from request over approval to LDAP entry with mail attributes (PostgreSQL,
  * audit and all; no certificate), beside `ldapadd` of the very same finished entries into an empty OpenLDAP of the same
- * settings, indexes and durability.
+ * settings, indexes and durability. The floor binds as the root DN, so it is spared the access rules that ours passes.
  */
 
 import { randomUUID } from 'node:crypto';
@@ -12,12 +12,13 @@ import { connectApi, roles } from '@congvu/contracts';
 import { openDatabase } from '@congvu/database';
 import { setUpClient } from '@congvu/directory/set-up-client';
 import { parse } from 'csv-parse/sync';
+import pg from 'pg';
 import type { BenchOptions, Figure } from './bench.ts';
 import { startOpenLdap } from './openldap.ts';
 import { run } from './process.ts';
 import { approve, importAgencies, inventNationalId, sampleFile, submit, waitUntil } from './province.ts';
 import { connectClients, domain } from './stack.ts';
-import { openState } from './state.ts';
+import { openState, removeState } from './state.ts';
 
 const linesPerRequest = 500;
 
@@ -40,15 +41,15 @@ export async function measureProvisioning(options: BenchOptions): Promise<Figure
     const request = await submit(province, 'H41', lines.slice(start, start + linesPerRequest));
     await approve(clients.administrator, request.id);
   }
-  const filter = '(&(objectClass=congvuAccount)(congvuMailStatus=active))';
   await waitUntil(
     'all entries with mail attributes',
-    () => countEntries(options, filter),
+    () => countMailboxes(options),
     (count) => count === size,
     60_000 + size * 50,
   );
   const seconds = (performance.now() - began) / 1_000;
 
+  say(`provisioning took ${seconds.toFixed(1)} s`);
   say('floor: ldapadd of the same entries …');
   const floorSeconds = await measureLdapadd(options);
   const value = size / seconds;
@@ -92,6 +93,20 @@ async function samplePeople(size: number): Promise<RequestLineInput[]> {
   });
 }
 
+/** A mailbox is marked provisioned when its LDAP entry with all mail attributes stands. Counted where it disturbs least. */
+async function countMailboxes({ stack }: BenchOptions): Promise<number> {
+  const client = new pg.Client({ connectionString: stack.engines.postgres.url('postgres') });
+  await client.connect();
+  try {
+    const { rows } = await client.query(
+      'select count(*)::int as count from mailbox.mailboxes where provisioned_at is not null',
+    );
+    return rows[0].count;
+  } finally {
+    await client.end();
+  }
+}
+
 async function search({ stack }: BenchOptions, args: readonly string[]): Promise<string> {
   const { url, baseDn } = stack.description.ldap;
   const { dn, password } = stack.engines.openldap.credentials('directory');
@@ -121,6 +136,7 @@ async function measureLdapadd(options: BenchOptions): Promise<number> {
   const { stack, portBase, stateDirectory } = options;
   const ldif = join(stack.engines.stateDirectory, 'entries.ldif');
   await writeFile(ldif, await search(options, ['(objectClass=congvuAccount)', '*']), { mode: 0o600 });
+  removeState(`${stateDirectory}-floor`);
   const state = openState(`${stateDirectory}-floor`);
   const rootPassword = state.secret('root');
   const floor = await startOpenLdap({

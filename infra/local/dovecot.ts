@@ -2,11 +2,12 @@
  * Dovecot (Debian's packages) on our own configuration, mail store and ports, whole under one unprivileged user: the same
  * configuration serves root and non-root. It logs nobody in on its own word: every password is checked by OpenLDAP.
  */
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { chownSync, mkdirSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { saltedHash } from './password-hash.ts';
 import { type Account, run, type SupervisedProcess, superviseProcess } from './process.ts';
 import type { State } from './state.ts';
 
@@ -43,6 +44,9 @@ export interface DovecotOptions {
 /** Size of a mailbox whose entry names none. */
 const DEFAULT_QUOTA_BYTES = 2 * 1024 ** 3;
 
+/** The notices' sender gets bounces and, unless told otherwise, the mail for postmaster@ and abuse@, from anybody. */
+export const NOTIFIER_QUOTA_BYTES = 1024 ** 3;
+
 /** Starts Dovecot and waits until IMAP and LMTP greet. */
 export async function startDovecot(options: DovecotOptions): Promise<Dovecot> {
   const { state, ports, baseDn, domain } = options;
@@ -63,6 +67,7 @@ export async function startDovecot(options: DovecotOptions): Promise<Dovecot> {
     MAIL_DOMAIN: domain,
     MAIL_DIRECTORY: mail,
     MAIL_QUOTA_DEFAULT_BYTES: DEFAULT_QUOTA_BYTES,
+    NOTIFIER_QUOTA_BYTES,
     BASE_DN: baseDn,
     LDAP_URL: options.ldapUrl,
     LDAP_DOVECOT_PASSWORD: state.secret('ldap/dovecot'),
@@ -168,11 +173,4 @@ function runDirectory(state: State, account: Account | undefined) {
     },
     remove: () => rmSync(path, { recursive: true, force: true }),
   };
-}
-
-/** Dovecot's SSHA512 scheme. A random secret of 192 bits needs no slow hash. */
-function saltedHash(password: string): string {
-  const salt = randomBytes(16);
-  const digest = createHash('sha512').update(password).update(salt).digest();
-  return `{SSHA512}${Buffer.concat([digest, salt]).toString('base64')}`;
 }

@@ -3,8 +3,9 @@
  * and is read, and that what was asked to stop is gone. Without root Postfix is left out, as in a stack of an ordinary user.
  */
 
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { X509Certificate } from 'node:crypto';
+import { once } from 'node:events';
 import {
   chmodSync,
   mkdtempSync,
@@ -15,6 +16,7 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -22,8 +24,10 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { ImapFlow } from 'imapflow';
 import nodemailer from 'nodemailer';
 import pg from 'pg';
+import { NOTIFIER_QUOTA_BYTES } from './dovecot.ts';
 import { type Engines, startEngines } from './engines.ts';
 import type { LdapService } from './openldap.ts';
+import { startServices } from './services.ts';
 import { assertPortsFree } from './state.ts';
 
 const domain = 'nghean.gov.vn';
@@ -68,6 +72,35 @@ const CONSTRAINT_VIOLATION = 19;
 
 const password = (uid: string) => `mat-khau-cua-${uid}`;
 const address = (uid: string) => `${uid}@${domain}`;
+
+/** A connection that stays open: records given to it one by one under one bind. Resolves to the result code of each. */
+function holdConnection(dn: string, secret: string) {
+  const file = join(directory, 'held-password');
+  writeFileSync(file, secret, { mode: 0o600 });
+  const bind = ['-x', '-H', engines.openldap.url, '-D', dn, '-y', file];
+  // It keeps what it says to a pipe until its end, unless told to give each line.
+  const held = spawn('stdbuf', ['-oL', 'ldapmodify', '-c', ...bind], { stdio: ['pipe', 'pipe', 'pipe'] });
+  let output = '';
+  for (const stream of [held.stdout, held.stderr]) stream.on('data', (data) => (output += data));
+  return {
+    async modify(lines: string): Promise<number> {
+      output = '';
+      held.stdin.write(`dn: ${dn}\nchangetype: modify\n${lines}\n\n`);
+      // The next record's announcement can only follow the answer to this one.
+      held.stdin.write(`dn: ${dn}\nchangetype: modify\nadd: objectClass\nobjectClass: top\n\n`);
+      await until(
+        async () => output.match(/modifying entry/g)?.length ?? 0,
+        (count) => count >= 2,
+      );
+      const first = output.split('modifying entry')[1] ?? '';
+      return Number(/ldap_modify: .*\((\d+)\)/.exec(first)?.[1] ?? 0);
+    },
+    async close(): Promise<void> {
+      held.stdin.end();
+      await once(held, 'exit');
+    },
+  };
+}
 
 function addAccount(uid: string, number: number): void {
   const entry = [
@@ -120,7 +153,12 @@ async function until<T>(read: () => Promise<T>, holds: (value: T) => boolean): P
   }
 }
 
-function submit(user: string, pass: string, message: { from: string; to: string; subject: string }) {
+function submit(
+  user: string,
+  pass: string,
+  message: { from: string; to: string; subject: string },
+  envelope?: { from: string; to: string },
+) {
   const transport = nodemailer.createTransport({
     host: 'localhost',
     port: engines.ports.submission,
@@ -128,12 +166,47 @@ function submit(user: string, pass: string, message: { from: string; to: string;
     tls: { ca: readFileSync(engines.certificateFile, 'utf8') },
     auth: { user, pass },
   });
-  return transport.sendMail({ ...message, text: 'Kính gửi' });
+  return transport.sendMail({ ...message, text: 'Kính gửi', ...(envelope ? { envelope } : {}) });
 }
 
 /** Without STARTTLS and password: as another server, on port 25 or LMTP. */
 function deliver(port: number, message: object, lmtp = false) {
   return nodemailer.createTransport({ host: '127.0.0.1', port, lmtp, ignoreTLS: true }).sendMail(message);
+}
+
+/** Makes a script the active one (RFC 5804). From this machine Dovecot takes the connection as encrypted. */
+async function putScript(uid: string, script: string): Promise<{ output: string }> {
+  const socket = connect({ host: '127.0.0.1', port: engines.dovecot.sievePort });
+  let output = '';
+  socket.setEncoding('utf8').on('data', (data) => (output += data));
+  const plain = Buffer.from(`\0${address(uid)}\0${password(uid)}`).toString('base64');
+  const say = async (line: string) => {
+    output = '';
+    socket.write(line);
+    await until(
+      async () => output,
+      (answer) => /^(OK|NO|BYE)/m.test(answer),
+    );
+  };
+  await say(`AUTHENTICATE "PLAIN" "${plain}"\r\n`);
+  expect(output).toMatch(/^OK/m);
+  await say(`PUTSCRIPT "own" {${Buffer.byteLength(script)}+}\r\n${script}\r\n`);
+  const put = output;
+  if (put.startsWith('OK')) await say('SETACTIVE "own"\r\n');
+  socket.destroy();
+  return { output: put };
+}
+
+/** A command of the doveadm API. @returns its answer. */
+async function doveadm(command: string, parameters: object): Promise<unknown> {
+  const response = await fetch(engines.dovecot.doveadmUrl, {
+    method: 'POST',
+    headers: { authorization: engines.dovecot.doveadmAuthorization, 'content-type': 'application/json' },
+    body: JSON.stringify([[command, parameters, 'tag']]),
+  });
+  const [[kind, answer]] = (await response.json()) as [[string, unknown]];
+  expect([kind, answer]).toEqual(['doveadmResponse', answer]);
+  return answer;
 }
 
 /** Every engine's process has its working directory below the state or names it in its arguments. */
@@ -192,6 +265,23 @@ describe('PostgreSQL', () => {
       const reading = as(role, (client) => client.query('SELECT * FROM directory.probe'));
       await expect(reading).rejects.toMatchObject({ code: '42501' });
     }
+  });
+
+  it('writes no row into its log', async () => {
+    await as('congvu_directory', async (client) => {
+      const insert = 'INSERT INTO directory.probe_people VALUES ($1)';
+      await as('congvu_owner', (owner) =>
+        owner.query(
+          `CREATE TABLE directory.probe_people (name text PRIMARY KEY CHECK (name <> ''));
+           GRANT INSERT ON directory.probe_people TO congvu_directory`,
+        ),
+      );
+      await client.query(insert, ['Nguyễn Văn Kín']);
+      await expect(client.query(insert, ['Nguyễn Văn Kín'])).rejects.toMatchObject({ code: '23505' });
+    });
+    const log = readFileSync(join(engines.stateDirectory, 'logs/postgres.log'), 'utf8');
+    expect(log).toContain('duplicate key value violates unique constraint "probe_people_pkey"');
+    expect(log).not.toContain('Văn Kín');
   });
 
   it('sorts Vietnamese by ICU, makes databases from a template, and keeps committed rows through SIGKILL', async () => {
@@ -288,6 +378,68 @@ describe('OpenLDAP', () => {
     expect(as('certificate', 'ldapdelete', [dn])).toMatchObject({ status: 0 });
   });
 
+  it('keeps a suspended person out, also one whose connection is still open', async () => {
+    const dn = `uid=lanvt,${people}`;
+    const bind = (secret: string) => ldap('ldapwhoami', dn, secret, []).status;
+    const held = holdConnection(dn, password('lanvt'));
+    const setOwn = (secret: string) => held.modify(`replace: userPassword\nuserPassword: ${secret}`);
+    try {
+      expect(await setOwn(password('lanvt'))).toBe(0);
+      const suspend = 'replace: congvuAccountStatus\ncongvuAccountStatus: suspended';
+      const lock = 'add: pwdAccountLockedTime\npwdAccountLockedTime: 000001010000Z';
+      expect(change('directory', 'lanvt', `${suspend}\n-\n${lock}`)).toMatchObject({ status: 0 });
+      expect(bind(password('lanvt'))).toBe(INVALID_CREDENTIALS);
+      expect(await setOwn('mat-khau-tu-doi')).toBe(INSUFFICIENT_ACCESS);
+      expect(bind('mat-khau-tu-doi')).toBe(INVALID_CREDENTIALS);
+      // A password set by the directory service takes ppolicy's lock away; the state alone keeps the account shut.
+      const set = as('directory', 'ldappasswd', ['-s', password('lanvt'), dn]);
+      expect(set).toMatchObject({ status: 0 });
+      const { output } = as('directory', 'ldapsearch', ['-LLL', '-b', dn, '-s', 'base', 'pwdAccountLockedTime']);
+      expect(output).not.toContain('000001010000Z');
+      expect(bind(password('lanvt'))).toBe(INVALID_CREDENTIALS);
+    } finally {
+      await held.close();
+      change('directory', 'lanvt', 'replace: congvuAccountStatus\ncongvuAccountStatus: active');
+      as('directory', 'ldappasswd', ['-s', password('lanvt'), dn]);
+    }
+    expect(bind(password('lanvt'))).toBe(0);
+  });
+
+  it('lets no address be another’s alias, also when both are written at one moment', async () => {
+    const write = (uid: string, attribute: string, value: string) =>
+      change('mailbox', uid, `replace: ${attribute}\n${attribute}: ${value}`).status;
+    expect(write('dienht', 'mail', `lanvt.khac@${domain}`)).toBe(INSUFFICIENT_ACCESS);
+    expect(write('dienht', 'congvuMailAlias', address('lanvt').toUpperCase())).toBe(INSUFFICIENT_ACCESS);
+    expect(write('dienht', 'congvuMailAlias', `lanvt.khac@${domain}`)).toBe(CONSTRAINT_VIOLATION);
+    expect(write('dienht', 'mail', address('lanvt'))).toBe(CONSTRAINT_VIOLATION);
+    expect(write('dienht', 'congvuMailAlias', `dienht.khac@${domain}`)).toBe(0);
+
+    const { dn, password: secret } = engines.openldap.credentials('mailbox');
+    const file = join(directory, 'mailbox-password');
+    writeFileSync(file, secret, { mode: 0o600 });
+    const racing = ['dienht', 'lanvt'].map((uid) => {
+      const writer = spawn('ldapmodify', ['-c', '-x', '-H', engines.openldap.url, '-D', dn, '-y', file]);
+      const record = (number: number) =>
+        `dn: uid=${uid},${people}\nchangetype: modify\nadd: congvuMailAlias\ncongvuMailAlias: chung${number}@${domain}\n`;
+      writer.stdin.end(Array.from({ length: 60 }, (_, number) => record(number)).join('\n'));
+      writer.stdout.resume();
+      writer.stderr.resume();
+      return once(writer, 'exit');
+    });
+    await Promise.all(racing);
+    const { output } = as('mailbox', 'ldapsearch', [
+      '-LLL',
+      '-b',
+      people,
+      '(congvuMailAlias=chung*)',
+      'congvuMailAlias',
+    ]);
+    const held = output.match(/^congvuMailAlias: chung.*$/gm) ?? [];
+    expect(held).toHaveLength(60);
+    expect(new Set(held).size).toBe(60);
+    for (const uid of ['dienht', 'lanvt']) expect(write(uid, 'congvuMailAlias', `${uid}.khac@${domain}`)).toBe(0);
+  });
+
   it('keeps addresses and account ids single, and passwords long and hashed with Argon2', () => {
     const taken = `replace: mail\nmail: ${address('lanvt')}`;
     expect(change('mailbox', 'dienht', taken)).toMatchObject({ status: CONSTRAINT_VIOLATION });
@@ -342,6 +494,47 @@ describe('mail', () => {
     expect(await ask('mailboxCreate', { user, mailbox: ['Archive'] })).toMatchObject({ kind: 'doveadmResponse' });
   });
 
+  it('sorts by people’s scripts and sends nothing for them', async () => {
+    const { output: refused } = await putScript('dienht', 'require ["vacation"]; vacation "Đi vắng";');
+    expect(refused).toMatch(/^NO .*vacation/ms);
+    for (const extension of ['enotify', 'reject', 'ereject'])
+      expect((await putScript('dienht', `require ["${extension}"];`)).output).toMatch(/^NO /m);
+    const sorting = await putScript('dienht', 'require ["fileinto"]; if header "subject" "đi" { fileinto "Archive"; }');
+    expect(sorting.output).toMatch(/^OK/m);
+    const redirect = await putScript('dienht', 'redirect "ngoai@example.org";');
+    if (/^OK/m.test(redirect.output)) {
+      const subject = 'not redirected';
+      const message = { from: 'a@example.org', to: address('dienht'), subject, text: 'x' };
+      await deliver(engines.dovecot.lmtpPort, message, true);
+      expect(await subjects('dienht')).toContain(subject);
+    } else expect(redirect.output).toMatch(/redirect/);
+  });
+
+  it('gives the notices’ sender a limit, since it takes the mail for postmaster', async () => {
+    const answer = await doveadm('quotaGet', { user: engines.dovecot.notifier.address });
+    const storage = (answer as { type: string; limit: string }[]).find(({ type }) => type === 'STORAGE');
+    expect(storage?.limit).toBe(String(NOTIFIER_QUOTA_BYTES / 1024));
+  });
+
+  it('refuses a retained mailbox its mail (550) and its holder', async () => {
+    const retain = change('mailbox', 'lanvt', 'replace: congvuMailStatus\ncongvuMailStatus: retained');
+    expect(retain).toMatchObject({ status: 0 });
+    try {
+      await expect(subjects('lanvt')).rejects.toMatchObject({ authenticationFailed: true });
+      const addresses = [address('lanvt'), `lanvt.khac@${domain}`];
+      for (const to of addresses) {
+        const message = { from: 'a@example.org', to, subject: 'retained', text: 'x' };
+        await expect(deliver(engines.dovecot.lmtpPort, message, true)).rejects.toMatchObject({ responseCode: 550 });
+        if (!engines.postfix) continue;
+        await expect(deliver(engines.postfix.smtpPort, message)).rejects.toMatchObject({ responseCode: 550 });
+        const own = { from: address('dienht'), to, subject: 'retained' };
+        await expect(submit(address('dienht'), password('dienht'), own)).rejects.toMatchObject({ responseCode: 550 });
+      }
+    } finally {
+      change('mailbox', 'lanvt', 'replace: congvuMailStatus\ncongvuMailStatus: active');
+    }
+  });
+
   withPostfix(
     'takes a submission from the sender’s own addresses only, and delivers it, aliases included',
     async () => {
@@ -360,6 +553,11 @@ describe('mail', () => {
       const outside = submit(address('dienht'), password('dienht'), { ...own, to: 'someone@example.org' });
       await expect(outside).rejects.toMatchObject({
         response: expect.stringContaining('delivers to nghean.gov.vn only'),
+      });
+      const bounce = submit(address('dienht'), password('dienht'), own, { from: '', to: own.to });
+      await expect(bounce).rejects.toMatchObject({
+        responseCode: 550,
+        response: expect.stringContaining('needs a sender'),
       });
       const wrong = submit(address('dienht'), 'wrong-password', own);
       await expect(wrong).rejects.toMatchObject({ responseCode: 535 });
@@ -447,6 +645,64 @@ describe('the whole', () => {
     await expect(elsewhere).rejects.toMatchObject({
       detail: expect.stringMatching(/^port \d+ \(.*\) is taken; another copy may be running; set CONGVU_PORT_BASE/),
     });
+  });
+
+  it('is one copy’s, also when several start at once over the lock of one that was killed', async () => {
+    const stateDirectory = join(directory, '.congvu/raced');
+    const program = `
+      const { openState } = await import(${JSON.stringify(join(import.meta.dirname, 'state.ts'))});
+      let state;
+      try {
+        state = openState(${JSON.stringify(stateDirectory)});
+        console.log('won', state.recovered);
+      } catch (error) {
+        console.log(error.code);
+      }
+      process.stdin.resume().on('end', () => { if (process.argv[1] === 'close') state?.close(); process.exit(); });
+    `;
+    const open = (ending: string) => {
+      const args = ['--disable-warning=ExperimentalWarning', '--input-type=module-typescript', '-e', program, ending];
+      const child = spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'inherit'] });
+      const said = once(child.stdout.setEncoding('utf8'), 'data').then(([text]) => String(text).trim());
+      const end = async () => {
+        child.stdin.end();
+        await once(child, 'exit');
+      };
+      return { child, said, end };
+    };
+    const race = async (ending: string) => {
+      const copies = Array.from({ length: 5 }, () => open(ending));
+      const said = await Promise.all(copies.map((copy) => copy.said));
+      await Promise.all(copies.map((copy) => copy.end()));
+      return said.sort();
+    };
+    const beaten = Array.from({ length: 4 }, () => 'state_in_use');
+    expect(await race('die')).toEqual([...beaten, 'won false']);
+    expect(await race('close')).toEqual([...beaten, 'won true']);
+    expect(await race('die')).toEqual([...beaten, 'won false']);
+    writeFileSync(join(stateDirectory, 'lock'), '');
+    expect(await race('close')).toEqual([...beaten, 'won false']);
+  });
+
+  it('runs the services with no secret in their environment, and as root under a user of their own', async () => {
+    const services = await startServices(engines, (line) => logLines.push(line));
+    try {
+      const secrets: string[] = Object.values(
+        JSON.parse(readFileSync(join(engines.stateDirectory, 'secrets.json'), 'utf8')),
+      );
+      for (const { pid } of Object.values(services.processes)) {
+        const environment = readFileSync(`/proc/${pid}/environ`, 'utf8');
+        expect(secrets.filter((secret) => environment.includes(secret))).toEqual([]);
+        const files = [...environment.matchAll(/(?:PASSWORD|PASSPHRASE|API_KEY|DATABASE_URL|_KEY)_FILE=([^\0]+)/g)];
+        expect(files.length).toBeGreaterThan(2);
+        for (const [, file] of files) expect(statSync(file as string).mode & 0o077).toBe(0);
+        const uid = Number(/^Uid:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
+        const isReported = logLines.some((line) => line.startsWith('the services run as root'));
+        expect(uid === 0).toBe(isReported);
+      }
+    } finally {
+      await services.stop();
+    }
   });
 
   it('keeps secrets from others, and passwords out of every log', () => {

@@ -29,6 +29,8 @@ export interface PostfixOptions {
   ldapUrl: string;
   baseDn: string;
   domain: string;
+  /** Who gets the mail for postmaster@ and abuse@; unless told the notices' sender, whose store nobody reads. */
+  postmasterAddress?: string;
   log: (line: string) => void;
 }
 
@@ -62,6 +64,7 @@ export async function startPostfix(options: PostfixOptions): Promise<Postfix> {
     AUTH_ADDRESS: `${host}:${ports.auth}`,
     MESSAGE_SIZE_LIMIT: 30 * 1024 * 1024,
     RELAYHOST: '',
+    POSTMASTER_ADDRESS: options.postmasterAddress ?? `thongbao@${domain}`,
     // A real host writes `permit` here and names its relayhost.
     OTHER_DOMAINS: `check_recipient_access static:{550 5.7.1 this local stack delivers to ${domain} only; mail for other domains does not leave it}`,
     QUEUE_RETRY_TIME: '5s',

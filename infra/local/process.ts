@@ -268,7 +268,7 @@ function processStat(pid: number | string): string[] | undefined {
 }
 
 /** When the process started, in clock ticks since boot, or undefined if there is none (a zombie counts as none). */
-export function processStartTime(pid: number): string | undefined {
+function processStartTime(pid: number): string | undefined {
   const stat = processStat(pid);
   return stat && stat[0] !== 'Z' ? stat[19] : undefined;
 }

@@ -125,6 +125,8 @@ export const waitForAccounts = (api: ApiClient, id: string, timeoutMs?: number):
 
 export interface Holder extends Credentials {
   accountId: string;
+  /** The activation code that was spent. */
+  code: string;
   api: ApiClient;
 }
 
@@ -142,7 +144,7 @@ export async function activate(clients: Clients, stack: StackDescription, accoun
   const token = await clients.stranger.call('directory', '/v1/activations', HolderToken, {
     body: { account: address, code, password },
   });
-  return { accountId, address, password, api: connectApi(stack.services, { token: token.access_token }) };
+  return { accountId, address, password, code, api: connectApi(stack.services, { token: token.access_token }) };
 }
 
 const enrolmentOf = async (holder: Holder): Promise<Enrolment> => {

@@ -1,9 +1,10 @@
 /**
  * The three services on top of the engines: schemas migrated, authorities made once, secrets made once, processes started
- * and started anew when they die, as a container engine would.
+ * and started anew when they die, as a container engine would. Secrets reach them in files that their user alone can read, never
+ * in the environment. As root they run under an unprivileged user, where that user can reach the repository.
  */
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { runCeremony } from '@congvu/certificate/ceremony';
 import { migrations as certificateMigrations } from '@congvu/certificate/migrations';
@@ -12,7 +13,7 @@ import { type Migrations, migrate } from '@congvu/database';
 import { migrations as directoryMigrations } from '@congvu/directory/migrations';
 import { migrations as mailboxMigrations } from '@congvu/mailbox/migrations';
 import type { Engines } from './engines.ts';
-import { type SupervisedProcess, superviseProcess } from './process.ts';
+import { type Account, run, type SupervisedProcess, superviseProcess } from './process.ts';
 import { repository } from './state.ts';
 
 export type ServiceName = keyof ServiceUrls;
@@ -49,7 +50,9 @@ export async function startServices(engines: Engines, log: (line: string) => voi
   log('bringing the database to the newest schema');
   await migrateAll(engines.postgres.url('congvu_owner'));
   const authorities = await ensureAuthorities(engines, urls.certificate, log);
-  const environments = environmentsOf(engines, urls, authorities);
+  const account = await serviceAccount(engines, log);
+  giveAuthorities(authorities, account);
+  const environments = environmentsOf(engines, urls, authorities, account);
   const logs = state.makeDirectory('logs');
   const processes = Object.fromEntries(
     names.map((name) => [
@@ -59,6 +62,7 @@ export async function startServices(engines: Engines, log: (line: string) => voi
         command: process.execPath,
         args: ['--disable-warning=ExperimentalWarning', join(repository, `services/${name}/src/main.ts`)],
         env: { PATH: process.env.PATH, TZ: 'UTC', HOST: '127.0.0.1', PORT: String(ports[name]), ...environments[name] },
+        account,
         logFile: join(logs, `${name}.log`),
         stopSignal: 'SIGTERM',
         stopTimeoutMs: 15_000,
@@ -87,9 +91,33 @@ export async function startServices(engines: Engines, log: (line: string) => voi
   return { urls, processes, rootCertificateFile: join(authorities, 'root.crt.pem'), stop };
 }
 
+/**
+ * The user that runs the services when we are root: `congvu`, made if absent. Undefined means ourselves: without root, and as
+ * root where that user could not read the repository and its Node (a clone below /root, or made under umask 077).
+ */
+async function serviceAccount({ state }: Engines, log: (line: string) => void): Promise<Account | undefined> {
+  const account = state.account('congvu');
+  if (!account) return undefined;
+  const needed = names.map((name) => join(repository, `services/${name}/src/main.ts`));
+  const readAll = `for (const file of ${JSON.stringify([...needed, ...sharedFiles()])}) fs.accessSync(file, fs.constants.R_OK)`;
+  try {
+    await run(process.execPath, ['-e', readAll], { account, timeoutMs: 20_000 });
+    return account;
+  } catch {
+    log(`the services run as root: the user ${account.name} cannot read ${repository}`);
+    return undefined;
+  }
+}
+
+/** One file of every package that the services load. */
+const sharedFiles = (): string[] => [
+  ...readdirSync(join(repository, 'packages')).map((name) => join(repository, 'packages', name, 'package.json')),
+  ...['express', 'pg', 'ldapts', 'zod'].map((name) => join(repository, 'node_modules', name, 'package.json')),
+];
+
 /** Root and issuing authority, made by the same ceremony as anywhere; the directory that they are in. */
 async function ensureAuthorities({ state }: Engines, publicUrl: string, log: (line: string) => void): Promise<string> {
-  const directory = join(state.makeDirectory('certificate'), 'authorities');
+  const directory = join(state.makeDirectory('certificate', undefined, 0o711), 'authorities');
   if (existsSync(directory)) return directory;
   log('making the root and the issuing authority (once)');
   await runCeremony({
@@ -105,40 +133,59 @@ async function ensureAuthorities({ state }: Engines, publicUrl: string, log: (li
   return directory;
 }
 
+/** The service reads the issuing authority and the root's certificate; the root's key stays ours. */
+function giveAuthorities(directory: string, account: Account | undefined): void {
+  if (!account) return;
+  chmodSync(directory, 0o711);
+  for (const file of ['issuing.crt.pem', 'issuing.key.pem', 'root.crt.pem', 'root.crl.pem'])
+    chownSync(join(directory, file), account.uid, account.gid);
+}
+
+/** Every secret as `NAME_FILE` (`parseConfig` of packages/http), the path of a file that only the service's user can read. */
 function environmentsOf(
   engines: Engines,
   urls: ServiceUrls,
   authorities: string,
+  account: Account | undefined,
 ): Record<ServiceName, NodeJS.ProcessEnv> {
   const { state, dovecot, openldap, postgres, postfix, ports, domain, baseDn } = engines;
+  for (const name of names) state.makeDirectory(name, undefined, 0o711); // In `certificate` lie the authorities too.
+  const secretFile = (name: ServiceName, file: string, content: string): string =>
+    state.writeFile(`${name}/${file}`, content, account);
+  /** Made on first asking. */
+  const keptFile = (name: ServiceName, file: string, make: () => string): string => {
+    const kept = join(state.directory, name, file);
+    const known = existsSync(kept) ? readFileSync(kept, 'utf8') : '';
+    return secretFile(name, file, known || make());
+  };
   const shared = (name: ServiceName): NodeJS.ProcessEnv => {
     const { dn, password } = openldap.credentials(name);
     return {
-      DATABASE_URL: postgres.url(`congvu_${name}`),
+      DATABASE_URL_FILE: secretFile(name, 'database-url', postgres.url(`congvu_${name}`)),
       LDAP_URL: openldap.url,
       LDAP_BASE_DN: baseDn,
       LDAP_BIND_DN: dn,
-      LDAP_PASSWORD: password,
+      LDAP_PASSWORD_FILE: secretFile(name, 'ldap-password', password),
       ISSUER_URL: urls.directory,
     };
   };
   return {
     directory: {
       ...shared('directory'),
-      TOKEN_SIGNING_KEY_FILE: keepFile(engines, 'directory/token-signing.pem', newSigningKey),
-      PERSONAL_DATA_KEY_FILE: keepFile(engines, 'directory/personal-data.key', newKey),
-      PERSONAL_DATA_INDEX_KEY_FILE: keepFile(engines, 'directory/personal-data-index.key', newKey),
+      TOKEN_SIGNING_KEY_FILE: keptFile('directory', 'token-signing.pem', newSigningKey),
+      PERSONAL_DATA_KEY_FILE: keptFile('directory', 'personal-data.key', newKey),
+      PERSONAL_DATA_INDEX_KEY_FILE: keptFile('directory', 'personal-data-index.key', newKey),
     },
     mailbox: {
       ...shared('mailbox'),
       DOVEADM_URL: new URL(dovecot.doveadmUrl).origin,
-      DOVEADM_API_KEY: dovecot.doveadmApiKey,
+      DOVEADM_API_KEY_FILE: secretFile('mailbox', 'doveadm-api-key', dovecot.doveadmApiKey),
       MAIL_DOMAIN: domain,
       NOTICE_TRANSPORT: postfix ? 'submission' : 'lmtp',
       NOTICE_HOST: '127.0.0.1',
       NOTICE_PORT: String(postfix ? ports.submission : ports.lmtp),
       NOTICE_FROM: dovecot.notifier.address,
-      NOTICE_PASSWORD: dovecot.notifier.password,
+      NOTICE_PASSWORD_FILE: secretFile('mailbox', 'notice-password', dovecot.notifier.password),
       NOTICE_TLS_CA_FILE: engines.certificateFile,
     },
     certificate: {
@@ -146,10 +193,14 @@ function environmentsOf(
       PUBLIC_URL: urls.certificate,
       ISSUING_CERTIFICATE_FILE: join(authorities, 'issuing.crt.pem'),
       ISSUING_PRIVATE_KEY_FILE: join(authorities, 'issuing.key.pem'),
-      ISSUING_PASSPHRASE: state.secret('certificate/issuing-passphrase'),
+      ISSUING_PASSPHRASE_FILE: secretFile(
+        'certificate',
+        'issuing-passphrase',
+        state.secret('certificate/issuing-passphrase'),
+      ),
       ROOT_CERTIFICATE_FILE: join(authorities, 'root.crt.pem'),
       ROOT_CRL_FILE: join(authorities, 'root.crl.pem'),
-      KEY_WRAPPING_KEY_FILE: keepFile(engines, 'certificate/key-wrapping.key', newKey),
+      KEY_WRAPPING_KEY_FILE: keptFile('certificate', 'key-wrapping.key', newKey),
       ORGANIZATION_IDENTIFIER: 'GOVVN+22',
     },
   };
@@ -158,11 +209,3 @@ function environmentsOf(
 const newKey = (): string => randomBytes(32).toString('hex');
 const newSigningKey = (): string =>
   generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
-
-/** A secret file of the state, made on first asking; its path. */
-function keepFile({ state, stateDirectory }: Engines, path: string, make: () => string): string {
-  const file = join(stateDirectory, path);
-  if (existsSync(file) && readFileSync(file).length > 0) return file;
-  state.makeDirectory(path.split('/')[0] as string);
-  return state.writeFile(path, make());
-}

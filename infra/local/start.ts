@@ -19,7 +19,7 @@ const help = `npm start [-- --fresh]
 Starts PostgreSQL, OpenLDAP, Dovecot, Postfix and the three services on this machine's loopback, below .congvu/.
 On an empty database it runs the main job on the sample province and shows the proof. Ctrl-C stops everything.
 
-  --fresh    begins anew: all data below .congvu/ is removed first
+  --fresh    begins anew: all its data below .congvu/stack is removed first
 
 CONGVU_PORT_BASE (21000) moves all ports. Where everything is: .congvu/stack.json
 `;

@@ -10,10 +10,13 @@ import { createHash, randomBytes, X509Certificate } from 'node:crypto';
 import {
   chmodSync,
   chownSync,
+  closeSync,
   existsSync,
-  linkSync,
+  fstatSync,
+  ftruncateSync,
   lstatSync,
   mkdirSync,
+  openSync,
   readdirSync,
   readFileSync,
   readlinkSync,
@@ -23,12 +26,13 @@ import {
   statSync,
   symlinkSync,
   writeFileSync,
+  writeSync,
 } from 'node:fs';
 import { createServer } from 'node:net';
 import { dirname, join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ServiceError } from '@congvu/errors';
-import { type Account, findAccount, processStartTime, run } from './process.ts';
+import { type Account, findAccount, run } from './process.ts';
 
 /** Where the project lies: `infra/` holds the templates. */
 export const repository = resolve(import.meta.dirname, '../..');
@@ -76,9 +80,10 @@ export function openState(path: string): State {
     existsSync(secretsFile) ? Object.entries(JSON.parse(readFileSync(secretsFile, 'utf8'))) : [],
   );
 
+  let open = true;
   const state: State = {
     directory,
-    recovered: lock.stale,
+    recovered: lock.recovered,
     secret(name) {
       const known = secrets.get(name);
       if (known !== undefined) return known;
@@ -112,7 +117,11 @@ export function openState(path: string): State {
       return state.writeFile(relative, renderTemplate(template, text, values), owner, mode);
     },
     certificate: (domain) => requireCertificate(state, domain),
-    close: () => rmSync(lock.file, { force: true }),
+    close() {
+      if (!open) return;
+      open = false;
+      lock.release();
+    },
   };
   return state;
 }
@@ -139,8 +148,13 @@ export function renderTemplate(name: string, text: string, values: TemplateValue
 export function removeState(path: string): void {
   const directory = locate(path);
   if (!existsSync(directory)) return;
-  assertUnlocked(directory, join(directory, 'lock'));
+  removeLocked(directory);
+}
+
+function removeLocked(directory: string): void {
+  const lock = takeLock(directory);
   rmSync(directory, { recursive: true, force: true });
+  lock.release();
 }
 
 /**
@@ -202,9 +216,8 @@ function locate(path: string): string {
     });
   }
   // Data without a link belongs to a clone that was deleted: the link went with it, so a fresh clone must begin anew.
-  for (const state of existsSync(elsewhere) ? readdirSync(elsewhere) : []) {
-    assertUnlocked(root, join(elsewhere, state, 'lock'));
-  }
+  const left = existsSync(elsewhere) ? readdirSync(elsewhere).map((state) => join(elsewhere, state)) : [];
+  for (const state of left) if (statSync(state).isDirectory()) removeLocked(state);
   rmSync(elsewhere, { recursive: true, force: true });
   mkdirSync(elsewhere, { recursive: true });
   chmodSync(SHARED_ROOT, 0o711);
@@ -232,33 +245,53 @@ function assertOwned(directory: string): void {
   });
 }
 
-/** The lock holds the process number and its start time, so that a number given to another process does not count. */
-function takeLock(directory: string): { file: string; stale: boolean } {
+/**
+ * The kernel's lock (flock(2)) on an open file: it cannot be had twice, and it is gone with its process, whatever ended it. The
+ * file says who has it; it is empty when that copy has let go in order.
+ * @throws ServiceError `conflict` when a living process has it.
+ */
+function takeLock(directory: string): Lock {
   const file = join(directory, 'lock');
-  const stale = existsSync(file);
-  assertUnlocked(directory, file);
-  rmSync(file, { force: true });
-  const draft = `${file}.${process.pid}`;
-  writeFileSync(draft, `${process.pid} ${processStartTime(process.pid)}\n`, { mode: 0o600 });
-  try {
-    linkSync(draft, file); // Fails if another copy came first.
-  } catch {
-    assertUnlocked(directory, file);
-  } finally {
-    rmSync(draft, { force: true });
+  for (;;) {
+    const descriptor = openSync(file, 'a+', 0o600);
+    const { status, error } = spawnSync('flock', ['--nonblock', '3'], {
+      stdio: ['ignore', 'ignore', 'ignore', descriptor],
+    });
+    const holder = readFileSync(file, 'utf8').trim();
+    if (status === 0 && isSameFile(descriptor, file)) {
+      ftruncateSync(descriptor);
+      writeSync(descriptor, `${process.pid}\n`);
+      return {
+        recovered: holder !== '',
+        release() {
+          ftruncateSync(descriptor);
+          closeSync(descriptor);
+        },
+      };
+    }
+    closeSync(descriptor);
+    if (status === 0) continue; // Removed with its directory between opening and locking.
+    if (error) {
+      const detail = `flock (package util-linux) could not be run: ${error.message}`;
+      throw new ServiceError({ kind: 'unavailable', code: 'lock_unavailable', detail });
+    }
+    throw new ServiceError({
+      kind: 'conflict',
+      code: 'state_in_use',
+      detail: `another copy (process ${holder || 'just starting'}) is running on ${directory}; stop it first`,
+    });
   }
-  return { file, stale };
 }
 
-function assertUnlocked(directory: string, file: string): void {
-  if (!existsSync(file)) return;
-  const [pid, startTime] = readFileSync(file, 'utf8').trim().split(' ');
-  if (processStartTime(Number(pid)) !== startTime) return;
-  throw new ServiceError({
-    kind: 'conflict',
-    code: 'state_in_use',
-    detail: `another copy (process ${pid}) is running on ${directory}; stop it first`,
-  });
+interface Lock {
+  /** True when the holder before did not let go in order. */
+  readonly recovered: boolean;
+  release(): void;
+}
+
+function isSameFile(descriptor: number, path: string): boolean {
+  const [open, named] = [fstatSync(descriptor), statSync(path, { throwIfNoEntry: false })];
+  return open.ino === named?.ino && open.dev === named.dev;
 }
 
 /** Debian's packages bring `openldap`, `dovecot` and `postfix`; `postgres` may have to be made. */

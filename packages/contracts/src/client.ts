@@ -51,6 +51,7 @@ export function connectApi(
       method: 'POST',
       headers: { Authorization: `Basic ${Buffer.from(basic).toString('base64')}` },
       body: new URLSearchParams({ grant_type: 'client_credentials' }),
+      signal: AbortSignal.timeout(60_000),
     });
     if (!response.ok) throw await toError(response);
     const answer = TokenAnswer.parse(await response.json());

@@ -158,7 +158,6 @@ export const Client = z.object({
   name: z.string(),
   agencyCode: z.string(),
   permissions: z.array(z.string()),
-  contactAddress: z.string().nullable(),
   createdAt: Timestamp,
   disabledAt: Timestamp.nullable(),
 });

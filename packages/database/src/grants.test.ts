@@ -101,7 +101,7 @@ describe('what was granted works', () => {
     ['directory', 'select mailbox.request_decision_notice(gen_random_uuid())'],
     ...(['mailbox', 'certificate'] as const).map((role): [Role, string] => [
       role,
-      'select directory.report_provisioned(gen_random_uuid(), null)',
+      'select directory.report_provisioned(array[gen_random_uuid()])',
     ]),
   ])('%s: %s', async (role, statement) => {
     expect(await sqlState(role, statement)).toBe('done');

@@ -264,6 +264,7 @@ test('a job whose worker is killed goes to another within seconds; one whose wor
     // Longer than the other workers wait before they look at a lock.
     await sleep(4_000);
     expect(taken).toBe(false);
+    expect(await queued()).toMatchObject([{ locked: true }]);
     child.kill('SIGKILL');
     expect(await eventually(() => taken)).toBeLessThan(6_000);
     await eventually(async () => (await queued()).length === 0);

@@ -15,8 +15,8 @@ import type { Connection } from './open.ts';
 export interface JobSpec {
   task: string;
   payload: object;
-  /** One waiting job per key; asking again brings it forward to now and clears its failures. */
-  key: string;
+  /** One waiting job per key; asking again brings it forward to now and clears its failures. Without one, each is a job of its own. */
+  key?: string;
   /** At the earliest. */
   runAt?: Date;
 }
@@ -27,9 +27,9 @@ export async function addJobs(connection: Connection, schema: string, jobs: read
   const queue = jobsSchema(schema);
   // By key: of two in one call the later counts, as of two calls; the queue itself refuses a list with a key twice.
   const specs = new Map(
-    jobs.map(({ task, payload, key, runAt }) => [
-      key,
-      { identifier: task, payload, job_key: key, run_at: runAt?.toISOString() ?? null },
+    jobs.map(({ task, payload, key, runAt }, index) => [
+      key ?? index,
+      { identifier: task, payload, job_key: key ?? null, run_at: runAt?.toISOString() ?? null },
     ]),
   );
   await connection.raw(

@@ -18,6 +18,8 @@ export function openDatabase(options: { url: string; name: string; poolSize?: nu
       idle_in_transaction_session_timeout: 30_000,
       keepAlive: true,
     },
+    // Otherwise a failed statement's error message, and so the log, would hold the values, and with them people.
+    compileSqlOnError: false,
     pool: { min: 0, max: options.poolSize ?? 10 },
     acquireConnectionTimeout: 10_000,
     // What knex prints by itself it also throws; standard output belongs to the JSON log.

@@ -5,6 +5,7 @@
 import { ServiceError } from '@congvu/errors';
 import { z } from 'zod';
 import type { RouteAnswer } from './route.ts';
+import { isStorableText } from './text.ts';
 
 export const maxPageSize = 500;
 
@@ -30,7 +31,9 @@ export function decodeCursor(cursor: string | undefined, length: number): (strin
   try {
     const key: unknown = JSON.parse(Buffer.from(cursor, 'base64url').toString());
     const sound =
-      Array.isArray(key) && key.length === length && key.every((part) => /^(string|number)$/.test(typeof part));
+      Array.isArray(key) &&
+      key.length === length &&
+      key.every((part) => typeof part === 'number' || (typeof part === 'string' && isStorableText(part)));
     if (sound) return key;
   } catch {
     // fall through: not JSON is as wrong as not ours

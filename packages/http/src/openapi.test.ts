@@ -3,6 +3,7 @@ import { expect, test } from '@jest/globals';
 import { z } from 'zod';
 import { openApiDocument } from './openapi.ts';
 import { route } from './route.ts';
+import { openApiFaults } from './testing.ts';
 
 const document = openApiDocument(
   { name: 'x', title: 'X', description: 'Of X', version: '1.0.0', tokenUrl: 'https://d.test/oauth/token' },
@@ -12,6 +13,7 @@ const document = openApiDocument(
       path: '/v1/things/{id}/close',
       summary: 'Closes',
       permission: ['holder', 'things:write'],
+      idempotent: true,
       params: z.object({ id: z.uuid() }),
       query: z.strictObject({ limit: z.coerce.number().int().default(5), word: z.string() }),
       body: z.strictObject({ name: z.string().describe('The name'), kind: z.enum(['a', 'b']).default('a') }),
@@ -75,4 +77,12 @@ test('input is described as it is sent, output as it is answered', () => {
     { name: 'Idempotency-Key', in: 'header', required: false },
   ]);
   expect(Object.keys(get.responses['200'].content)).toEqual(['application/pkix-crl']);
+});
+
+test('the document is sound, and one that is not is found out', () => {
+  expect(openApiFaults(document as never)).toEqual([]);
+  const broken = structuredClone(document) as never as { paths: object; tags: object[] };
+  broken.tags = [];
+  Object.assign(broken.paths, { '/x/{a}': { get: { operationId: 'getV1ThingsIdClose', responses: {} } } });
+  expect(openApiFaults(broken as never).length).toBeGreaterThan(5);
 });

@@ -94,7 +94,7 @@ function operation(one: Route): JsonSchema {
     parameters: [
       ...parameters(one.params, 'path'),
       ...parameters(one.query, 'query'),
-      ...(one.method === 'post' && !permissions.includes('public')
+      ...(one.idempotent
         ? [
             {
               name: 'Idempotency-Key',

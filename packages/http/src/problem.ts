@@ -47,7 +47,14 @@ function translate(error: unknown): unknown {
   if (type === 'charset.unsupported' || type === 'encoding.unsupported') {
     return new ServiceError({ kind: 'malformed', code: 'encoding_unsupported', detail: 'Send the body as UTF-8.' });
   }
-  if (status === 400) {
+  if (status === 413) {
+    return new ServiceError({
+      kind: 'too_large',
+      code: 'body_too_large',
+      detail: 'The body holds more than is taken.',
+    });
+  }
+  if (status !== undefined && status >= 400 && status < 500) {
     return new ServiceError({ kind: 'malformed', code: 'malformed_request', detail: 'The request cannot be read.' });
   }
   return error;

@@ -3,12 +3,14 @@
  * permission → input (every fault of path, query, header and body at once) → handler. The same values make the OpenAPI
  * document, so what is written is what is enforced.
  */
+import { isIP } from 'node:net';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { type Fault, invalid, ServiceError } from '@congvu/errors';
 import express, { type Request, type RequestHandler, type Response, Router } from 'express';
 import { z } from 'zod';
 import type { Authenticate, Principal } from './authentication.ts';
+import { isStorableText } from './text.ts';
 
 /** `public` needs no token; `holder` is a person's own token; any other value is a client's permission. */
 export type RoutePermission = 'public' | 'holder' | (string & {});
@@ -33,8 +35,6 @@ export interface RouteAnswer {
   headers?: Record<string, string>;
   /** JSON by default; a Buffer or an async iterable of text is sent as it is, under `headers['Content-Type']`. */
   body?: unknown;
-  /** Called once the answer has gone out whole, and not when its connection broke. */
-  sent?: () => Promise<void>;
 }
 
 interface RouteOptions<P extends z.ZodType, Q extends z.ZodType, B extends z.ZodType> {
@@ -49,7 +49,9 @@ interface RouteOptions<P extends z.ZodType, Q extends z.ZodType, B extends z.Zod
   body?: B;
   /** What the body is; JSON unless told. */
   consumes?: 'application/json' | 'text/csv' | 'application/x-www-form-urlencoded' | 'application/pkcs10';
-  /** Octets; 1 MiB unless told. */
+  /** Whether the same Idempotency-Key and body give the same answer. */
+  idempotent?: boolean;
+  /** Octets; 1 MiB unless told, 8 KiB for strangers. */
   maxBodyBytes?: number;
   status?: number;
   response?: z.ZodType;
@@ -83,7 +85,9 @@ function identify(one: Route, authenticate: Authenticate): RequestHandler {
     if (!permissions.includes('public')) {
       const principal = await authenticate(request.headers.authorization);
       const allowed = permissions.some((permission) =>
-        permission === 'holder' ? principal.kind === 'holder' : principal.permissions.has(permission),
+        permission === 'holder'
+          ? principal.kind === 'holder'
+          : principal.kind === 'client' && principal.permissions.has(permission),
       );
       if (!allowed) {
         throw new ServiceError({
@@ -101,7 +105,7 @@ function identify(one: Route, authenticate: Authenticate): RequestHandler {
 function parsers(one: Route): RequestHandler[] {
   if (!one.body) return [];
   const type = one.consumes ?? 'application/json';
-  const limit = one.maxBodyBytes ?? 1024 * 1024;
+  const limit = one.maxBodyBytes ?? ([one.permission].flat().includes('public') ? 8 * 1024 : 1024 * 1024);
   const requireType: RequestHandler = (request, _response, next) => {
     if (!request.is(type)) {
       throw new ServiceError({
@@ -126,7 +130,7 @@ function run(one: Route): RequestHandler {
       if (!schema) return {};
       const result = schema.safeParse(request[part] ?? {});
       if (result.success) {
-        faults.push(...nulFaults(part, result.data, []));
+        faults.push(...textFaults(part, result.data, []));
         return result.data;
       }
       faults.push(...result.error.issues.flatMap((issue) => toFaults(part, issue)));
@@ -138,7 +142,8 @@ function run(one: Route): RequestHandler {
       body: parse('body'),
       principal: response.locals.principal as Principal | undefined,
       requestId: String(request.id),
-      ip: request.ip ?? '',
+      // Behind a proxy this is what a header says, which may be anything.
+      ip: isIP(request.ip ?? '') ? (request.ip as string) : '',
       idempotencyKey: idempotencyKey(request, faults),
       ifMatchVersion: ifMatchVersion(request, faults),
       authorization: request.get('Authorization'),
@@ -179,14 +184,14 @@ function pointerTo(part: Part, path: readonly PropertyKey[]): string {
   return [base, ...path.map((step) => String(step).replaceAll('~', '~0').replaceAll('/', '~1'))].join('/');
 }
 
-/** PostgreSQL's text cannot hold NUL, and nothing that people read needs it. */
-function nulFaults(part: Part, value: unknown, path: readonly PropertyKey[]): Fault[] {
+function textFaults(part: Part, value: unknown, path: readonly PropertyKey[]): Fault[] {
   if (typeof value === 'string') {
-    const detail = 'A NUL character (U+0000) stands here; take it out.';
-    return value.includes('\0') ? [{ pointer: pointerTo(part, path), code: 'character', detail }] : [];
+    if (isStorableText(value)) return [];
+    const detail = 'A NUL character or half of a surrogate pair stands here; take it out.';
+    return [{ pointer: pointerTo(part, path), code: 'character', detail }];
   }
   if (typeof value !== 'object' || value === null) return [];
-  return Object.entries(value).flatMap(([key, inner]) => nulFaults(part, inner, [...path, key]));
+  return Object.entries(value).flatMap(([key, inner]) => textFaults(part, inner, [...path, key]));
 }
 
 /** A zod issue as our fault. */
@@ -203,12 +208,6 @@ function toFaults(part: Part, issue: z.core.$ZodIssue): Fault[] {
 }
 
 async function send(response: Response, one: Route, answer: RouteAnswer): Promise<void> {
-  const { sent } = answer;
-  if (sent) {
-    response.once('finish', () => {
-      sent().catch((error: unknown) => response.req.log.error({ err: error }, 'what follows an answer failed'));
-    });
-  }
   response.status(answer.status ?? one.status ?? 200);
   for (const [name, value] of Object.entries(answer.headers ?? {})) response.setHeader(name, value);
   const { body } = answer;

@@ -39,3 +39,56 @@ export async function createTestAuthority(): Promise<TestAuthority> {
     },
   };
 }
+
+type Json = Record<string, unknown>;
+interface Operation {
+  operationId?: string;
+  summary?: string;
+  tags?: string[];
+  parameters?: { name: string; in: string; required?: boolean; schema?: Json }[];
+  responses?: Record<string, { description?: string; $ref?: string }>;
+  security?: Record<string, string[]>[];
+}
+
+/** What OpenAPI 3.1 (sections 4.8.8, 4.8.10, 4.8.12, 4.8.30) forbids and `document` does all the same; none is right. */
+export function openApiFaults(document: Json): string[] {
+  const faults: string[] = [];
+  const paths = document.paths as Record<string, Record<string, Operation>>;
+  const schemes = (document.components as { securitySchemes: Record<string, { flows?: Record<string, Json> }> })
+    .securitySchemes;
+  const scopes = Object.keys((schemes.oauth2?.flows?.clientCredentials?.scopes ?? {}) as object);
+  const tags = (document.tags as { name: string }[]).map(({ name }) => name);
+  const seen = new Set<string>();
+  if (!/^3\.1\.\d+$/.test(String(document.openapi))) faults.push(`openapi is ${document.openapi}`);
+  for (const [path, methods] of Object.entries(paths)) {
+    for (const [method, operation] of Object.entries(methods)) {
+      const at = (what: string) => faults.push(`${method} ${path}: ${what}`);
+      if (!operation.operationId || seen.has(operation.operationId)) at('operationId is missing or not unique');
+      seen.add(operation.operationId ?? '');
+      if (!operation.summary) at('no summary');
+      for (const tag of operation.tags ?? []) if (!tags.includes(tag)) at(`tag ${tag} is not declared`);
+      const named = [...path.matchAll(/\{(\w+)\}/g)].map((match) => match[1]);
+      const given = (operation.parameters ?? []).filter((one) => one.in === 'path');
+      if (given.map((one) => one.name).join() !== named.join()) at('path parameters are not those of the path');
+      if (given.some((one) => one.required !== true)) at('a path parameter is not required');
+      const keys = (operation.parameters ?? []).map((one) => `${one.in} ${one.name}`);
+      if (new Set(keys).size !== keys.length) at('a parameter is declared twice');
+      if ((operation.parameters ?? []).some((one) => !one.schema)) at('a parameter has no schema');
+      const statuses = Object.keys(operation.responses ?? {});
+      if (!statuses.some((status) => /^2\d\d$/.test(status))) at('no response for success');
+      for (const { description, $ref } of Object.values(operation.responses ?? {}))
+        if (description === undefined && $ref === undefined) at('a response has no description');
+      if (!operation.security) at('security is not said');
+      for (const [scheme, wanted] of (operation.security ?? []).flatMap((one) => Object.entries(one))) {
+        if (!schemes[scheme]) at(`security scheme ${scheme} is not declared`);
+        for (const scope of wanted) if (!scopes.includes(scope)) at(`scope ${scope} is not declared`);
+      }
+    }
+  }
+  for (const ref of JSON.stringify(document).matchAll(/"\$ref":"([^"]*)"/g)) {
+    const steps = (ref[1] ?? '').split('/').slice(1);
+    const target = steps.reduce<unknown>((node, step) => (node as Json | undefined)?.[step], document);
+    if (!ref[1]?.startsWith('#/') || target === undefined) faults.push(`${ref[1]} leads nowhere`);
+  }
+  return faults;
+}

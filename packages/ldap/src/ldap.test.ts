@@ -2,7 +2,16 @@ import { execFileSync } from 'node:child_process';
 import { randomBytes, randomUUID } from 'node:crypto';
 import { testStack } from '@congvu/database/testing';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { type Attributes, anyOf, diffAttributes, distinguishedName, type Ldap, openLdap } from './index.ts';
+import {
+  type Attributes,
+  anyOf,
+  diffAttributes,
+  distinguishedName,
+  isAlreadyThere,
+  type Ldap,
+  type Operation,
+  openLdap,
+} from './index.ts';
 
 const { url, baseDn, identities } = testStack().ldap;
 const identity = (name: string) => ({ url, ...(identities[name] as { bindDn: string; password: string }) });
@@ -26,6 +35,7 @@ afterAll(async () => {
 const unique = () => `t${randomBytes(6).toString('hex')}`;
 const account = (username: string): Attributes => ({
   objectClass: ['inetOrgPerson', 'congvuAccount', 'congvuMailAccount', 'pkiUser'],
+  congvuAccountStatus: ['active'],
   uid: [username],
   congvuAccountId: [randomUUID()],
   cn: ['Huỳnh Thanh Điền'],
@@ -96,6 +106,70 @@ describe('entries', () => {
     await expect(ldap.search(`ou=nowhere,${baseDn}`, { scope: 'sub', attributes: ['cn'] })).rejects.toMatchObject({
       name: 'NoSuchObjectError',
     });
+  });
+});
+
+describe('many changes at once', () => {
+  const add = (username: string, attributes = account(username)): Operation => {
+    const dn = distinguishedName({ uid: username }, people);
+    made.push({ dn, by: ldap });
+    return { kind: 'add', dn, attributes };
+  };
+  const modify = (dn: string, value: string): Operation => ({
+    kind: 'modify',
+    dn,
+    changes: [{ attribute: 'sn', operation: 'replace', values: [value] }],
+  });
+  const surname = async (dn: string) => (await ldap.find(dn, ['sn']))?.attributes.sn?.[0];
+
+  test('none, one, several: all done', async () => {
+    expect(await ldap.applyAll([])).toEqual([]);
+    const [first, ...rest] = [add(unique()), add(unique()), add(unique())];
+    expect(await ldap.applyAll([first!])).toEqual([undefined]);
+    expect(await ldap.applyAll([...rest, modify(first!.dn, 'Một')])).toEqual([undefined, undefined, undefined]);
+    expect(await surname(first!.dn)).toBe('Một');
+    for (const { dn } of rest) expect(await surname(dn)).toBe('Huỳnh');
+  });
+
+  test('one that is refused costs only itself, and is named in its place', async () => {
+    const there = await person();
+    const [good, late] = [add(unique()), add(unique())];
+    const outcomes = await ldap.applyAll([
+      good,
+      { kind: 'add', dn: there, attributes: account('other') },
+      modify(`uid=${unique()},${people}`, 'x'),
+      modify(there, 'Đổi'),
+      late,
+    ]);
+    expect(outcomes.map((error) => error?.name)).toEqual([
+      undefined,
+      'AlreadyExistsError',
+      'NoSuchObjectError',
+      undefined,
+      undefined,
+    ]);
+    expect(outcomes.map(isAlreadyThere)).toEqual([false, true, false, false, false]);
+    expect(await surname(there)).toBe('Đổi');
+    expect(await surname(late.dn)).toBe('Huỳnh');
+  });
+
+  test('many more than go at once, one of them with a fault', async () => {
+    const dn = await person();
+    const operations = Array.from({ length: 1_100 }, () => modify(dn, 'Số'));
+    operations[700] = modify(`uid=${unique()},${people}`, 'x');
+    const outcomes = await ldap.applyAll(operations);
+    expect(outcomes).toHaveLength(1_100);
+    expect(outcomes.flatMap((error, index) => (error ? [index] : []))).toEqual([700]);
+    expect(await surname(dn)).toBe('Số');
+  });
+
+  test('a server that is down is unavailable', async () => {
+    const down = openLdap({ ...identity('directory'), url: 'ldap://127.0.0.1:1' });
+    for (const count of [1, 2])
+      await expect(
+        down.applyAll(Array.from({ length: count }, () => modify(`uid=${unique()},${people}`, 'x'))),
+      ).rejects.toMatchObject({ kind: 'unavailable' });
+    await down.close();
   });
 });
 
@@ -198,6 +272,19 @@ describe('passwords', () => {
     await ldap.setPassword(dn, second);
     expect(await ldap.verifyPassword(dn, first)).toBe(false);
     expect(await ldap.verifyPassword(dn, second)).toBe(true);
+  });
+
+  test('a right one of an account that is not active is wrong', async () => {
+    const dn = await person();
+    const password = strong();
+    await ldap.setPassword(dn, password);
+    for (const [status, right] of [
+      ['suspended', false],
+      ['active', true],
+    ] as const) {
+      await ldap.modify(dn, [{ attribute: 'congvuAccountStatus', operation: 'replace', values: [status] }]);
+      expect(await ldap.verifyPassword(dn, password)).toBe(right);
+    }
   });
 
   test('an empty password is never right, though the server would take it for anonymous', async () => {

@@ -93,9 +93,11 @@ create table certificate.crls (
 
 create function certificate.request_convergence(account_ids uuid[]) returns void
 language sql security definer set search_path = certificate, pg_temp as $$
+  -- One account alone is keyed, so that many changes of it make one job; many are shared out, 20 a job.
   select certificate_jobs.add_jobs(array(
-    select row('converge-certificates', json_build_object('accountId', id), null, null, null, 'certificates:' || id, null, null)::certificate_jobs.job_spec
-    from unnest(account_ids) as id))
+    select row('converge-certificates', json_build_object('accountIds', part.ids), null, null, null,
+      case when cardinality(account_ids) = 1 then 'certificates:' || account_ids[1] end, null, null)::certificate_jobs.job_spec
+    from (select array_agg(id) as ids from unnest(account_ids) with ordinality as one(id, place) group by (place - 1) / 20) part))
 $$;
 
 revoke execute on all functions in schema certificate from public;

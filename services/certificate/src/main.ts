@@ -1,11 +1,13 @@
 /** Wiring of the certificate service: configuration, connections, worker, HTTP. Nothing is decided here. */
-import { openDatabase, startWorker } from '@congvu/database';
+import { addJobs, openDatabase, startWorker } from '@congvu/database';
 import { createLog, exitOnFault, parseConfig, remoteKeys, serve, tokenAuthentication } from '@congvu/http';
 import { openLdap } from '@congvu/ldap';
 import { createCertificateApp } from './app.ts';
 import { openAuthority } from './authorities/authority-context.ts';
+import { listAccountsOfExpired } from './certificates/certificate-store.ts';
 import { configSchema } from './config.ts';
 import { convergeCertificates, type EnrolmentDependencies } from './enrolments/converge-certificates.ts';
+import { convergenceJob } from './enrolments/convergence-job.ts';
 import { forgetDeliveredKeys } from './enrolments/enrolment-store.ts';
 import { publishCrl } from './revocation/publish-crl.ts';
 
@@ -33,12 +35,30 @@ const worker = await startWorker({
   log,
   concurrency: 4,
   probe: () => ldap.ping(),
-  cron: { 'renew-crl': '*/15 * * * *', 'forget-keys': '* * * * *' },
+  cron: { 'renew-crl': '*/15 * * * *', 'forget-keys': '* * * * *', 'withdraw-expired': '0 * * * *' },
   atStart: ['renew-crl'],
   tasks: {
-    'converge-certificates': ({ accountId }: { accountId: string }) => convergeCertificates(dependencies, accountId),
+    'converge-certificates': async ({ accountIds }: { accountIds: string[] }, signal) => {
+      const [only] = accountIds;
+      if (only && accountIds.length === 1) return convergeCertificates(dependencies, only);
+      // Of many, one that fails gets a job of its own and holds up no other.
+      const failed: string[] = [];
+      for (const accountId of accountIds) {
+        signal.throwIfAborted();
+        await convergeCertificates(dependencies, accountId).catch((error: unknown) => {
+          log.warn({ err: error, accountId }, 'certificates of one account among many failed; it is tried again alone');
+          failed.push(accountId);
+        });
+      }
+      await addJobs(database, 'certificate', failed.map(convergenceJob));
+    },
     'publish-crl': ({ force }: { force: boolean }) => publishCrl(crl, force),
     'renew-crl': () => publishCrl(crl, false),
+    // LDAP holds the valid ones only: those that ran out since about the last time.
+    'withdraw-expired': async () => {
+      const accountIds = await listAccountsOfExpired(database, 2);
+      await addJobs(database, 'certificate', accountIds.map(convergenceJob));
+    },
     'forget-keys': async () => {
       await forgetDeliveredKeys(database);
     },

@@ -46,7 +46,7 @@ create table directory.clients (
   agency_code text not null,
   permissions text[] not null,
   secret_hash bytea not null,
-  contact_address text,
+  created_by uuid references directory.clients,
   created_at timestamptz(3) not null default now(),
   disabled_at timestamptz
 );
@@ -149,7 +149,6 @@ create table directory.provisioning (
   account_id uuid not null references directory.accounts,
   part text not null check (part in ('entry', 'mailbox', 'certificate')),
   state text not null default 'waiting' check (state in ('waiting', 'done')),
-  detail text,
   updated_at timestamptz not null default now(),
   primary key (account_id, part)
 );
@@ -204,15 +203,18 @@ language sql security definer set search_path = directory, pg_temp as $$
     agency_id, request_id, before, after)
 $$;
 
--- The mailbox and certificate services say here that their part of an account stands; which part is theirs is who they are.
-create function directory.report_provisioned(provisioned_account uuid, note text) returns void
+-- The mailbox and certificate services say here that their part of accounts stands; which part is theirs is who they are.
+create function directory.report_provisioned(account_ids uuid[]) returns void
 language plpgsql security definer set search_path = directory, pg_temp as $$
+declare reported uuid[];
 begin
-  update directory.provisioning set state = 'done', detail = note, updated_at = now()
-  where account_id = provisioned_account and part = replace(session_user, 'congvu_', '') and state <> 'done';
-  if found then
-    perform directory_jobs.add_job('settle-requests', json_build_object('accountId', provisioned_account),
-      job_key := 'settle:' || provisioned_account);
+  with done as (
+    update directory.provisioning set state = 'done', updated_at = now()
+    where account_id = any(account_ids) and part = replace(session_user, 'congvu_', '') and state <> 'done'
+    returning account_id)
+  select array_agg(account_id) into reported from done;
+  if reported is not null then
+    perform directory_jobs.add_job('settle-requests', json_build_object('accountIds', reported));
   end if;
 end $$;
 

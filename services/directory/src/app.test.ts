@@ -31,7 +31,7 @@ const table: readonly [method: 'get' | 'post' | 'delete', path: string, needs: r
   ['get', '/v1/accounts/{id}', ['accounts:read']],
   ['post', '/v1/accounts/{id}/suspend', ['accounts:write']],
   ['post', '/v1/accounts/{id}/resume', ['accounts:write']],
-  ['post', '/v1/accounts/{id}/activation-code', ['activation-codes:issue']],
+  ['post', '/v1/accounts/{id}/activation-code', ['activation-codes:issue', 'passwords:reset']],
   ['post', '/v1/activations', 'public'],
   ['post', '/v1/holder-tokens', 'public'],
   ['get', '/v1/audit-events', ['audit:read']],

@@ -1,9 +1,9 @@
 /** Wiring of the directory service: configuration, connections, worker, HTTP. Nothing is decided here. */
-import { addJobs, openDatabase, startWorker } from '@congvu/database';
+import { openDatabase, startWorker } from '@congvu/database';
 import { createLog, exitOnFault, parseConfig, serve, tokenAuthentication } from '@congvu/http';
 import { openLdap } from '@congvu/ldap';
 import { createLocalJWKSet } from 'jose';
-import { listOverdue } from './accounts/account-store.ts';
+import { takeOverdue } from './accounts/account-store.ts';
 import { convergeEntries } from './accounts/converge-entry.ts';
 import { queueEntries, queueOtherParts } from './accounts/queue-convergence.ts';
 import { convergeAgencies } from './agencies/converge-agencies.ts';
@@ -11,7 +11,7 @@ import { createDirectoryApp } from './app.ts';
 import { createTokenIssuer } from './clients/token-issuer.ts';
 import { configSchema } from './config.ts';
 import { createNationalIdSeal } from './people/national-id-seal.ts';
-import { settleRequest } from './requests/settle-request.ts';
+import { settleRequests } from './requests/settle-requests.ts';
 
 const log = createLog('directory', process.env.LOG_LEVEL ?? 'info');
 exitOnFault(log);
@@ -29,23 +29,22 @@ const worker = await startWorker({
   probe: () => ldap.ping(),
   cron: { 'queue-overdue': '* * * * *' },
   tasks: {
-    'converge-entry': ({ accountId }: { accountId: string }) =>
-      convergeEntries({ database, ldap, baseDn }, [accountId]),
+    'converge-entries': ({ accountIds }: { accountIds: string[] }) =>
+      convergeEntries({ database, ldap, baseDn }, accountIds),
     'converge-agencies': (_: object, signal) => convergeAgencies(database, ldap, baseDn, signal),
-    'settle-requests': ({ accountId }: { accountId: string }) => settleRequest(database, accountId),
+    'settle-requests': ({ accountIds }: { accountIds: string[] }) =>
+      database.transaction((transaction) => settleRequests(transaction, accountIds)),
     // A net under everything: what is overdue is asked for again, whatever became of its jobs.
     'queue-overdue': async () => {
-      const ids = await listOverdue(database, 1_000);
-      if (ids.length === 0) return;
-      log.warn({ count: ids.length }, 'accounts are overdue and are queued again');
       await database.transaction(async (transaction) => {
-        await queueEntries(transaction, ids);
-        await queueOtherParts(transaction, ids);
-        await addJobs(
-          transaction,
-          'directory',
-          ids.map((accountId) => ({ task: 'settle-requests', payload: { accountId }, key: `settle:${accountId}` })),
-        );
+        const ids = await takeOverdue(transaction, 200);
+        if (ids.length === 0) return;
+        log.warn({ count: ids.length }, 'accounts are overdue and are queued again');
+        for (const id of ids) {
+          await queueEntries(transaction, [id]);
+          await queueOtherParts(transaction, [id]);
+        }
+        await settleRequests(transaction, ids);
       });
     },
   },

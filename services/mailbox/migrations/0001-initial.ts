@@ -37,9 +37,11 @@ create index notices_list on mailbox.notices (created_at desc, id desc);
 -- The directory asks for work here, inside its own transaction, and can do nothing else in this schema.
 create function mailbox.request_convergence(account_ids uuid[]) returns void
 language sql security definer set search_path = mailbox, pg_temp as $$
+  -- One account alone is keyed, so that many changes of it make one job; many are shared out, 500 a job.
   select mailbox_jobs.add_jobs(array(
-    select row('converge-mailbox', json_build_object('accountId', id), null, null, null, 'mailbox:' || id, null, null)::mailbox_jobs.job_spec
-    from unnest(account_ids) as id))
+    select row('converge-mailboxes', json_build_object('accountIds', part.ids), null, null, null,
+      case when cardinality(account_ids) = 1 then 'mailbox:' || account_ids[1] end, null, null)::mailbox_jobs.job_spec
+    from (select array_agg(id) as ids from unnest(account_ids) with ordinality as one(id, place) group by (place - 1) / 500) part))
 $$;
 create function mailbox.request_decision_notice(request_id uuid) returns void
 language sql security definer set search_path = mailbox, pg_temp as $$

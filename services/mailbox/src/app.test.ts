@@ -1,6 +1,6 @@
 import { Mailbox, Notice, type Permission, permissions } from '@congvu/contracts';
 import { insertRequest, type TestAccount } from '@congvu/database/testing';
-import { createTestAuthority, type TestAuthority } from '@congvu/http/testing';
+import { createTestAuthority, openApiFaults, type TestAuthority } from '@congvu/http/testing';
 import { openLdap } from '@congvu/ldap';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type { Express } from 'express';
@@ -82,6 +82,10 @@ describe('who may', () => {
       Object.keys(methods as object).map((method) => `${method} ${path}`),
     );
     expect(routes.sort()).toEqual(table.map(([method, path]) => `${method} ${path}`).sort());
+  });
+
+  test('the document is sound', async () => {
+    expect(openApiFaults((await supertest(app).get('/openapi.json')).body)).toEqual([]);
   });
 
   describe.each(table)('%s %s', (method, path, needs) => {

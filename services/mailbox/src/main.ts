@@ -5,7 +5,7 @@ import { openLdap } from '@congvu/ldap';
 import { createMailboxApp } from './app.ts';
 import { configSchema } from './config.ts';
 import { connectDoveadm } from './dovecot/doveadm.ts';
-import { convergeMailbox } from './mailboxes/converge-mailbox.ts';
+import { convergeMailboxes } from './mailboxes/converge-mailboxes.ts';
 import { openMailTransport } from './notices/mail-transport.ts';
 import type { NoticeKind } from './notices/notice-store.ts';
 import { sendNotice } from './notices/send-notice.ts';
@@ -32,10 +32,10 @@ const worker = await startWorker({
   concurrency: 8,
   probe: () => Promise.all([ldap.ping(), doveadm.ping(), mail.ping()]),
   tasks: {
-    'converge-mailbox': ({ accountId }: { accountId: string }) =>
-      convergeMailbox(
+    'converge-mailboxes': ({ accountIds }: { accountIds: string[] }) =>
+      convergeMailboxes(
         { database, ldap, doveadm, baseDn: config.LDAP_BASE_DN, quotaBytes: config.MAIL_QUOTA_BYTES },
-        accountId,
+        accountIds,
       ),
     'send-notice': ({ kind, subjectId }: { kind: NoticeKind; subjectId: string }) =>
       sendNotice({ database, mail, domain: config.MAIL_DOMAIN }, kind, subjectId),

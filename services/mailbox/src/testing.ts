@@ -17,7 +17,7 @@ import { distinguishedName, type Ldap, openLdap } from '@congvu/ldap';
 import { ImapFlow } from 'imapflow';
 import { convergeEntries } from '../../directory/src/accounts/converge-entry.ts';
 import { connectDoveadm, type Doveadm } from './dovecot/doveadm.ts';
-import type { MailboxDependencies } from './mailboxes/converge-mailbox.ts';
+import type { MailboxDependencies } from './mailboxes/converge-mailboxes.ts';
 import { type MailTransport, openMailTransport } from './notices/mail-transport.ts';
 import type { NoticeDependencies } from './notices/send-notice.ts';
 

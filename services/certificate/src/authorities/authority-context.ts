@@ -4,7 +4,7 @@ import { fromPem, readCertificate, subjectKeyIdentifierOf } from '../authority/c
 import { type Issuer, loadIssuer, requireProfile } from '../authority/issuer.ts';
 import { type Profile, personSignature } from '../authority/profile.ts';
 import type { Config } from '../config.ts';
-import { saveAuthority } from './authority-store.ts';
+import { hasLiveCertificatesOfAnother, saveAuthority } from './authority-store.ts';
 
 export interface AuthorityContext {
   /** Row id of the issuing authority. */
@@ -41,6 +41,7 @@ export async function openAuthority(database: Database, config: Config): Promise
     certificate: issuer.certificate,
     subjectKeyIdentifier: issuer.subjectKeyIdentifier,
   });
+  await refuseOrphans(database, id);
   return {
     id,
     name,
@@ -49,4 +50,12 @@ export async function openAuthority(database: Database, config: Config): Promise
     chain: [issuer.certificate.der, root.der],
     root: { name: 'root', certificate: root.der, crl: fromPem('X509 CRL', config.ROOT_CRL) },
   };
+}
+
+/** Certificates of an authority whose key is not here could be revoked, but no CRL would say so: better not to start. */
+async function refuseOrphans(database: Database, id: string): Promise<void> {
+  if (!(await hasLiveCertificatesOfAnother(database, id))) return;
+  throw new Error(
+    'certificates of another issuing authority are still valid, and this service was not given its key; give it that key, or wait until they have expired',
+  );
 }

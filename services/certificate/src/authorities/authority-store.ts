@@ -14,3 +14,10 @@ export async function saveAuthority(
   );
   return (rows[0] as { id: string }).id;
 }
+
+export const hasLiveCertificatesOfAnother = async (connection: Connection, authorityId: string): Promise<boolean> =>
+  (await connection('certificate.certificates')
+    .whereNot({ authority_id: authorityId })
+    .where('not_after', '>', connection.fn.now())
+    .where((where) => where.whereNot('state', 'revoked').orWhere('revocation_reason', 'certificateHold'))
+    .first('id')) !== undefined;

@@ -26,6 +26,10 @@ const rows = (connection: Connection) => connection<CertificateRow>('certificate
 export const findOfEnrolment = (connection: Connection, enrolmentId: string): Promise<CertificateRow | undefined> =>
   rows(connection).where({ enrolment_id: enrolmentId }).orderBy('created_at', 'desc').first();
 
+/** On hold it may become valid again. */
+export const isRevokedForGood = ({ state, revocation_reason }: CertificateRow): boolean =>
+  state === 'revoked' && revocation_reason !== 'certificateHold';
+
 export const listOfAccount = (connection: Connection, accountId: string): Promise<CertificateRow[]> =>
   rows(connection).where({ account_id: accountId }).select('*');
 
@@ -104,6 +108,13 @@ export async function releaseHold(transaction: Transaction, ids: readonly string
     .returning<{ id: string }[]>('id');
   return changed.map((row) => row.id);
 }
+
+export const listAccountsOfExpired = (connection: Connection, hours: number): Promise<string[]> =>
+  connection('certificate.certificates')
+    .where({ state: 'valid' })
+    .whereRaw('not_after between now() - make_interval(hours => ?) and now()', [hours])
+    .distinct()
+    .pluck('account_id');
 
 /**
  * What a CRL of the authority lists: revoked, and not yet expired when the last list was made, because one list after its

@@ -3,11 +3,12 @@
  * are committed first, then signed, then the certificate is stored. Killed at any line, a retry signs the very same
  * octets again, so no certificate can exist that the record does not know and none is made twice.
  */
-import type { Database, Transaction } from '@congvu/database';
+import { addJobs, type Database, type Transaction } from '@congvu/database';
 import type { AuthorityContext } from '../authorities/authority-context.ts';
 import { fingerprintOf } from '../authority/certificate.ts';
 import { buildTbsCertificate, newSerialNumber, signTbs, validityPeriod } from '../authority/issuer.ts';
 import { keyKindOf } from '../authority/public-key.ts';
+import { convergenceJob } from '../enrolments/convergence-job.ts';
 import {
   type AccountSource,
   type EnrolmentRow,
@@ -49,7 +50,11 @@ export async function issueCertificate(
     const enrolment = await lockEnrolment(transaction, enrolmentId);
     const fingerprint = Buffer.from(fingerprintOf(certificate), 'hex');
     if (!(await setSigned(transaction, intent.id, certificate, fingerprint))) return;
-    if (enrolment.path === 'csr') await setEnrolmentState(transaction, enrolmentId, 'issued');
+    if (enrolment.path === 'csr') {
+      await setEnrolmentState(transaction, enrolmentId, 'issued');
+      // The account may have been suspended while we signed: whatever it is now, the certificate follows it.
+      await addJobs(transaction, 'certificate', [convergenceJob(source.id)]);
+    }
     await recordCertificateEvent(transaction, actor, 'certificate.issued', intent, null, {
       serialNumber: intent.serial_number.toString('hex'),
       profile: enrolment.profile,

@@ -50,7 +50,11 @@ export async function revokeCertificate(
     );
     await addJobs(transaction, 'certificate', [
       crlJob(authority.id),
-      { task: 'converge-certificates', payload: { accountId: wire.accountId }, key: `certificates:${wire.accountId}` },
+      {
+        task: 'converge-certificates',
+        payload: { accountIds: [wire.accountId] },
+        key: `certificates:${wire.accountId}`,
+      },
     ]);
   });
 }

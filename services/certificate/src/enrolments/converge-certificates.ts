@@ -147,5 +147,5 @@ export async function publishCertificates(
   const now = await listValid(database, source.id);
   if (diffAttributes({ valid }, { valid: now }).length > 0)
     return publishCertificates({ database, ldap, baseDn }, source);
-  if (valid.length > 0) await database.raw('select directory.report_provisioned(?, null)', [source.id]);
+  if (valid.length > 0) await database.raw('select directory.report_provisioned(?::uuid[])', [[source.id]]);
 }

@@ -132,6 +132,7 @@ export async function forgetPrivateKey(connection: Connection, id: string): Prom
   await rows(connection).where({ id }).update({ wrapped_private_key: null });
 }
 
+/** Delivered, and the time in which the delivery may be repeated is over: the private key is gone from here for good. */
 export async function forgetDeliveredKeys(connection: Connection): Promise<number> {
   return rows(connection)
     .whereNotNull('wrapped_private_key')

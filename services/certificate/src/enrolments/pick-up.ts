@@ -1,13 +1,13 @@
 /**
  * The holder picks up the server-made key and the certificate as PKCS#12, under a passphrase of the holder's own, once.
- * The file is opened and compared before it is handed out. When the answer has gone out whole, the key is erased here;
- * should the answer be lost, the same holder may repeat for ten minutes.
+ * The file is opened and compared before it is handed out. Should the answer be lost, the same holder may repeat for ten
+ * minutes; then the key is erased here.
  */
 import { ServiceError } from '@congvu/errors';
 import { unwrapPrivateKey } from '../authority/key-wrap.ts';
 import { makePkcs12, type Pkcs12Form } from '../authority/pkcs12.ts';
 import { recordCertificateEvent, type SystemOrActor } from '../certificates/certificate-event.ts';
-import { findOfEnrolment } from '../certificates/certificate-store.ts';
+import { findOfEnrolment, isRevokedForGood } from '../certificates/certificate-store.ts';
 import type { EnrolmentDependencies } from './converge-certificates.ts';
 import { findAccount, lockEnrolment, openPickup, requireEnrolment } from './enrolment-store.ts';
 
@@ -29,9 +29,9 @@ export async function pickUp(
   const certificate = await findOfEnrolment(database, enrolmentId);
   if (enrolment.path !== 'server_key')
     throw conflict('enrolment_path', 'The key of this enrolment was made by its holder; there is nothing to pick up.');
-  if (certificate?.state === 'revoked')
+  if (certificate && isRevokedForGood(certificate))
     throw conflict('certificate_revoked', 'The certificate of this key was revoked; there is nothing to pick up.');
-  if (!certificate?.certificate) {
+  if (!certificate?.certificate || certificate.state !== 'valid') {
     throw new ServiceError({
       kind: 'unavailable',
       code: 'certificate_not_ready',

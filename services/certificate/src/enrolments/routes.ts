@@ -15,7 +15,7 @@ import { z } from 'zod';
 import { toPem } from '../authority/certificate.ts';
 import { requireCertificate, type Scope } from '../certificates/certificate-store.ts';
 import type { EnrolmentDependencies } from './converge-certificates.ts';
-import { forgetPrivateKey, listEnrolments, requireEnrolment } from './enrolment-store.ts';
+import { listEnrolments, requireEnrolment } from './enrolment-store.ts';
 import { pickUp } from './pick-up.ts';
 import { submitCsr } from './submit-csr.ts';
 
@@ -119,7 +119,6 @@ export const enrolmentRoutes = (dependencies: EnrolmentDependencies): Route[] =>
           'Cache-Control': 'no-store',
         },
         body: file,
-        sent: () => forgetPrivateKey(dependencies.database, id),
       };
     },
   }),

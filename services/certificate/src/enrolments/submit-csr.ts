@@ -6,7 +6,7 @@ import { addJobs, brokenConstraint, type Transaction } from '@congvu/database';
 import { invalid, ServiceError } from '@congvu/errors';
 import { parseCsr } from '../authority/csr.ts';
 import { recordCertificateEvent, type SystemOrActor } from '../certificates/certificate-event.ts';
-import { findOfEnrolment, type Scope } from '../certificates/certificate-store.ts';
+import { findOfEnrolment, isRevokedForGood, type Scope } from '../certificates/certificate-store.ts';
 import { issueCertificate } from '../certificates/issue-certificate.ts';
 import { type EnrolmentDependencies, publishCertificates } from './converge-certificates.ts';
 import { findAccount, lockEnrolment, requireEnrolment, setEnrolmentKey } from './enrolment-store.ts';
@@ -55,7 +55,7 @@ async function takeKey(
   const same = enrolment.subject_public_key_info?.equals(subjectPublicKeyInfo);
   if (same && enrolment.path === 'csr') {
     const certificate = await findOfEnrolment(transaction, enrolmentId);
-    if (certificate?.state === 'revoked') {
+    if (certificate && isRevokedForGood(certificate)) {
       throw new ServiceError({
         kind: 'conflict',
         code: 'certificate_revoked',
@@ -75,7 +75,7 @@ async function takeKey(
   const subject = { account_id: source.id, agency_id: source.agencyId, request_id: source.requestId };
   await recordCertificateEvent(transaction, actor, 'enrolment.csr_accepted', subject, null, { enrolmentId });
   await addJobs(transaction, 'certificate', [
-    { task: 'converge-certificates', payload: { accountId: source.id }, key: `certificates:${source.id}` },
+    { task: 'converge-certificates', payload: { accountIds: [source.id] }, key: `certificates:${source.id}` },
   ]);
 }
 

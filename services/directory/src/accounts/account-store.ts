@@ -123,8 +123,11 @@ export async function markEntryConverged(
   if (converged.length === 0) return;
   const json = JSON.stringify(converged);
   await connection.raw(
-    `update directory.accounts c set entry_version = row.version
-     from jsonb_to_recordset(?::jsonb) as row(id uuid, version int) where c.id = row.id and c.entry_version < row.version`,
+    `with row as (
+       select c.id, spec.version from jsonb_to_recordset(?::jsonb) as spec(id uuid, version int)
+       join directory.accounts c on c.id = spec.id where c.entry_version < spec.version
+       order by c.id for update of c)
+     update directory.accounts c set entry_version = row.version from row where c.id = row.id`,
     [json],
   );
 }
@@ -139,13 +142,21 @@ export async function markEntryPartDone(connection: Connection, ids: readonly st
   return rows.map((row) => row.account_id);
 }
 
-/** Accounts of which something has not been done for a while: the net under the jobs. */
-export async function listOverdue(connection: Connection, limit: number): Promise<string[]> {
-  const { rows } = await connection.raw<{ rows: { id: string }[] }>(
-    `select id from directory.accounts where entry_version < version and updated_at < now() - interval '1 minute'
-     union
-     select account_id from directory.provisioning where state = 'waiting' and updated_at < now() - interval '1 minute'
-     limit ?`,
+/**
+ * Accounts of which something should have been done and was not: the net under the jobs. What waits for its holder's CSR or
+ * belongs to an account that is not active waits by right. Those found are put at the end of the line.
+ */
+export async function takeOverdue(transaction: Transaction, limit: number): Promise<string[]> {
+  const { rows } = await transaction.raw<{ rows: { id: string }[] }>(
+    `with late as (
+       select c.id from directory.accounts c
+       where c.updated_at < now() - interval '1 minute' and (
+         c.entry_version < c.version
+         or c.state = 'active' and exists (
+           select 1 from directory.provisioning p where p.account_id = c.id and p.state = 'waiting'
+             and p.updated_at < now() - interval '1 minute' and not (p.part = 'certificate' and c.certificate_path = 'csr')))
+       order by c.updated_at limit ? for update skip locked)
+     update directory.accounts c set updated_at = now() from late where c.id = late.id returning c.id`,
     [limit],
   );
   return rows.map((row) => row.id);
@@ -332,6 +343,13 @@ export async function claimActivationCode(
     .update({ claimed_until: connection.raw("now() + interval '1 minute'") });
   return claimed === 1;
 }
+
+/** Whether the holder has set a password before. */
+export const wasActivated = async (connection: Connection, accountId: string): Promise<boolean> =>
+  (await connection('directory.activation_codes')
+    .where({ account_id: accountId })
+    .whereNotNull('used_at')
+    .first('id')) !== undefined;
 
 export const releaseActivationCode = async (connection: Connection, codeHash: Buffer): Promise<void> => {
   await connection('directory.activation_codes').where({ code_hash: codeHash }).update({ claimed_until: null });

@@ -22,7 +22,7 @@ let dn: string;
 beforeAll(async () => {
   directory = await startTestDirectory();
   await directory.importSample();
-  district = await directory.client('H41.32', ['requests:submit', 'activation-codes:issue', 'accounts:read']);
+  district = await directory.client('H41.32', ['requests:submit', 'passwords:reset', 'accounts:read']);
   admin = await directory.client('H41', ['requests:approve', 'accounts:write', 'accounts:read']);
 });
 afterAll(() => directory.stop());
@@ -294,5 +294,16 @@ describe('signing in', () => {
       permissions: ['accounts:read'],
     });
     await supertest(app).get(`/v1/accounts/${account.id}`).set('Authorization', `Bearer ${token}`).expect(200);
+  });
+});
+
+describe('once the holder has set a password', () => {
+  it('a new code is a reset, and needs the permission for it', async () => {
+    await activate(await newCode()).expect(200);
+    const agency = await directory.client('H41.32', ['activation-codes:issue']);
+    const refused = await issue(agency);
+    expect([refused.status, refused.body.code]).toEqual([403, 'already_activated']);
+    await issue().expect(201);
+    expect(await events('activation_code.issued_for_reset')).toMatchObject([{ actor_id: district.id }]);
   });
 });

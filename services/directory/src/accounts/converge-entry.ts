@@ -1,13 +1,23 @@
 /**
- * Makes the LDAP entry of an account say what the record says: creates it with every class that the three services need,
- * or applies the smallest change to the attributes that the directory service owns. Harmless to repeat; joins by
+ * Makes the LDAP entries of accounts say what the record says: creates them with every class that the three services need,
+ * or applies the smallest change to the attributes that the directory service owns; many at a time. Harmless to repeat; joins by
  * congvuAccountId and never by name, so that it never takes somebody else's entry for its own.
  */
-import { addJobs, type Database, type Transaction } from '@congvu/database';
+import type { Database, Transaction } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
-import { type Attributes, anyOf, diffAttributes, distinguishedName, type Entry, type Ldap } from '@congvu/ldap';
+import {
+  type Attributes,
+  anyOf,
+  diffAttributes,
+  distinguishedName,
+  type Entry,
+  isAlreadyThere,
+  type Ldap,
+  type Operation,
+} from '@congvu/ldap';
+import { settleRequests } from '../requests/settle-requests.ts';
 import { type EntrySource, listEntrySources, markEntryConverged, markEntryPartDone } from './account-store.ts';
-import { queueOtherParts } from './queue-convergence.ts';
+import { queueEntries, queueOtherParts } from './queue-convergence.ts';
 
 /** ppolicy: locked until an administrator unlocks (draft-behera-ldap-password-policy section 5.3.3). */
 const lockedForGood = '000001010000Z';
@@ -23,32 +33,68 @@ export async function convergeEntries(
   accountIds: readonly string[],
 ): Promise<void> {
   const { database, ldap, baseDn } = dependencies;
+  const failed = new Map<string, Error>();
   let ids = accountIds;
   while (ids.length > 0) {
     // 1. What should be.
     const sources = await listEntrySources(database, ids);
 
     // 2. What is, and the smallest change to it.
-    await applyEntries(ldap, `ou=people,${baseDn}`, sources);
+    const errors = await applyEntries(ldap, `ou=people,${baseDn}`, sources);
+    for (const [id, error] of errors) failed.set(id, error);
+    const converged = sources.filter((source) => !errors.has(source.id));
 
     // 3. Say so; the other services wait for new entries.
-    await database.transaction((transaction) => recordConverged(transaction, sources));
+    await database.transaction((transaction) => recordConverged(transaction, converged));
 
     // 4. What changed meanwhile is done again, so that of two jobs that overlap the older never has the last word.
-    const written = new Map(sources.map((source) => [source.id, source.version]));
-    const now = await listEntrySources(database, ids);
+    const written = new Map(converged.map((source) => [source.id, source.version]));
+    const now = await listEntrySources(database, [...written.keys()]);
     ids = now.filter((source) => written.get(source.id) !== source.version).map((source) => source.id);
   }
+  await failSingly(database, accountIds, failed);
 }
 
-async function applyEntries(ldap: Ldap, base: string, sources: readonly EntrySource[]): Promise<void> {
-  const created = new Set<string>();
-  for (const source of sources) {
-    if (source.entryVersion === 0 && (await createEntry(ldap, base, source))) created.add(source.id);
-  }
-  const rest = sources.filter((source) => !created.has(source.id));
+/** An account that fails alone fails its job; one among many gets a job of its own, so that it holds up no other. */
+async function failSingly(database: Database, accountIds: readonly string[], failed: ReadonlyMap<string, Error>) {
+  const [error] = failed.values();
+  if (error && accountIds.length === 1) throw error;
+  if (failed.size === 0) return;
+  await database.transaction((transaction) =>
+    Promise.all([...failed.keys()].map((id) => queueEntries(transaction, [id]))),
+  );
+}
+
+/** Creates what is not there and changes what differs, all together; the errors by account. */
+async function applyEntries(ldap: Ldap, base: string, sources: readonly EntrySource[]): Promise<Map<string, Error>> {
+  const fresh = sources.filter((source) => source.entryVersion === 0);
+  const outcomes = await ldap.applyAll(fresh.map((source) => additionOf(base, source)));
+  const errors = errorsOf(fresh, outcomes);
+  const there = new Set(fresh.filter((source) => isAlreadyThere(errors.get(source.id))).map((source) => source.id));
+  for (const id of there) errors.delete(id); // ours from an attempt before, or another's: looked at below
+
+  const rest = sources.filter((source) => source.entryVersion > 0 || there.has(source.id));
   const entries = await findEntries(ldap, base, rest);
-  for (const source of rest) await convergeEntry(ldap, base, source, entries.get(source.id));
+  const differing = rest.flatMap((source) => {
+    const operation = repairOf(base, source, entries.get(source.id));
+    return operation ? [{ source, operation }] : [];
+  });
+  const repaired = await ldap.applyAll(differing.map(({ operation }) => operation));
+  const repairErrors = errorsOf(
+    differing.map(({ source }) => source),
+    repaired,
+  );
+  for (const [id, error] of repairErrors) errors.set(id, isAlreadyThere(error) ? entryOfAnother(error) : error);
+  return errors;
+}
+
+function errorsOf(sources: readonly EntrySource[], outcomes: readonly (Error | undefined)[]): Map<string, Error> {
+  return new Map(
+    sources.flatMap((source, index) => {
+      const error = outcomes[index];
+      return error ? [[source.id, error] as const] : [];
+    }),
+  );
 }
 
 async function recordConverged(transaction: Transaction, sources: readonly EntrySource[]): Promise<void> {
@@ -58,11 +104,7 @@ async function recordConverged(transaction: Transaction, sources: readonly Entry
     sources.map((source) => source.id),
   );
   if (done.length === 0) return;
-  await addJobs(
-    transaction,
-    'directory',
-    done.map((accountId) => ({ task: 'settle-requests', payload: { accountId }, key: `settle:${accountId}` })),
-  );
+  await settleRequests(transaction, done);
   await queueOtherParts(transaction, done);
 }
 
@@ -96,14 +138,15 @@ function wantedAttributes(source: EntrySource): Attributes {
 
 const isLocked = (source: EntrySource): boolean => source.state === 'suspended' || source.state === 'retired';
 
-function createEntry(ldap: Ldap, base: string, source: EntrySource): Promise<boolean> {
-  return ldap.add(entryDn(base, source), {
+function additionOf(base: string, source: EntrySource): Operation {
+  const attributes = {
     objectClass: ['inetOrgPerson', 'congvuAccount', 'congvuMailAccount', 'pkiUser'],
     uid: [source.username],
     congvuAccountId: [source.id],
     ...wantedAttributes(source),
     ...(isLocked(source) ? { pwdAccountLockedTime: [lockedForGood] } : {}),
-  });
+  };
+  return { kind: 'add', dn: entryDn(base, source), attributes };
 }
 
 async function findEntries(ldap: Ldap, base: string, sources: readonly EntrySource[]): Promise<Map<string, Entry>> {
@@ -119,20 +162,26 @@ async function findEntries(ldap: Ldap, base: string, sources: readonly EntrySour
   return new Map(entries.map((entry) => [String(entry.attributes.congvuAccountId?.[0]), entry]));
 }
 
-async function convergeEntry(ldap: Ldap, base: string, source: EntrySource, entry: Entry | undefined): Promise<void> {
-  if (!entry) {
-    if (await createEntry(ldap, base, source)) return;
-    throw new ServiceError({
-      kind: 'conflict',
-      code: 'entry_of_another',
-      detail: `The LDAP entry uid=${source.username} belongs to another account; an administrator has to look at it.`,
-    });
-  }
+/** What makes the entry right; undefined when it is. One that is gone is made again. */
+function repairOf(base: string, source: EntrySource, entry: Entry | undefined): Operation | undefined {
+  if (!entry) return additionOf(base, source);
   const changes = diffAttributes(entry.attributes, wantedAttributes(source));
   // A lock of another value is the policy's own, after failed attempts; only the administrative one is ours.
   const locked = entry.attributes.pwdAccountLockedTime?.[0] === lockedForGood;
   if (locked !== isLocked(source)) {
-    changes.push({ attribute: 'pwdAccountLockedTime', operation: 'replace', values: locked ? [] : [lockedForGood] });
+    changes.push({
+      attribute: 'pwdAccountLockedTime',
+      operation: 'replace',
+      values: locked ? [] : [lockedForGood],
+    });
   }
-  if (changes.length > 0) await ldap.modify(entry.dn, changes);
+  return changes.length > 0 ? { kind: 'modify', dn: entry.dn, changes } : undefined;
 }
+
+const entryOfAnother = (cause: Error): ServiceError =>
+  new ServiceError({
+    kind: 'conflict',
+    code: 'entry_of_another',
+    detail: 'An LDAP entry of that name belongs to another account; an administrator has to look at it.',
+    cause,
+  });

@@ -8,7 +8,7 @@ import type { Database } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
 import type { Actor } from '../audit/audit-event.ts';
 import { insertEvents } from '../audit/audit-store.ts';
-import { replaceActivationCode, requireAccount, requireAccountForUpdate } from './account-store.ts';
+import { replaceActivationCode, requireAccount, requireAccountForUpdate, wasActivated } from './account-store.ts';
 
 /** Without the letters and digits that are mistaken for each other on paper; 16 of 30 are 78 bits. */
 const alphabet = 'ABCDEFGHJKMNPQRSTVWXYZ23456789';
@@ -18,6 +18,8 @@ export async function issueActivationCode(
   database: Database,
   id: string,
   days: number,
+  /** Whether a code may be made for an account whose holder has set a password. */
+  mayReset: boolean,
   actor: Actor & { agencyCode: string },
 ): Promise<ActivationCode> {
   const code = newCode();
@@ -31,6 +33,15 @@ export async function issueActivationCode(
         detail: `The account is ${account.state}, not active.`,
       });
     }
+    const isReset = await wasActivated(transaction, id);
+    if (isReset && !mayReset) {
+      throw new ServiceError({
+        kind: 'forbidden',
+        code: 'already_activated',
+        detail:
+          'The holder has set a password already; a new code would take the account over and needs passwords:reset.',
+      });
+    }
     await replaceActivationCode(transaction, {
       accountId: id,
       codeHash: hashCode(code),
@@ -40,7 +51,7 @@ export async function issueActivationCode(
     await insertEvents(transaction, [
       {
         actor,
-        action: 'activation_code.issued',
+        action: isReset ? 'activation_code.issued_for_reset' : 'activation_code.issued',
         subjectType: 'account',
         subjectId: id,
         agencyId: account.agency_id,

@@ -22,11 +22,12 @@ const open = async (agencyCode: string, ...lines: Parameters<TestDirectory['subm
   return directory.approve(admin, (await directory.submit(by, agencyCode, lines)).id);
 };
 const usernames = (request: RequestDetail) => request.lines.map((line) => line.account?.username);
-const jobKeys = async (schema: string, account: string) =>
+const jobsOf = async (schema: string, account: string) =>
   directory
-    .owner(`${schema}_jobs._private_jobs`)
-    .whereRaw('key like ?', [`%${account}%`])
-    .pluck('key');
+    .owner(`${schema}_jobs._private_jobs as job`)
+    .join(`${schema}_jobs._private_tasks as task`, 'task.id', 'job.task_id')
+    .whereRaw('job.payload::text like ?', [`%${account}%`])
+    .pluck('task.identifier');
 
 it('opens accounts of people and of the agency, with everything that hangs on them', async () => {
   const person = personLine('Huỳnh Thanh Điền', { title: 'Chủ tịch', sex: 'male', mobile: '0912345678' });
@@ -113,8 +114,8 @@ it('opens accounts of people and of the agency, with everything that hangs on th
     after: { username: 'dienht', address: 'dienht@nghean.gov.vn', kind: 'person', title: 'Chủ tịch' },
   });
   for (const id of ids) {
-    expect(await jobKeys('directory', id)).toEqual([`entry:${id}`]);
-    expect([await jobKeys('mailbox', id), await jobKeys('certificate', id)]).toEqual([[], []]);
+    expect(await jobsOf('directory', id)).toEqual(['converge-entries']);
+    expect([await jobsOf('mailbox', id), await jobsOf('certificate', id)]).toEqual([[], []]);
   }
 });
 

@@ -113,13 +113,20 @@ export function accountRoutes(dependencies: AccountDependencies): Route[] {
       method: 'post',
       path: '/v1/accounts/{id}/activation-code',
       summary: 'Makes a single-use activation code, shown this once',
-      permission: 'activation-codes:issue',
+      description: 'For an account whose holder has set a password already it is a reset, and needs passwords:reset.',
+      permission: ['activation-codes:issue', 'passwords:reset'],
       params: ById,
       status: 201,
       response: ActivationCode,
       handle: async (context) => ({
         headers: { 'Cache-Control': 'no-store' },
-        body: await issueActivationCode(database, context.params.id, dependencies.activationCodeDays, scoped(context)),
+        body: await issueActivationCode(
+          database,
+          context.params.id,
+          dependencies.activationCodeDays,
+          client(context).permissions.has('passwords:reset'),
+          scoped(context),
+        ),
       }),
     }),
     route({

@@ -17,13 +17,16 @@ import {
 import { z } from 'zod';
 import { listEvents } from './audit-store.ts';
 
+/** Years that PostgreSQL knows and an audit log can hold. */
+const EventTime = z.iso.datetime().regex(/^2\d{3}-/, 'A time from the year 2000 on is needed.');
+
 const Query = PageQuery.extend({
   subjectType: z.string().max(40).optional(),
   subjectId: z.string().max(100).optional(),
   action: z.string().max(60).optional(),
   requestId: z.uuid().optional(),
-  from: z.iso.datetime().optional().describe('Events at or after'),
-  to: z.iso.datetime().optional().describe('Events before'),
+  from: EventTime.optional().describe('Events at or after'),
+  to: EventTime.optional().describe('Events before'),
 });
 
 const csvColumns = [

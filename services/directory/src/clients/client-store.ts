@@ -9,7 +9,7 @@ export interface ClientRow {
   agency_code: string;
   permissions: string[];
   secret_hash: Buffer;
-  contact_address: string | null;
+  created_by: string | null;
   created_at: Date;
   disabled_at: Date | null;
 }
@@ -35,6 +35,7 @@ export async function saveClient(
     agency_code: client.agencyCode,
     permissions: [...client.permissions],
     secret_hash: client.secretHash,
+    disabled_at: null,
   };
   const [row] = await clients(transaction)
     .insert({ id: randomUUID(), name: client.name, ...fields })
@@ -78,7 +79,6 @@ export const toClient = (row: ClientRow): Client => ({
   name: row.name,
   agencyCode: row.agency_code,
   permissions: row.permissions,
-  contactAddress: row.contact_address,
   createdAt: row.created_at.toISOString(),
   disabledAt: row.disabled_at?.toISOString() ?? null,
 });

@@ -3,7 +3,7 @@
  * since who gives them to the requesters must not hold them himself.
  */
 import { randomUUID } from 'node:crypto';
-import type { Client, Permission } from '@congvu/contracts';
+import { type Client, type Permission, roles } from '@congvu/contracts';
 import { brokenConstraint, type Database } from '@congvu/database';
 import { type Fault, invalid, ServiceError } from '@congvu/errors';
 import type { Principal } from '@congvu/http';
@@ -17,7 +17,6 @@ export interface NewClient {
   name: string;
   agencyCode: string;
   permissions: readonly Permission[];
-  contactAddress?: string | undefined;
 }
 
 export async function createClient(
@@ -27,7 +26,7 @@ export async function createClient(
   actor: Actor,
 ): Promise<Client & { clientSecret: string }> {
   const agency = await requireAgency(database, input.agencyCode, creator.agencyCode);
-  checkSeparation(input.permissions);
+  checkPermissions(input.permissions, creator);
   const id = randomUUID();
   const clientSecret = newClientSecret();
   try {
@@ -38,7 +37,7 @@ export async function createClient(
         agency_code: agency.code,
         permissions: [...input.permissions],
         secret_hash: hashClientSecret(clientSecret),
-        contact_address: input.contactAddress ?? null,
+        created_by: creator.id,
       });
       const after = { name: input.name, agencyCode: agency.code, permissions: input.permissions };
       await insertEvents(transaction, [
@@ -59,9 +58,18 @@ export async function createClient(
   return { ...toClient(row), clientSecret };
 }
 
-/** Separation of duties: no client both asks and approves, whoever gives it the permissions. */
-function checkSeparation(permissions: readonly Permission[]): void {
+/**
+ * What may be given: what the giver has, and the two roles that decide on nothing. And separation of duties: no client both
+ * asks and approves. (That nobody approves what a client of the own making asked for, deciding on a request checks.)
+ */
+function checkPermissions(permissions: readonly Permission[], creator: Principal): void {
   const faults: Fault[] = [];
+  const grantable = new Set<string>([...creator.permissions, ...roles.requester, ...roles.auditor]);
+  permissions.forEach((permission, index) => {
+    if (grantable.has(permission)) return;
+    const detail = `Your client does not have ${permission} and so cannot give it.`;
+    faults.push({ pointer: `/permissions/${index}`, code: 'permission_not_grantable', detail });
+  });
   if (permissions.includes('requests:submit') && permissions.includes('requests:approve')) {
     const detail = 'One client cannot hold both requests:submit and requests:approve.';
     faults.push({ pointer: '/permissions', code: 'separation_of_duties', detail });

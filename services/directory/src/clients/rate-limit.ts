@@ -25,8 +25,9 @@ export function createRateLimit(
   const byName = limiter('name', options.perName);
   return async (ip, name) => {
     try {
-      await byName.consume(name.toLowerCase().slice(0, 200));
+      // The address first: one that is refused must not use up the attempts of the name.
       await byIp.consume(ip);
+      await byName.consume(name.toLowerCase().slice(0, 200));
     } catch (refusal) {
       if (!(refusal instanceof RateLimiterRes)) throw refusal;
       const seconds = Math.ceil(refusal.msBeforeNext / 1_000);

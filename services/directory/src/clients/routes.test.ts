@@ -173,7 +173,6 @@ describe('a client', () => {
     name: 'Văn thư huyện',
     agencyCode: '000.00.32.H41',
     permissions: ['requests:submit', 'requests:read'],
-    contactAddress: 'vanthu@quynhluu.test',
   };
 
   it('is made with a secret that is shown this once and kept as a hash', async () => {
@@ -217,12 +216,12 @@ describe('a client', () => {
   });
 
   it.each([
-    ['both duties', { permissions: ['requests:submit', 'requests:approve'] }, 422, '/permissions'],
+    ['both duties', { permissions: ['requests:submit', 'requests:approve'] }, 422, '/permissions/1'],
     ['an unknown permission', { permissions: ['root'] }, 422, '/permissions/0'],
     ['no permission', { permissions: [] }, 422, '/permissions'],
     ['a code out of form', { agencyCode: 'quynhluu' }, 422, '/agencyCode'],
     ['an empty name', { name: '  ' }, 422, '/name'],
-    ['a contact that is no address', { contactAddress: 'x' }, 422, '/contactAddress'],
+    ['a permission that its maker lacks', { permissions: ['requests:approve'] }, 422, '/permissions/0'],
     ['a secret of its own', { clientSecret: 'x' }, 422, '/clientSecret'],
     ['an unknown agency', { agencyCode: 'H41.99' }, 404, undefined],
   ])('is not made with %s', async (what, fields, status, pointer) => {

@@ -62,8 +62,10 @@ export const clientRoutes = ({ database, tokens, limitTokens }: ClientDependenci
       }
       const credentials = readCredentials(context.authorization, body);
       if (!credentials) return oauthError(401, 'invalid_client', 'Send client id and secret, best by HTTP Basic.');
-      await limitTokens(context.ip, credentials.id);
-      const row = z.uuid().safeParse(credentials.id).success ? await findClient(database, credentials.id) : undefined;
+      // What is no UUID is no client's id, and may be anything: it must not become a key of its own.
+      const id = z.uuid().safeParse(credentials.id).success ? credentials.id : undefined;
+      await limitTokens(context.ip, id ?? 'no such client');
+      const row = id === undefined ? undefined : await findClient(database, id);
       // The secret is compared even for a client that does not exist, so that the time taken tells nothing.
       const right = isClientSecret(credentials.secret, row?.secret_hash ?? hashClientSecret('nobody'));
       if (!row || !right || row.disabled_at)
@@ -120,7 +122,6 @@ export const clientRoutes = ({ database, tokens, limitTokens }: ClientDependenci
       name: z.string().trim().min(3).max(100),
       agencyCode: AgencyCodeInput,
       permissions: z.array(z.enum(permissions)).min(1),
-      contactAddress: z.email().max(254).optional(),
     }),
     status: 201,
     response: Client.extend({ clientSecret: z.string() }),

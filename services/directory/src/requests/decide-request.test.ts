@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import supertest from 'supertest';
 import { personLine, startTestDirectory, type TestClient, type TestDirectory } from '../testing.ts';
-import { settleRequest } from './settle-request.ts';
+import { settleRequests } from './settle-requests.ts';
 
 let directory: TestDirectory;
 let district: TestClient;
@@ -212,6 +212,8 @@ describe('fulfilment', () => {
       .whereIn('part', [...parts])
       .update({ state: 'done' });
   const parts = ['entry', 'mailbox', 'certificate'];
+  const settle = (accountId: string) =>
+    directory.database.transaction((transaction) => settleRequests(transaction, [accountId]));
 
   it('comes line by line, when every part of an account stands', async () => {
     const id = await submit(['Nguyễn Văn An', 'Trần Thị Bình']);
@@ -222,15 +224,15 @@ describe('fulfilment', () => {
       return [request.state, ...lines.map((line) => line.state)];
     };
     await standing(first, ['entry', 'mailbox']);
-    await settleRequest(directory.database, first);
+    await settle(first);
     expect(await states()).toEqual(['approved', 'approved', 'approved']);
     await standing(first, parts);
-    await settleRequest(directory.database, first);
+    await settle(first);
     expect(await states()).toEqual(['approved', 'fulfilled', 'approved']);
     await standing(second, parts);
-    await settleRequest(directory.database, second);
+    await settle(second);
     expect(await states()).toEqual(['fulfilled', 'fulfilled', 'fulfilled']);
-    await settleRequest(directory.database, second); // harmless to repeat
+    await settle(second); // harmless to repeat
     const { request, events } = await record(id);
     expect(request.fulfilled_at).not.toBeNull();
     const fulfilled = events.filter((event) => event.action === 'request.fulfilled');
@@ -245,7 +247,7 @@ describe('fulfilment', () => {
       await directory.approve(admin, id);
       const accounts = await accountsOf(id);
       await Promise.all(accounts.map((accountId) => standing(accountId, parts)));
-      await Promise.all(accounts.map((accountId) => settleRequest(directory.database, accountId)));
+      await Promise.all(accounts.map((accountId) => settle(accountId)));
       const { request, events } = await record(id);
       expect(request.state).toBe('fulfilled');
       expect(events.filter((event) => event.action === 'request.fulfilled')).toHaveLength(1);

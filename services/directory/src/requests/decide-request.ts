@@ -64,6 +64,13 @@ function checkDecision(request: RequestRow, decision: Decision, actor: Actor): v
       detail: 'Only the client that submitted a request may cancel it.',
     });
   }
+  if (decision.state !== 'cancelled' && request.submitter_made_by === actor.id) {
+    throw new ServiceError({
+      kind: 'forbidden',
+      code: 'own_client',
+      detail: 'Your client made the client that submitted this; somebody else has to decide on it.',
+    });
+  }
   if (decision.state !== 'cancelled' && own) {
     throw new ServiceError({
       kind: 'forbidden',

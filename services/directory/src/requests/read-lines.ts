@@ -48,12 +48,21 @@ export async function readLines(
   const agencies = new Map(
     (await findAgenciesByCode(connection, [...new Set(codes)], scope)).map((agency) => [agency.code, agency]),
   );
+  // A line's agency lies below the request's, because who approves the request answers for all its lines.
+  const below = new Set(
+    requestCode && agencies.has(requestCode)
+      ? (await findAgenciesByCode(connection, [...agencies.keys()], requestCode)).map((agency) => agency.code)
+      : [],
+  );
   const findAgency = (code: string | undefined, pointer: string): AgencyRow | undefined => {
     if (code === undefined) return undefined;
     const agency = agencies.get(code);
     if (!agency)
       faults.push({ pointer, code: 'agency_not_found', detail: `There is no agency ${code} at or below yours.` });
-    else if (agency.valid_to)
+    else if (requestCode && agencies.has(requestCode) && !below.has(code)) {
+      const detail = `The agency ${code} does not lie below ${requestCode}, for which this request is made.`;
+      faults.push({ pointer, code: 'agency_outside_request', detail });
+    } else if (agency.valid_to)
       faults.push({ pointer, code: 'agency_closed', detail: `The agency ${code} closed on ${agency.valid_to}.` });
     return agency;
   };

@@ -104,6 +104,8 @@ export interface RequestRow {
   agency_code: string;
   state: RequestSummary['state'];
   submitted_by: string;
+  /** Who made the client that submitted it. */
+  submitter_made_by: string | null;
   version: number;
 }
 
@@ -115,10 +117,19 @@ export async function requireRequestForUpdate(
 ): Promise<RequestRow> {
   const row: RequestRow | undefined = await transaction('directory.requests as r')
     .join('directory.agencies as a', 'a.id', 'r.agency_id')
+    .join('directory.clients as s', 's.id', 'r.submitted_by')
     .where('r.id', id)
     .whereRaw(inSubtree('r.agency_id'), [scope])
     .forUpdate('r')
-    .first('r.id', 'r.agency_id', 'a.code as agency_code', 'r.state', 'r.submitted_by', 'r.version');
+    .first(
+      'r.id',
+      'r.agency_id',
+      'a.code as agency_code',
+      'r.state',
+      'r.submitted_by',
+      's.created_by as submitter_made_by',
+      'r.version',
+    );
   if (!row) throw notFound();
   return row;
 }
@@ -202,33 +213,33 @@ export async function attachAccounts(
 }
 
 /**
- * Marks the line of an account fulfilled when every part of the account stands, and the request when every line does.
- * Returns the request that this completed, if it did.
+ * Marks the lines of accounts fulfilled when every part of the account stands, and their requests when every line does.
+ * Returns the requests that this completed.
  */
-export async function settleLine(
+export async function settleLines(
   transaction: Transaction,
-  accountId: string,
-): Promise<{ id: string; agency_id: string } | undefined> {
-  // One line after the other: two that end at once would each find the other unfinished, and the request would stay open.
-  await transaction.raw(
-    `select 1 from directory.requests where id = (select request_id from directory.request_lines where account_id = ?)
-     for update`,
-    [accountId],
+  accountIds: readonly string[],
+): Promise<{ id: string; agency_id: string }[]> {
+  // One after the other: two that end at once would each find the other unfinished, and the request would stay open.
+  const { rows: requests } = await transaction.raw<{ rows: { id: string }[] }>(
+    `select id from directory.requests
+     where id in (select request_id from directory.request_lines where account_id = any(?::uuid[])) order by id for update`,
+    [[...accountIds]],
   );
   await transaction.raw(
     `update directory.request_lines l set state = 'fulfilled'
-     where l.account_id = ? and l.state = 'approved'
+     where l.account_id = any(?::uuid[]) and l.state = 'approved'
        and not exists (select 1 from directory.provisioning p where p.account_id = l.account_id and p.state <> 'done')`,
-    [accountId],
+    [[...accountIds]],
   );
   const { rows } = await transaction.raw<{ rows: { id: string; agency_id: string }[] }>(
     `update directory.requests r set state = 'fulfilled', fulfilled_at = now(), version = version + 1
-     where r.id = (select request_id from directory.request_lines where account_id = ?) and r.state = 'approved'
+     where r.id = any(?::uuid[]) and r.state = 'approved'
        and not exists (select 1 from directory.request_lines l where l.request_id = r.id and l.state <> 'fulfilled')
      returning r.id, r.agency_id`,
-    [accountId],
+    [requests.map((request) => request.id)],
   );
-  return rows[0];
+  return rows;
 }
 
 interface SummaryRow {

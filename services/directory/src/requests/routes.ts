@@ -43,7 +43,7 @@ export function requestRoutes(dependencies: SubmitDependencies): Route[] {
       summary: 'Submits a request for accounts',
       description: 'Taken whole or refused with every fault. Repeat safely with the same Idempotency-Key.',
       permission: 'requests:submit',
-      maxBodyBytes: 1024 * 1024,
+      idempotent: true,
       body: RequestInput,
       status: 201,
       response: RequestDetail,

@@ -5,8 +5,6 @@
 import { ServiceError } from '@congvu/errors';
 
 export interface Doveadm {
-  /** Makes the mail store of `user` with these folders; those that are there stay as they are. */
-  createFolders(user: string, folders: readonly string[]): Promise<void>;
   /** Ends the running sessions of `user`. */
   kick(user: string): Promise<void>;
   /** Asks for the list of commands, which does nothing. Throws `unavailable`. */
@@ -16,7 +14,6 @@ export interface Doveadm {
 type Answer = [kind: 'doveadmResponse' | 'error', value: unknown, tag: string][];
 
 /** sysexits.h, as doveadm reports its exits. */
-const exitNoSuchUser = 67;
 const exitTemporary = 75;
 const exitNotFound = 68;
 
@@ -55,20 +52,6 @@ export function connectDoveadm(options: { url: string; apiKey: string }): Dovead
   }
 
   return {
-    createFolders: async (user, folders) => {
-      for (let tries = 1; ; tries++) {
-        const status = await run('mailboxStatus', { user, mailboxMask: folders, field: ['messages'] });
-        const present = 'value' in status ? (status.value as { mailbox: string }[]).map((row) => row.mailbox) : [];
-        if ('exitCode' in status && status.exitCode === exitNoSuchUser)
-          throw unavailable(new Error('Dovecot does not know the user yet'));
-        const missing = folders.filter((folder) => !present.includes(folder));
-        if (missing.length === 0) return;
-        const created = await run('mailboxCreate', { user, mailbox: missing });
-        if (!('exitCode' in created)) return;
-        // Another job, or the first log-in, may have made one of them meanwhile: what is still missing is made then.
-        if (tries === 3) throw new Error(`doveadm mailboxCreate: exit ${created.exitCode}`);
-      }
-    },
     kick: async (user) => {
       const kicked = await run('kick', { mask: [user] });
       if ('exitCode' in kicked && kicked.exitCode !== exitNotFound)

@@ -17,10 +17,10 @@ export interface MailboxSource {
   entryVersion: number;
 }
 
-export const findSource = (connection: Connection, accountId: string): Promise<MailboxSource | undefined> =>
+export const listSources = (connection: Connection, accountIds: readonly string[]): Promise<MailboxSource[]> =>
   connection('directory.accounts_v')
-    .where({ id: accountId })
-    .first(
+    .whereIn('id', accountIds)
+    .select<MailboxSource[]>(
       'id',
       'kind',
       'state',
@@ -33,6 +33,9 @@ export const findSource = (connection: Connection, accountId: string): Promise<M
       'entry_version as entryVersion',
     );
 
+export const findSource = async (connection: Connection, accountId: string): Promise<MailboxSource | undefined> =>
+  (await listSources(connection, [accountId]))[0];
+
 export interface MailboxRow {
   account_id: string;
   address: string;
@@ -41,26 +44,27 @@ export interface MailboxRow {
   provisioned_at: Date | null;
 }
 
-/** Locks the row, so that of two jobs for one account only one writes its history. */
-export const findMailboxForUpdate = (transaction: Transaction, accountId: string): Promise<MailboxRow | undefined> =>
-  transaction<MailboxRow>('mailbox.mailboxes').where({ account_id: accountId }).forUpdate().first();
+/** Locks the rows in one order, so that of two jobs for one account only one writes its history. */
+export const lockMailboxes = (transaction: Transaction, accountIds: readonly string[]): Promise<MailboxRow[]> =>
+  transaction<MailboxRow>('mailbox.mailboxes')
+    .whereIn('account_id', accountIds)
+    .orderBy('account_id')
+    .forUpdate()
+    .select('*');
 
-/** False when there is one: another job was first. */
-export async function insertMailbox(
+/** The account ids of those that were not there before. */
+export async function insertMailboxes(
   transaction: Transaction,
-  mailbox: { accountId: string; address: string; state: Mailbox['state']; quotaBytes: number },
-): Promise<boolean> {
-  const inserted = await transaction('mailbox.mailboxes')
-    .insert({
-      account_id: mailbox.accountId,
-      address: mailbox.address,
-      state: mailbox.state,
-      quota_bytes: mailbox.quotaBytes,
-    })
-    .onConflict('account_id')
-    .ignore()
-    .returning('account_id');
-  return inserted.length === 1;
+  mailboxes: readonly { accountId: string; address: string; state: Mailbox['state']; quotaBytes: number }[],
+): Promise<Set<string>> {
+  const { rows } = await transaction.raw<{ rows: { account_id: string }[] }>(
+    `insert into mailbox.mailboxes (account_id, address, state, quota_bytes)
+     select "accountId", address, state, "quotaBytes"
+     from jsonb_to_recordset(?::jsonb) as row("accountId" uuid, address text, state text, "quotaBytes" bigint)
+     order by "accountId" on conflict (account_id) do nothing returning account_id`,
+    [JSON.stringify(mailboxes)],
+  );
+  return new Set(rows.map((row) => row.account_id));
 }
 
 export const updateMailbox = (
@@ -72,13 +76,14 @@ export const updateMailbox = (
     .where({ account_id: accountId })
     .update({ ...mailbox, updated_at: transaction.fn.now() });
 
-/** True the first time. */
-export async function markProvisioned(transaction: Transaction, accountId: string): Promise<boolean> {
+/** Those of which it is the first time. */
+export async function markProvisioned(transaction: Transaction, accountIds: readonly string[]): Promise<Set<string>> {
   const marked = await transaction('mailbox.mailboxes')
-    .where({ account_id: accountId })
+    .whereIn('account_id', accountIds)
     .whereNull('provisioned_at')
-    .update({ provisioned_at: transaction.fn.now() });
-  return marked === 1;
+    .update({ provisioned_at: transaction.fn.now() })
+    .returning<{ account_id: string }[]>('account_id');
+  return new Set(marked.map((row) => row.account_id));
 }
 
 /** Whether mail to `address` can be delivered: `outside` when it is no account's. */

@@ -45,8 +45,8 @@ export async function saveNotice(
   return row as NoticeRow;
 }
 
-export const listWaitingFor = (connection: Connection, recipient: string): Promise<NoticeRow[]> =>
-  connection<NoticeRow>('mailbox.notices').where({ recipient, state: 'waiting' }).select('*');
+export const listWaitingFor = (connection: Connection, recipients: readonly string[]): Promise<NoticeRow[]> =>
+  connection<NoticeRow>('mailbox.notices').whereIn('recipient', recipients).where({ state: 'waiting' }).select('*');
 
 export async function markSent(connection: Connection, id: string): Promise<void> {
   await connection<NoticeRow>('mailbox.notices').where({ id }).update({ state: 'sent', sent_at: new Date() });

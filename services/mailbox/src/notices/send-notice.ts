@@ -1,7 +1,8 @@
 /**
- * Sends one notice, once. It is on record with a Message-ID made of its kind and subject before anything is sent, so a
+ * Sends one notice, once. It is on record with its Message-ID before anything is sent, so a
  * retry after a crash sends the very same message again, and the mail store discards a second delivery of a Message-ID.
  */
+import { randomUUID } from 'node:crypto';
 import type { Database } from '@congvu/database';
 import { deliverability, findSource } from '../mailboxes/mailbox-store.ts';
 import type { MailTransport } from './mail-transport.ts';
@@ -22,7 +23,8 @@ export async function sendNotice(
   // 1. On record first.
   const content = await compose(database, kind, subjectId);
   if (!content) return;
-  const messageId = `<${kind}.${subjectId}@${domain}>`;
+  // At random, so that nobody can send a message under it first and have ours discarded as the second; the record keeps it.
+  const messageId = `<${randomUUID()}@${domain}>`;
   const notice = await saveNotice(database, { kind, subjectId, recipient: content.recipient, messageId });
   if (notice.state !== 'waiting' || !notice.recipient) return;
 

@@ -1,0 +1,235 @@
+import { spawnSync } from 'node:child_process';
+import { changeAccount, type TestAccount } from '@congvu/database/testing';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import supertest from 'supertest';
+import { certificateSystem } from '../certificates/certificate-event.ts';
+import { revokeCertificate } from '../certificates/revoke-certificate.ts';
+import { startTestCertificates, type TestCertificates } from '../testing.ts';
+import { forgetDeliveredKeys } from './enrolment-store.ts';
+import { pickUp } from './pick-up.ts';
+
+let service: TestCertificates;
+let account: TestAccount;
+let id: string;
+const passphrase = 'correct horse battery';
+beforeAll(async () => {
+  service = await startTestCertificates();
+});
+beforeEach(async () => {
+  account = await service.account();
+  await service.converge(account);
+  id = (await service.enrolments(account))[0]!.id;
+});
+afterAll(() => service.stop());
+
+async function pick(
+  body: object = { passphrase },
+  by: { id?: string; kind?: 'client' | 'holder'; permissions?: string[] } = {},
+) {
+  return supertest(service.app)
+    .post(`/v1/enrolments/${id}/pickup`)
+    .set('Authorization', await service.tokens.bearer({ kind: 'holder', id: account.id, ...by }))
+    .buffer(true)
+    .parse((response, done) => {
+      const parts: Buffer[] = [];
+      response.on('data', (part: Buffer) => parts.push(part));
+      response.on('end', () => {
+        const whole = Buffer.concat(parts);
+        done(null, response.headers['content-type']?.includes('json') ? JSON.parse(whole.toString()) : whole);
+      });
+    })
+    .send(body);
+}
+const enrolment = async () => (await service.enrolments(account))[0]!;
+/** Ten minutes later, and the job that follows. */
+async function windowOver(): Promise<void> {
+  await service
+    .owner('certificate.enrolments')
+    .where({ id })
+    .whereNotNull('pickup_open_until')
+    .update({ pickup_open_until: new Date(Date.now() - 1) });
+  await forgetDeliveredKeys(service.database);
+}
+const direct = () =>
+  pickUp(service, id, account.id, { passphrase, form: 'modern' }, { kind: 'holder', id: account.id, ip: null });
+
+describe('a pickup', () => {
+  test.each([
+    ['modern', 'aes-256-cbc', []],
+    ['legacy', 'pbeWithSHA1And3-KeyTripleDES-CBC', ['-legacy']],
+  ])('in the %s form opens with OpenSSL: key, certificate, chain', async (form, cipher, options) => {
+    const answer = await pick({ passphrase, form });
+    expect(answer.status).toBe(200);
+    expect(answer.headers).toMatchObject({
+      'content-type': 'application/x-pkcs12',
+      'content-disposition': 'attachment; filename="congvu.p12"',
+      'cache-control': 'no-store',
+    });
+    const { judge } = service;
+    judge.write('picked.p12', answer.body);
+    const open = ['pkcs12', '-in', 'picked.p12', '-passin', `pass:${passphrase}`, ...options];
+    judge.run(...open, '-nodes', '-nocerts', '-out', 'picked.key');
+    judge.run(...open, '-clcerts', '-nokeys', '-out', 'picked.crt');
+    expect(judge.run('x509', '-in', 'picked.crt', '-noout', '-pubkey')).toBe(
+      judge.run('pkey', '-in', 'picked.key', '-pubout'),
+    );
+    const [row] = await service.certificates(account);
+    expect(judge.run('x509', '-in', 'picked.crt', '-noout', '-serial').toLowerCase()).toContain(
+      BigInt(`0x${row!.serial_number.toString('hex')}`).toString(16),
+    );
+    expect(judge.run(...open, '-cacerts', '-nokeys').match(/BEGIN CERTIFICATE/g)).toHaveLength(2);
+    // OpenSSL tells how it is encrypted on standard error.
+    const { stderr } = spawnSync('openssl', [...open, '-info', '-noout'], { cwd: judge.directory, encoding: 'utf8' });
+    expect(stderr.toLowerCase()).toContain(cipher.toLowerCase());
+  });
+
+  test('is on record before it leaves, and the key is erased when its time is over', async () => {
+    expect((await pick()).status).toBe(200);
+    await windowOver();
+    expect(await enrolment()).toMatchObject({
+      state: 'issued',
+      picked_up_at: expect.any(Date),
+      wrapped_private_key: null,
+    });
+    expect((await service.actions(account)).at(-1)).toBe('enrolment.picked_up');
+    expect((await pick()).body).toMatchObject({ status: 409, code: 'picked_up' });
+  });
+
+  test('whose record cannot be written gives nothing out', async () => {
+    const allow = await service.forbid('insert', 'directory.audit_events');
+    try {
+      expect((await pick()).body).toMatchObject({ status: 500 });
+    } finally {
+      await allow();
+    }
+    expect(await enrolment()).toMatchObject({ state: 'awaiting_pickup', picked_up_at: null });
+    expect((await pick()).status).toBe(200);
+  });
+
+  test('whose answer was lost may be repeated for ten minutes, and no longer', async () => {
+    await direct(); // nothing has gone out: the key is still here
+    const first = await enrolment();
+    expect(first.wrapped_private_key).not.toBeNull();
+    await direct();
+    expect((await enrolment()).pickup_open_until).toEqual(first.pickup_open_until); // the window does not move
+    await service
+      .owner('certificate.enrolments')
+      .where({ id })
+      .update({ pickup_open_until: new Date(Date.now() - 1) });
+    expect((await pick()).body).toMatchObject({ status: 409, code: 'picked_up' });
+  });
+
+  test('several at once: the key is gone when their time is over', async () => {
+    const answers = await Promise.all([pick(), pick(), pick()]);
+    for (const { status } of answers) expect([200, 409]).toContain(status);
+    expect(answers.some(({ status }) => status === 200)).toBe(true);
+    await windowOver();
+    expect((await enrolment()).wrapped_private_key).toBeNull();
+  });
+});
+
+describe('refused', () => {
+  test.each([
+    ['too short', 'elevenchars'],
+    ['too long', 'x'.repeat(129)],
+    ['not ASCII', 'mật khẩu đủ dài'],
+    ['a control character', 'with\tin the middle'],
+  ])('a passphrase that is %s', async (_what, wrong) => {
+    expect((await pick({ passphrase: wrong })).body).toMatchObject({
+      status: 422,
+      errors: [{ pointer: '/passphrase' }],
+    });
+    expect(await enrolment()).toMatchObject({ state: 'awaiting_pickup', picked_up_at: null });
+    expect((await enrolment()).wrapped_private_key).not.toBeNull();
+  });
+
+  test('no passphrase, another form, a word too much', async () => {
+    expect((await pick({})).body.errors).toMatchObject([{ pointer: '/passphrase' }]);
+    expect((await pick({ passphrase, form: 'pem' })).body.errors).toMatchObject([{ pointer: '/form' }]);
+    expect((await pick({ passphrase, pin: 1 })).body.errors).toMatchObject([
+      { pointer: '/pin', code: 'unknown_field' },
+    ]);
+  });
+
+  test('another holder', async () => {
+    const stranger = await service.account();
+    expect((await pick({ passphrase }, { id: stranger.id })).body).toMatchObject({
+      status: 404,
+      code: 'enrolment_not_found',
+    });
+  });
+
+  test('any client, whatever it may do otherwise', async () => {
+    const permissions = ['certificates:read', 'certificates:enrol', 'certificates:revoke', 'holder'];
+    expect((await pick({ passphrase }, { kind: 'client', id: account.id, permissions })).body).toMatchObject({
+      status: 403,
+      code: 'permission_missing',
+    });
+  });
+
+  test('an account that is not active', async () => {
+    await changeAccount(service.owner, account.id, { state: 'suspended' });
+    expect((await pick()).body).toMatchObject({ status: 409, code: 'account_state' });
+  });
+
+  test('a key of the holder’s own', async () => {
+    account = await service.account({ certificatePath: 'csr' });
+    await service.converge(account);
+    id = (await service.enrolments(account))[0]!.id;
+    expect((await pick()).body).toMatchObject({ status: 409, code: 'enrolment_path' });
+  });
+
+  test('before the certificate is made: later', async () => {
+    account = await service.account();
+    const allow = await service.forbid('update', 'certificate.certificates');
+    await service.converge(account).catch(() => undefined);
+    await allow();
+    id = (await service.enrolments(account))[0]!.id;
+    const answer = await pick();
+    expect(answer.body).toMatchObject({ status: 503, code: 'certificate_not_ready' });
+    expect(answer.headers['retry-after']).toBe('5');
+  });
+
+  test('after its certificate was revoked: never again, and the key is erased', async () => {
+    const [row] = await service.certificates(account);
+    const scope = { agencyCode: 'H41' };
+    await revokeCertificate(
+      service.database,
+      service.authority,
+      row!.serial_number,
+      'keyCompromise',
+      scope,
+      certificateSystem,
+    );
+    expect((await enrolment()).wrapped_private_key).toBeNull();
+    expect((await pick()).body).toMatchObject({ status: 409, code: 'certificate_revoked' });
+    await service.converge(account);
+    expect((await pick()).body).toMatchObject({ status: 409, code: 'certificate_revoked' });
+  });
+
+  test('a key that was wrapped for another enrolment does not open', async () => {
+    const other = await service.account();
+    await service.converge(other);
+    const [foreign] = await service.enrolments(other);
+    await service
+      .owner('certificate.enrolments')
+      .where({ id })
+      .update({ wrapped_private_key: foreign!.wrapped_private_key });
+    await expect(direct()).rejects.toMatchObject({ code: 'wrapped_key_damaged' });
+  });
+});
+
+test('the job forgets keys that were picked up and whose window is over, and no others', async () => {
+  await forgetDeliveredKeys(service.database); // those of the tests before
+  await direct();
+  const fresh = await service.account();
+  await service.converge(fresh);
+  expect(await forgetDeliveredKeys(service.database)).toBe(0);
+  await service
+    .owner('certificate.enrolments')
+    .where({ id })
+    .update({ pickup_open_until: new Date(Date.now() - 1) });
+  expect(await forgetDeliveredKeys(service.database)).toBe(1);
+  expect((await enrolment()).wrapped_private_key).toBeNull();
+  expect((await service.enrolments(fresh))[0]!.wrapped_private_key).not.toBeNull();
+});

@@ -1,0 +1,210 @@
+import { changeAccount, type TestAccount } from '@congvu/database/testing';
+import { openLdap } from '@congvu/ldap';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import supertest from 'supertest';
+import { fromPem, readCertificate } from '../authority/certificate.ts';
+import { certificateSystem } from '../certificates/certificate-event.ts';
+import { revokeCertificate } from '../certificates/revoke-certificate.ts';
+import { startTestCertificates, type TestCertificates } from '../testing.ts';
+import { submitCsr } from './submit-csr.ts';
+
+let service: TestCertificates;
+let account: TestAccount;
+let id: string;
+let keys = 0;
+beforeAll(async () => {
+  service = await startTestCertificates();
+});
+beforeEach(async () => {
+  account = await service.accountWithEntry({ certificatePath: 'csr' });
+  await service.converge(account);
+  id = (await service.enrolments(account))[0]!.id;
+  await service.owner('certificate_jobs._private_jobs').delete(); // what the account's making asked for is done
+});
+afterAll(() => service.stop());
+
+const newCsr = (...options: string[]) => service.csr(`key${++keys}`, ...options);
+async function send(
+  csr: unknown,
+  by?: { id?: string; kind?: 'client' | 'holder'; agency?: string; permissions?: string[] },
+) {
+  return supertest(service.app)
+    .post(`/v1/enrolments/${id}/csr`)
+    .set('Authorization', await service.tokens.bearer({ kind: 'holder', id: account.id, ...by }))
+    .send({ csr });
+}
+
+describe('a good CSR', () => {
+  test('brings back a certificate for that key and the directory’s names, published at once', async () => {
+    const answer = await send(newCsr());
+    expect(answer.status).toBe(201);
+    expect(answer.body.ignoredSubject).toBe(true);
+    const der = fromPem('CERTIFICATE', answer.body.certificate);
+    expect(service.verify(der)).toContain('OK');
+    expect(answer.body.chain).toHaveLength(2);
+    expect(readCertificate(der).serialNumber.toString('hex')).toBe(answer.body.serialNumber);
+    service.judge.write('csr-leaf.pem', answer.body.certificate);
+    expect(service.judge.run('x509', '-in', 'csr-leaf.pem', '-noout', '-pubkey')).toBe(
+      service.judge.run('pkey', '-in', `key${keys}.key`, '-pubout'),
+    );
+    const subject = service.judge.run('x509', '-in', 'csr-leaf.pem', '-noout', '-subject', '-nameopt', 'utf8');
+    expect(subject).toContain('Huỳnh Thanh Điền');
+    expect(subject).not.toContain('Somebody Else');
+    expect(await service.published(account)).toEqual([der.toString('hex')]);
+    expect(await service.enrolments(account)).toMatchObject([{ state: 'issued', wrapped_private_key: null }]);
+    expect(await service.actions(account)).toEqual([
+      'enrolment.opened',
+      'enrolment.csr_accepted',
+      'certificate.intended',
+      'certificate.issued',
+    ]);
+  });
+
+  test.each([
+    ['RSA 2048', ['RSA', '-pkeyopt', 'rsa_keygen_bits:2048']],
+    ['P-384', ['EC', '-pkeyopt', 'ec_paramgen_curve:P-384']],
+  ])('%s', async (_what, options) => {
+    const answer = await send(newCsr(...options));
+    expect(answer.status).toBe(201);
+    expect(service.verify(fromPem('CERTIFICATE', answer.body.certificate))).toContain('OK');
+  });
+
+  test('sent twice, also at once: the same serial number', async () => {
+    const csr = newCsr();
+    const answers = [...(await Promise.all([send(csr), send(csr), send(csr)])), await send(csr)];
+    expect(answers.map(({ status }) => status)).toEqual([201, 201, 201, 201]);
+    expect(new Set(answers.map(({ body }) => body.certificate)).size).toBe(1);
+    expect(await service.certificates(account)).toHaveLength(1);
+  });
+
+  test('two different ones at once: one is taken', async () => {
+    const answers = await Promise.all([send(newCsr()), send(newCsr())]);
+    expect(answers.map(({ status }) => status).sort()).toEqual([201, 409]);
+    expect(await service.certificates(account)).toHaveLength(1);
+  });
+
+  test('a client of the agency above may send it for the person', async () => {
+    const client = { kind: 'client', permissions: ['certificates:enrol'] } as const;
+    expect((await send(newCsr(), { ...client, agency: 'H41.02', permissions: [...client.permissions] })).status).toBe(
+      404,
+    );
+    expect((await send(newCsr(), { ...client, agency: 'H41', permissions: [...client.permissions] })).status).toBe(201);
+  });
+});
+
+describe('killed or cut off', () => {
+  test('after the key was taken: the job that was queued with it, or the same CSR again, finishes', async () => {
+    const csr = newCsr();
+    const allow = await service.forbid('update', 'certificate.certificates');
+    expect((await send(csr)).status).toBe(500);
+    expect(await service.queued()).toContain(`certificates:${account.id}`);
+    await allow();
+    await service.converge(account);
+    const [row] = await service.certificates(account);
+    expect(row).toMatchObject({ state: 'valid' });
+    expect(await service.enrolments(account)).toMatchObject([{ state: 'issued' }]);
+    expect((await send(csr)).body.serialNumber).toBe(row!.serial_number.toString('hex'));
+  });
+
+  test('LDAP down: the holder has the certificate, and it is published by the job', async () => {
+    const ldap = openLdap({ url: 'ldap://127.0.0.1:1', bindDn: 'cn=x', password: 'x' });
+    const scope = { accountId: account.id };
+    await submitCsr({ ...service, ldap }, id, newCsr(), scope, certificateSystem);
+    expect(await service.published(account)).toEqual([]);
+    expect(await service.queued()).toContain(`certificates:${account.id}`);
+    await service.converge(account);
+    expect(await service.published(account)).toHaveLength(1);
+  });
+});
+
+describe('refused', () => {
+  const other = () => newCsr();
+
+  test("another's enrolment, or none", async () => {
+    const stranger = await service.account();
+    expect((await send(other(), { id: stranger.id })).body).toMatchObject({ status: 404, code: 'enrolment_not_found' });
+    id = crypto.randomUUID();
+    expect((await send(other())).body).toMatchObject({ status: 404, code: 'enrolment_not_found' });
+  });
+
+  test('a second key after the first', async () => {
+    await send(newCsr());
+    expect((await send(newCsr())).body).toMatchObject({ status: 409, code: 'enrolment_state' });
+  });
+
+  test('a key that somebody else has, or that was made here', async () => {
+    const csr = newCsr();
+    expect((await send(csr)).status).toBe(201);
+    account = await service.accountWithEntry({ certificatePath: 'csr' });
+    await service.converge(account);
+    id = (await service.enrolments(account))[0]!.id;
+    expect((await send(csr)).body).toMatchObject({
+      status: 422,
+      code: 'csr_key_reused',
+      errors: [{ pointer: '/csr', code: 'csr_key_reused' }],
+    });
+    expect((await send(newCsr())).status).toBe(201);
+  });
+
+  test('an enrolment whose key is made here', async () => {
+    account = await service.account();
+    await service.converge(account);
+    id = (await service.enrolments(account))[0]!.id;
+    expect((await send(newCsr())).body).toMatchObject({ status: 409, code: 'enrolment_state' });
+  });
+
+  test('an account that is not active', async () => {
+    await changeAccount(service.owner, account.id, { state: 'suspended' });
+    expect((await send(newCsr())).body).toMatchObject({ status: 409, code: 'account_state' });
+  });
+
+  test('a key whose certificate was revoked: the same CSR gets no other', async () => {
+    const csr = newCsr();
+    const { body } = await send(csr);
+    const serialNumber = Buffer.from(body.serialNumber, 'hex');
+    const scope = { agencyCode: 'H41' };
+    await revokeCertificate(
+      service.database,
+      service.authority,
+      serialNumber,
+      'keyCompromise',
+      scope,
+      certificateSystem,
+    );
+    expect((await send(csr)).body).toMatchObject({ status: 409, code: 'certificate_revoked' });
+    await service.converge(account);
+    expect(await service.certificates(account)).toMatchObject([{ state: 'revoked' }]);
+    expect(await service.published(account)).toEqual([]);
+  });
+
+  test.each<[string, () => unknown, number, string]>([
+    ['too small a key', () => newCsr('RSA', '-pkeyopt', 'rsa_keygen_bits:1024'), 422, 'csr_key_weak'],
+    [
+      'a curve that is not certified',
+      () => newCsr('EC', '-pkeyopt', 'ec_paramgen_curve:secp256k1'),
+      422,
+      'csr_key_kind',
+    ],
+    ['another algorithm', () => newCsr('ED25519'), 422, 'csr_key_kind'],
+    ['garbage', () => 'garbage', 422, 'csr_malformed'],
+    ['nothing', () => '', 422, 'csr_malformed'],
+    ['garbage in PEM', () => newCsr().replace(/\n[A-Za-z0-9+/=]{20}/, '\nAAAAAAAAAAAAAAAAAAAA'), 422, 'csr_malformed'],
+    ['a certificate', () => service.judge.run('x509', '-in', 'authorities/root.crt.pem'), 422, 'csr_malformed'],
+    ['no text', () => 5, 422, 'request_invalid'],
+    ['too large', () => 'x'.repeat(40_000), 413, 'body_too_large'],
+  ])('%s', async (_what, make, status, code) => {
+    const answer = await send(make());
+    expect(answer.body).toMatchObject({ status, code });
+    if (status === 422) expect(answer.body.errors).toMatchObject([{ pointer: '/csr' }]);
+    expect(await service.certificates(account)).toEqual([]);
+    expect(await service.enrolments(account)).toMatchObject([{ state: 'awaiting_csr', subject_public_key_info: null }]);
+  });
+
+  test('a signature that is not by the key', async () => {
+    const der = fromPem('CERTIFICATE REQUEST', newCsr());
+    const last = der.length - 1;
+    der.writeUInt8(der.readUInt8(last) ^ 1, last);
+    const pem = `-----BEGIN CERTIFICATE REQUEST-----\n${der.toString('base64')}\n-----END CERTIFICATE REQUEST-----`;
+    expect((await send(pem)).body).toMatchObject({ status: 422, code: 'csr_signature_invalid' });
+  });
+});

@@ -1,0 +1,209 @@
+/**
+ * Makes the mailboxes of accounts what the accounts say, many at a time: the record, the mail attributes of the LDAP entries,
+ * no session of one that is not active, and for a new one the welcome message, with which Dovecot makes its store. Harmless
+ * to repeat. After writing to LDAP it looks whether an account changed meanwhile and if so begins again with it, so that of
+ * two jobs that overlap the older never has the last word.
+ */
+import { addJobs, type Database, type Transaction } from '@congvu/database';
+import { ServiceError } from '@congvu/errors';
+import { anyOf, diffAttributes, type Ldap, type Operation } from '@congvu/ldap';
+import type { Doveadm } from '../dovecot/doveadm.ts';
+import { listWaitingFor, noticeJob } from '../notices/notice-store.ts';
+import {
+  insertMailboxes,
+  listSources,
+  lockMailboxes,
+  type MailboxRow,
+  type MailboxSource,
+  markProvisioned,
+  updateMailbox,
+} from './mailbox-store.ts';
+
+export interface MailboxDependencies {
+  database: Database;
+  ldap: Ldap;
+  doveadm: Doveadm;
+  baseDn: string;
+  quotaBytes: number;
+}
+
+interface Pair {
+  source: MailboxSource;
+  mailbox: MailboxRow;
+}
+
+export async function convergeMailboxes(
+  dependencies: MailboxDependencies,
+  accountIds: readonly string[],
+): Promise<void> {
+  const { database, ldap, doveadm, baseDn } = dependencies;
+  const failed = new Map<string, Error>();
+  let ids = accountIds;
+  while (ids.length > 0) {
+    // 1. What should be. Before the LDAP entry is there is nothing to do: its making asks for this again.
+    const sources = (await listSources(database, ids)).filter((source) => source.entryVersion > 0);
+    if (sources.length === 0) break;
+
+    // 2. The record, with its audit events.
+    const pairs = await database.transaction((transaction) =>
+      recordStates(transaction, sources, dependencies.quotaBytes),
+    );
+
+    // 3. LDAP, which Postfix and Dovecot read.
+    const errors = await convergeMailAttributes(ldap, baseDn, pairs);
+
+    // 4. Dovecot: no session of one that is not active.
+    for (const { source, mailbox } of pairs) {
+      if (mailbox.state === 'active') continue;
+      await doveadm.kick(mailbox.address).catch((error: Error) => errors.set(source.id, error));
+    }
+    for (const [id, error] of errors) failed.set(id, error);
+    const converged = pairs.filter(({ source }) => !errors.has(source.id));
+
+    // 5. Say so, and let the notices go that waited for these mailboxes.
+    const active = converged.filter(({ mailbox }) => mailbox.state === 'active').map(({ source }) => source);
+    await database.transaction((transaction) => recordProvisioned(transaction, active));
+    await releaseNotices(database, active);
+
+    // 6. What changed meanwhile is done again.
+    const written = new Map(converged.map(({ source }) => [source.id, source.version]));
+    const now = await listSources(database, [...written.keys()]);
+    ids = now.filter((source) => written.get(source.id) !== source.version).map((source) => source.id);
+  }
+  await failSingly(database, accountIds, failed);
+}
+
+/** An account that fails alone fails its job; one among many gets a job of its own, so that it holds up no other. */
+async function failSingly(database: Database, accountIds: readonly string[], failed: ReadonlyMap<string, Error>) {
+  const [error] = failed.values();
+  if (error && accountIds.length === 1) throw error;
+  const jobs = [...failed.keys()].map((id) => ({
+    task: 'converge-mailboxes',
+    payload: { accountIds: [id] },
+    key: `mailbox:${id}`,
+  }));
+  await addJobs(database, 'mailbox', jobs);
+}
+
+function wantedState(source: MailboxSource): MailboxRow['state'] {
+  if (source.state === 'active') return 'active';
+  return source.state === 'retired' ? 'retained' : 'suspended';
+}
+
+async function recordStates(
+  transaction: Transaction,
+  sources: readonly MailboxSource[],
+  quotaBytes: number,
+): Promise<Pair[]> {
+  const made = await insertMailboxes(
+    transaction,
+    sources.map((source) => ({
+      accountId: source.id,
+      address: source.address,
+      state: wantedState(source),
+      quotaBytes,
+    })),
+  );
+  const rows = await lockMailboxes(
+    transaction,
+    sources.map((source) => source.id),
+  );
+  const byId = new Map(rows.map((row) => [row.account_id, row]));
+  const events: object[] = [];
+  const pairs: Pair[] = [];
+  for (const source of sources) {
+    const row = byId.get(source.id) as MailboxRow;
+    const { address } = source;
+    const state = wantedState(source);
+    if (made.has(source.id)) events.push(eventOf(source, 'mailbox.created', null, { address, state, quotaBytes }));
+    else if (row.state !== state || row.address !== address) {
+      await updateMailbox(transaction, source.id, { address, state });
+      events.push(eventOf(source, 'mailbox.changed', { address: row.address, state: row.state }, { address, state }));
+    }
+    pairs.push({ source, mailbox: { ...row, address, state } });
+  }
+  await transaction.raw(
+    `select count(directory.record_event('system', 'mailbox', null, action, 'account', account_id, agency_id, request_id, before, after))
+     from jsonb_to_recordset(?::jsonb) as event(action text, account_id text, agency_id uuid, request_id uuid, before jsonb, after jsonb)`,
+    [JSON.stringify(events)],
+  );
+  return pairs;
+}
+
+const eventOf = (source: MailboxSource, action: string, before: object | null, after: object): object => ({
+  action,
+  account_id: source.id,
+  agency_id: source.agencyId,
+  request_id: source.requestId,
+  before,
+  after,
+});
+
+/** The errors by account. */
+async function convergeMailAttributes(ldap: Ldap, baseDn: string, pairs: readonly Pair[]): Promise<Map<string, Error>> {
+  const found = await ldap.search(`ou=people,${baseDn}`, {
+    scope: 'one',
+    filter: anyOf(
+      'congvuAccountId',
+      pairs.map(({ source }) => source.id),
+    ),
+    attributes: ['congvuAccountId', 'mail', 'congvuMailStatus', 'congvuMailQuotaBytes'],
+  });
+  const entries = new Map(found.map((entry) => [String(entry.attributes.congvuAccountId?.[0]), entry]));
+  const errors = new Map<string, Error>();
+  const changed: { id: string; operation: Operation }[] = [];
+  for (const { source, mailbox } of pairs) {
+    const entry = entries.get(source.id);
+    if (!entry) {
+      errors.set(source.id, entryMissing());
+      continue;
+    }
+    const changes = diffAttributes(entry.attributes, {
+      mail: [mailbox.address],
+      congvuMailStatus: [mailbox.state],
+      congvuMailQuotaBytes: [mailbox.quota_bytes],
+    });
+    if (changes.length > 0) changed.push({ id: source.id, operation: { kind: 'modify', dn: entry.dn, changes } });
+  }
+  const outcomes = await ldap.applyAll(changed.map(({ operation }) => operation));
+  for (const [index, { id }] of changed.entries()) {
+    const error = outcomes[index];
+    if (error) errors.set(id, error);
+  }
+  return errors;
+}
+
+const entryMissing = (): ServiceError =>
+  new ServiceError({
+    kind: 'conflict',
+    code: 'entry_missing',
+    detail: 'The LDAP entry of the account, which was made before, is not there; reconcile the directory.',
+  });
+
+async function recordProvisioned(transaction: Transaction, active: readonly MailboxSource[]): Promise<void> {
+  const first = await markProvisioned(
+    transaction,
+    active.map((source) => source.id),
+  );
+  if (first.size === 0) return;
+  await transaction.raw('select directory.report_provisioned(?::uuid[])', [[...first]]);
+  const welcomes = active.filter((source) => source.kind === 'person' && first.has(source.id));
+  await addJobs(
+    transaction,
+    'mailbox',
+    welcomes.map((source) => noticeJob('welcome', source.id)),
+  );
+}
+
+/** After the mailboxes are committed: a notice put on record meanwhile either sees its mailbox or is seen here. */
+async function releaseNotices(database: Database, active: readonly MailboxSource[]): Promise<void> {
+  const waiting = await listWaitingFor(
+    database,
+    active.map((source) => source.address),
+  );
+  await addJobs(
+    database,
+    'mailbox',
+    waiting.map((notice) => noticeJob(notice.kind, notice.subject_id)),
+  );
+}
