@@ -6,9 +6,9 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { ServiceError } from '@congvu/errors';
 import { measureProvisioning } from './bench-provisioning.ts';
 import { ensurePackages } from './packages.ts';
+import { describeFailure, UsageError } from './process.ts';
 import { type Stack, startStack } from './stack.ts';
 import { removeState, repository } from './state.ts';
 
@@ -57,10 +57,10 @@ async function main(): Promise<void> {
   if (values.help) return void process.stdout.write(help);
   const unknown = positionals.filter((name) => !(name in figures));
   if (unknown.length > 0)
-    throw new Error(`there is no figure ${unknown.join(', ')}; there are: ${Object.keys(figures).join(', ')}`);
+    throw new UsageError(`there is no figure ${unknown.join(', ')}; there are: ${Object.keys(figures).join(', ')}`);
   const size = values.size === undefined ? undefined : Number(values.size);
   if (size !== undefined && !(Number.isInteger(size) && size > 0))
-    throw new Error('--size must be a whole number above 0');
+    throw new UsageError('--size must be a whole number above 0');
 
   const say = (line: string): void => void process.stderr.write(`${line}\n`);
   await ensurePackages(say);
@@ -93,6 +93,6 @@ try {
   await main();
   process.exit(0);
 } catch (error) {
-  console.error(error instanceof ServiceError ? `npm run bench: ${error.detail}` : error);
+  console.error(`npm run bench: ${describeFailure(error)}`);
   process.exit(1);
 }

@@ -16,11 +16,13 @@ const [command, ...args] = process.argv.slice(2);
 if (!command || !commands.includes(command)) {
   fail(`usage: node infra/local/bootstrap.mjs <${commands.join('|')}> [arguments]`, 2);
 }
-installDependencies();
-runCommand(pinnedNode());
+// Before anything that takes time: who is gone later cannot be found any more.
+const ancestors = callers();
+await installDependencies();
+await runCommand(pinnedNode());
 
 /** `npm ci` when node_modules does not belong to the present package-lock.json. */
-function installDependencies() {
+async function installDependencies() {
   const lockFile = join(repository, 'package-lock.json');
   const marker = join(modules, '.congvu-lock');
   const hash = createHash('sha256').update(readFileSync(lockFile)).digest('hex');
@@ -31,16 +33,17 @@ function installDependencies() {
   if (!isCurrent || existsSync(marker)) {
     const why = existsSync(modules) ? 'package-lock.json has changed' : 'first start';
     say(`installing dependencies with npm ci (${why}; this takes a minute or two)`);
-    const exact = npm(['ci', '--loglevel', 'error']);
-    if (exact.status !== 0) {
-      if (exact.signal) fail(`npm ci was stopped (${exact.signal})`);
+    const exact = await npm(['ci', '--loglevel', 'error']);
+    if (exact.code !== 0) {
+      if (exact.stopped) fail('npm ci was stopped', 130);
       // `npm ci` insists that the lock file lists the packages of every platform. A lock file written where a registry lacks
       // those of others does not; `npm install` takes the same versions from it, and leaves it as it is.
       say('npm ci refused; installing the same versions with npm install');
-      const lenient = npm(['install', '--no-save', '--loglevel', 'error']);
-      if (lenient.status !== 0) {
+      const lenient = await npm(['install', '--no-save', '--loglevel', 'error']);
+      if (lenient.stopped) fail('npm install was stopped', 130);
+      if (lenient.code !== 0) {
         process.stderr.write(exact.stderr + lenient.stderr);
-        fail(`the dependencies could not be installed (${lenient.signal ?? `exit code ${lenient.status}`}); see above`);
+        fail(`the dependencies could not be installed (exit code ${lenient.code}); see above`);
       }
     }
   }
@@ -51,8 +54,7 @@ function installDependencies() {
 function npm(args) {
   const path = process.env.npm_execpath;
   const [program, before] = path?.endsWith('.js') ? [process.execPath, [path]] : ['npm', []];
-  const options = { cwd: repository, encoding: 'utf8', stdio: ['ignore', 'ignore', 'pipe'] };
-  return spawnSync(program, [...before, ...args], options);
+  return run([program, ...before, ...args], { stdio: ['ignore', 'ignore', 'pipe'] });
 }
 
 /** Path of a Node 24: npm's `node` package, or the one that runs this file. */
@@ -70,43 +72,62 @@ function pinnedNode() {
   );
 }
 
-/** Runs the command in a session of its own: a terminal's Ctrl-C reaches this process alone, which passes it on once. */
-function runCommand(node) {
+/** Runs infra/local/<command>.ts and ends with its exit code. */
+async function runCommand(node) {
   const program = [
     node,
     '--disable-warning=ExperimentalWarning',
     join(repository, `infra/local/${command}.ts`),
     ...args,
   ];
-  const setpriv = ['/usr/bin/setpriv', '/bin/setpriv'].find((path) => existsSync(path));
-  if (setpriv) program.unshift(setpriv, '--pdeathsig', 'TERM', '--');
-  const child = spawn(program[0], program.slice(1), {
-    cwd: repository,
-    stdio: 'inherit',
-    detached: true,
-    env: { ...process.env, PATH: `${join(modules, '.bin')}${delimiter}${process.env.PATH ?? ''}` },
-  });
+  const env = { ...process.env, PATH: `${join(modules, '.bin')}${delimiter}${process.env.PATH ?? ''}` };
+  const { code } = await run(program, { stdio: 'inherit', env });
+  process.exit(code);
+}
 
-  let passedOn = false;
+/**
+ * Runs a program in a session of its own: a terminal's Ctrl-C reaches this process alone, which passes it on once. So it does
+ * when npm, or the shell that npm runs us in, is gone: they cannot tell us of their own SIGKILL. And when we are, the kernel
+ * ends the program.
+ */
+function run(program, options) {
+  const setpriv = ['/usr/bin/setpriv', '/bin/setpriv'].find((path) => existsSync(path));
+  const [file, ...rest] = setpriv ? [setpriv, '--pdeathsig', 'TERM', '--', ...program] : program;
+  const child = spawn(file, rest, { cwd: repository, detached: true, ...options });
+  let stderr = '';
+  child.stderr?.setEncoding('utf8').on('data', (text) => {
+    stderr += text;
+  });
+  let stopped = false;
   const passOn = (signal) => {
-    if (passedOn) return; // npm passes on the Ctrl-C that we have had ourselves.
-    passedOn = true;
+    if (stopped) return; // npm passes on the Ctrl-C that we have had ourselves.
+    stopped = true;
     child.kill(signal);
   };
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => passOn(signal));
-
-  // npm and the shell that it runs us in cannot tell us of their own SIGKILL.
-  const ancestors = callers();
+  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'];
+  for (const signal of signals) process.on(signal, passOn);
   const watch = setInterval(() => {
     if (!ancestors.every(({ pid, startTime }) => processStat(pid)?.[19] === startTime)) passOn('SIGTERM');
   }, 500);
-
-  child.once('error', (error) => fail(`infra/local/${command}.ts could not be started: ${error.message}`));
-  child.once('exit', (code, signal) => {
-    clearInterval(watch);
-    const number = { SIGHUP: 1, SIGINT: 2, SIGKILL: 9, SIGTERM: 15 }[signal];
-    process.exit(code ?? 128 + (number ?? 0));
+  return new Promise((resolve) => {
+    child.once('error', (error) => fail(`${program[0]} could not be started: ${error.message}`));
+    child.once('exit', (code, signal) => {
+      clearInterval(watch);
+      for (const each of signals) process.off(each, passOn);
+      // What npm had started in its session goes with it.
+      if (stopped) killGroup(child.pid);
+      const number = { SIGHUP: 1, SIGINT: 2, SIGKILL: 9, SIGTERM: 15 }[signal];
+      resolve({ code: code ?? 128 + (number ?? 0), stopped, stderr });
+    });
   });
+}
+
+function killGroup(pid) {
+  try {
+    process.kill(-pid, 'SIGKILL');
+  } catch {
+    // nobody is left in it
+  }
 }
 
 /** Our parent, and npm above it when the parent is the shell that npm runs scripts in. */

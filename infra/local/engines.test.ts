@@ -412,6 +412,8 @@ describe('OpenLDAP', () => {
     expect(write('dienht', 'congvuMailAlias', address('lanvt').toUpperCase())).toBe(INSUFFICIENT_ACCESS);
     expect(write('dienht', 'congvuMailAlias', `lanvt.khac@${domain}`)).toBe(CONSTRAINT_VIOLATION);
     expect(write('dienht', 'mail', address('lanvt'))).toBe(CONSTRAINT_VIOLATION);
+    for (const value of ['*', 'a)(mail=*', 'ten', address('dienht').replace('@', '*@')])
+      expect(write('dienht', 'congvuMailAlias', value)).toBe(INSUFFICIENT_ACCESS);
     expect(write('dienht', 'congvuMailAlias', `dienht.khac@${domain}`)).toBe(0);
 
     const { dn, password: secret } = engines.openldap.credentials('mailbox');

@@ -337,3 +337,14 @@ export function findAccount(name: string): Account | undefined {
   const fields = found.status === 0 ? found.stdout.trim().split(':') : [];
   return fields.length >= 4 ? { name, uid: Number(fields[2]), gid: Number(fields[3]) } : undefined;
 }
+
+/** What to tell whoever started us: one line for what they can mend, the whole stack for a fault of ours. */
+export function describeFailure(error: unknown): string {
+  if (error instanceof ServiceError) return error.detail;
+  const { code, name, message, stack } = error as NodeJS.ErrnoException;
+  return code?.startsWith('ERR_PARSE_ARGS') || name === 'UsageError' ? message : (stack ?? message);
+}
+
+export class UsageError extends Error {
+  override readonly name = 'UsageError';
+}

@@ -5,9 +5,9 @@
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { openDatabase } from '@congvu/database';
-import { ServiceError } from '@congvu/errors';
 import { runMainJob } from './main-job.ts';
 import { ensurePackages } from './packages.ts';
+import { describeFailure, UsageError } from './process.ts';
 import { type Stack, startStack } from './stack.ts';
 import { removeState, repository } from './state.ts';
 
@@ -29,20 +29,22 @@ async function main(): Promise<void> {
   if (values.help) return log(help);
   const portBase = Number(process.env.CONGVU_PORT_BASE ?? 21_000);
   if (!Number.isInteger(portBase) || portBase < 1_024 || portBase > 65_000)
-    throw new Error('CONGVU_PORT_BASE must be a port from 1024 to 65000');
+    throw new UsageError('CONGVU_PORT_BASE must be a port from 1024 to 65000');
 
   const stopAsked = new Promise<NodeJS.Signals>((resolve) => {
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => resolve(signal));
   });
   await ensurePackages(log);
   if (values.fresh) removeState(stateDirectory);
-  if (process.getuid?.() !== 0) log('Not root: Postfix is left out; messages go to Dovecot by LMTP.');
-  log('Starting PostgreSQL, OpenLDAP, Dovecot and Postfix …');
+  const isRoot = process.getuid?.() === 0;
+  if (!isRoot) log('Not root: Postfix is left out; messages go to Dovecot by LMTP.');
+  log(`Starting PostgreSQL, OpenLDAP${isRoot ? ', Dovecot and Postfix' : ' and Dovecot'} …`);
   const starting = startStack({ stateDirectory, portBase, log: (line) => log(`  ${line}`) });
   const outcome = await Promise.race([starting, stopAsked]);
   if (typeof outcome === 'string') {
     log(`${outcome}: stopping what has started …`);
     await (await starting).stop();
+    log('Stopped; nothing is left running.');
     return;
   }
   try {
@@ -82,6 +84,6 @@ try {
   await main();
   process.exit(0);
 } catch (error) {
-  console.error(error instanceof ServiceError ? `npm start: ${error.detail}` : error);
+  console.error(`npm start: ${describeFailure(error)}`);
   process.exit(1);
 }

@@ -195,7 +195,7 @@ function locate(path: string): string {
   let link = lstatSync(root, { throwIfNoEntry: false });
   if (link?.isSymbolicLink()) {
     const target = resolve(dirname(root), readlinkSync(root));
-    if (target === elsewhere || dirname(target) !== SHARED_ROOT) {
+    if (dirname(target) !== SHARED_ROOT || belongsTo(target, root)) {
       mkdirSync(target, { recursive: true });
       return join(realpathSync(root), name);
     }
@@ -215,15 +215,34 @@ function locate(path: string): string {
       detail: `${root} lies where the engines' unprivileged users cannot reach it; remove it, or open the directories above it to others (chmod o+x)`,
     });
   }
-  // Data without a link belongs to a clone that was deleted: the link went with it, so a fresh clone must begin anew.
-  const left = existsSync(elsewhere) ? readdirSync(elsewhere).map((state) => join(elsewhere, state)) : [];
-  for (const state of left) if (statSync(state).isDirectory()) removeLocked(state);
-  rmSync(elsewhere, { recursive: true, force: true });
+  // Data without a link belongs to a clone that was deleted, or whose link was: this one begins anew, and nothing is deleted.
+  if (existsSync(elsewhere)) setAside(elsewhere);
   mkdirSync(elsewhere, { recursive: true });
   chmodSync(SHARED_ROOT, 0o711);
   chmodSync(elsewhere, 0o711);
+  belongsTo(elsewhere, root);
   symlinkSync(elsewhere, root);
   return join(elsewhere, name);
+}
+
+/**
+ * Whether the data in `elsewhere` are those of the clone that links to it by `root`, and not those of one that it was copied from:
+ * the data remember the link's path, and one that is gone was moved here.
+ */
+function belongsTo(elsewhere: string, root: string): boolean {
+  const record = join(elsewhere, 'clone');
+  const recorded = existsSync(record) ? readFileSync(record, 'utf8') : root;
+  if (recorded !== root && lstatSync(recorded, { throwIfNoEntry: false })) return false;
+  mkdirSync(elsewhere, { recursive: true });
+  writeFileSync(record, root, { mode: 0o600 });
+  return true;
+}
+
+/** Keeps the data under another name. @throws ServiceError `conflict` when a living process uses them. */
+function setAside(elsewhere: string): void {
+  const states = readdirSync(elsewhere).map((state) => join(elsewhere, state));
+  for (const state of states) if (statSync(state).isDirectory()) takeLock(state).release();
+  renameSync(elsewhere, `${elsewhere}-left-${Date.now()}`);
 }
 
 /** Whether every user may pass through the directory and all above it. */

@@ -7,10 +7,10 @@
 import { spawn } from 'node:child_process';
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { ServiceError } from '@congvu/errors';
 import { type Engines, startEngines } from './engines.ts';
 import { LDAP_SERVICES } from './openldap.ts';
 import { ensurePackages } from './packages.ts';
+import { describeFailure } from './process.ts';
 import { migrateAll } from './services.ts';
 import { baseDn, domain } from './stack.ts';
 import { removeState, repository } from './state.ts';
@@ -159,7 +159,7 @@ try {
   console.log(`${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`);
   process.exit(failed > 0 || stopping.signal.aborted ? 1 : 0);
 } catch (error) {
-  console.error(error instanceof ServiceError ? `npm test: ${error.detail}` : error);
+  console.error(`npm test: ${describeFailure(error)}`);
   console.log('0 passed, 1 failed');
   process.exit(1);
 }

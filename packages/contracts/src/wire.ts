@@ -29,14 +29,24 @@ export type AgencyImportReport = z.infer<typeof AgencyImportReport>;
 export const CertificatePath = z.enum(['server_key', 'csr', 'none']);
 export type CertificatePath = z.infer<typeof CertificatePath>;
 
-const text = (maximum: number) => z.string().trim().min(1, 'This must not be empty.').max(maximum);
+/** One line of text that people read: no line breaks, no control characters, nothing invisible that turns text around. */
+export const lineOfText = (maximum: number, minimum = 1) =>
+  z
+    .string()
+    .trim()
+    .min(minimum, minimum === 1 ? 'This must not be empty.' : `This must have ${minimum} characters or more.`)
+    .max(maximum)
+    .refine((text) => !/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u.test(text), {
+      error: 'This holds a line break, or a control or invisible character; take it out.',
+      params: { code: 'character' },
+    });
 
 export const PersonLine = z.strictObject({
   kind: z.literal('person'),
   fullName: z.string().max(200).describe('Surname first, given name last'),
   birthDate: z.string().max(20).describe('YYYY-MM-DD or DD/MM/YYYY'),
   sex: z.enum(['male', 'female']).optional(),
-  title: text(200).optional().describe('The office that the person holds'),
+  title: lineOfText(200).optional().describe('The office that the person holds'),
   mobile: z.string().max(20).optional(),
   nationalId: z.string().max(20).describe('12 digits; kept encrypted, never shown again'),
   agencyCode: AgencyCodeInput.optional().describe("The request's agency unless told; must lie below it"),
@@ -59,7 +69,7 @@ export const RequestInput = z.strictObject({
     .optional()
     .describe("Who is told of the decision; the agency's own mailbox unless told"),
   decision: z
-    .strictObject({ number: text(100), date: z.iso.date() })
+    .strictObject({ number: lineOfText(100), date: z.iso.date() })
     .optional()
     .describe('The document on which the request rests'),
   lines: z.array(RequestLineInput).min(1, 'A request needs at least one line.').max(maxRequestLines),

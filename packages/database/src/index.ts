@@ -7,4 +7,5 @@ export {
   openDatabase,
   pingDatabase,
   type Transaction,
+  translateDatabaseError,
 } from './open.ts';

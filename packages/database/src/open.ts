@@ -30,15 +30,34 @@ export function openDatabase(options: { url: string; name: string; poolSize?: nu
 /** Throws `unavailable` unless the database answers. */
 export async function pingDatabase(database: Connection): Promise<void> {
   await database.raw('select 1').catch((cause: unknown) => {
-    throw new ServiceError({
-      kind: 'unavailable',
-      code: 'database_unavailable',
-      detail: 'The database does not answer; try again shortly.',
-      retryAfterSeconds: 5,
-      cause,
-    });
+    throw databaseUnavailable(cause);
   });
 }
+
+/** SQLSTATE classes and system errors that say: not now. Connection exceptions, operator intervention, no more connections. */
+const unavailableCodes = /^(08|57P|53|ECONN|EPIPE|ETIMEDOUT)/;
+
+/** A failure of the database to answer, as `unavailable`; any other error as it is. */
+export function translateDatabaseError(error: unknown): unknown {
+  if (!(error instanceof Error) || error instanceof ServiceError) return error;
+  const { code } = error as { code?: unknown };
+  const isUnavailable =
+    (typeof code === 'string' && unavailableCodes.test(code)) ||
+    error.name === 'KnexTimeoutError' ||
+    /Connection terminated|connection error and is not queryable|timeout exceeded when trying to connect/.test(
+      error.message,
+    );
+  return isUnavailable ? databaseUnavailable(error) : error;
+}
+
+const databaseUnavailable = (cause: unknown): ServiceError =>
+  new ServiceError({
+    kind: 'unavailable',
+    code: 'database_unavailable',
+    detail: 'The database does not answer; try again shortly.',
+    retryAfterSeconds: 5,
+    cause,
+  });
 
 /** The constraint that a failed statement broke (SQLSTATE class 23), else undefined. */
 export function brokenConstraint(error: unknown): string | undefined {

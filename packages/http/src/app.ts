@@ -26,6 +26,10 @@ export interface AppOptions {
   log: Logger;
   authenticate: Authenticate;
   routes: readonly Route[];
+  /** Errors of libraries below the routes as ServiceErrors; what it does not know it gives back. */
+  translateError?: (error: unknown) => unknown;
+  /** Whether X-Forwarded-For is believed, and from whom (Express's `trust proxy`); nobody unless told. */
+  trustProxy?: string | undefined;
   /** What `/readyz` checks, by name; a check throws when its part cannot be used. */
   readiness: Readonly<Record<string, () => Promise<unknown>>>;
 }
@@ -33,7 +37,7 @@ export interface AppOptions {
 export function createApp(options: AppOptions): Express {
   const app = express();
   app.disable('x-powered-by');
-  app.set('trust proxy', 'loopback, uniquelocal');
+  app.set('trust proxy', options.trustProxy ?? false);
   app.set('query parser', 'simple');
   const metrics = httpMetrics();
   app.use(requestLog(options.log), metrics.observe, helmet());
@@ -49,7 +53,7 @@ export function createApp(options: AppOptions): Express {
       detail: `There is nothing at ${request.method} ${request.path.slice(0, 200)}; see /openapi.json.`,
     });
   });
-  app.use(problemHandler);
+  app.use(problemHandler(options.translateError ?? ((error) => error)));
   return app;
 }
 

@@ -84,21 +84,25 @@ export function toProblem(thrown: unknown, requestId: string): Problem {
   };
 }
 
-export const problemHandler: ErrorRequestHandler = (thrown, request, response, next) => {
-  const requestId = String(request.id);
-  const problem = toProblem(thrown, requestId);
-  if (problem.status >= 500) request.log.error({ err: thrown }, 'request failed');
-  else request.log.info({ code: problem.code, detail: problem.detail, cause: causeOf(thrown) }, 'request refused');
-  if (response.headersSent) {
-    next(thrown); // a stream broke half-way: Express closes the connection, so the reader sees a truncated answer
-    return;
-  }
-  if (problem.status === 401) response.setHeader('WWW-Authenticate', `Bearer error="${bearerError(problem.code)}"`);
-  if (thrown instanceof ServiceError && thrown.retryAfterSeconds !== undefined) {
-    response.setHeader('Retry-After', String(Math.ceil(thrown.retryAfterSeconds)));
-  }
-  response.status(problem.status).type('application/problem+json').send(JSON.stringify(problem));
-};
+/** `translateLibrary` says what a library's own errors mean to the caller. */
+export const problemHandler =
+  (translateLibrary: (error: unknown) => unknown): ErrorRequestHandler =>
+  (error, request, response, next) => {
+    const thrown = translateLibrary(error);
+    const requestId = String(request.id);
+    const problem = toProblem(thrown, requestId);
+    if (problem.status >= 500) request.log.error({ err: thrown }, 'request failed');
+    else request.log.info({ code: problem.code, detail: problem.detail, cause: causeOf(thrown) }, 'request refused');
+    if (response.headersSent) {
+      next(thrown); // a stream broke half-way: Express closes the connection, so the reader sees a truncated answer
+      return;
+    }
+    if (problem.status === 401) response.setHeader('WWW-Authenticate', `Bearer error="${bearerError(problem.code)}"`);
+    if (thrown instanceof ServiceError && thrown.retryAfterSeconds !== undefined) {
+      response.setHeader('Retry-After', String(Math.ceil(thrown.retryAfterSeconds)));
+    }
+    response.status(problem.status).type('application/problem+json').send(JSON.stringify(problem));
+  };
 
 /** RFC 6750 section 3.1. */
 const bearerError = (code: string): string => (code === 'token_missing' ? 'invalid_request' : 'invalid_token');

@@ -149,7 +149,7 @@ function run(one: Route): RequestHandler {
       authorization: request.get('Authorization'),
       accepts: (type) => request.accepts(['application/json', type]) === type,
     };
-    if (faults.length > 0) throw invalid('request_invalid', faults);
+    if (faults.length > 0) throw invalid('request_invalid', withinReason(faults));
     await send(response, one, await one.handle(context));
   };
 }
@@ -171,6 +171,16 @@ function ifMatchVersion(request: Request, faults: Fault[]): number | undefined {
   const detail = 'If-Match must be the ETag that reading this gave, quotes included.';
   faults.push({ pointer: 'header/If-Match', code: 'format', detail });
   return undefined;
+}
+
+const mostFaults = 1_000;
+
+/** An answer must not be many times the size of what was sent. */
+function withinReason(faults: readonly Fault[]): Fault[] {
+  const listed = faults.slice(0, mostFaults).map((fault) => ({ ...fault, pointer: fault.pointer.slice(0, 200) }));
+  if (faults.length <= mostFaults) return listed;
+  const detail = `${faults.length - mostFaults} more faults were found and are not listed.`;
+  return [...listed, { pointer: '', code: 'more_faults', detail }];
 }
 
 /** The ETag of a version, as `If-Match` takes it back. */

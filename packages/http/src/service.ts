@@ -81,11 +81,13 @@ export function exitOnFault(log: Logger): void {
   });
 }
 
-/** PostgreSQL's `detail` quotes whole rows, and with them people; the constraint's name and the statement are enough. */
+/** PostgreSQL's `detail` and `where` quote rows and input, and with them people; the constraint and the statement are enough. */
 export const describeError = (error: Error): object => withoutRow(pino.stdSerializers.err(error));
 
 function withoutRow(described: object): object {
-  const kept = Object.entries(described).filter(([name]) => name !== 'detail' || !('severity' in described));
+  const kept = Object.entries(described).filter(
+    ([name]) => !(name === 'detail' || name === 'where') || !('severity' in described),
+  );
   return Object.fromEntries(kept.map(([name, value]) => [name, isDescribedError(value) ? withoutRows(value) : value]));
 }
 

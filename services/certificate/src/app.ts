@@ -1,5 +1,5 @@
 /** The certificate service as an Express app; what tests load. */
-import { pingDatabase } from '@congvu/database';
+import { pingDatabase, translateDatabaseError } from '@congvu/database';
 import { type Authenticate, createApp } from '@congvu/http';
 import type { Express } from 'express';
 import type { Logger } from 'pino';
@@ -11,6 +11,8 @@ import { revocationRoutes } from './revocation/routes.ts';
 export interface CertificateAppDependencies extends EnrolmentDependencies {
   authenticate: Authenticate;
   issuerUrl: string;
+  /** Express's `trust proxy`; nobody is believed unless told. */
+  trustProxy?: string | undefined;
   log: Logger;
 }
 
@@ -24,6 +26,8 @@ export function createCertificateApp(dependencies: CertificateAppDependencies): 
     tokenUrl: `${issuerUrl}/oauth/token`,
     log,
     authenticate,
+    translateError: translateDatabaseError,
+    trustProxy: dependencies.trustProxy,
     readiness: { database: () => pingDatabase(database), ldap: () => ldap.ping() },
     routes: [
       ...enrolmentRoutes(dependencies),

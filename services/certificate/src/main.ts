@@ -68,6 +68,7 @@ const worker = await startWorker({
 const app = createCertificateApp({
   ...dependencies,
   log,
+  trustProxy: config.TRUST_PROXY,
   issuerUrl: config.ISSUER_URL,
   authenticate: tokenAuthentication({
     issuer: config.ISSUER_URL,

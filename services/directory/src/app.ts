@@ -1,6 +1,6 @@
 /** The directory service as an Express app; what tests load. */
 import type { Database } from '@congvu/database';
-import { pingDatabase } from '@congvu/database';
+import { pingDatabase, translateDatabaseError } from '@congvu/database';
 import { type Authenticate, createApp } from '@congvu/http';
 import type { Ldap } from '@congvu/ldap';
 import type { Express } from 'express';
@@ -22,6 +22,8 @@ export interface DirectoryDependencies {
   tokens: TokenIssuer;
   authenticate: Authenticate;
   activationCodeDays: number;
+  /** Express's `trust proxy`; nobody is believed unless told. */
+  trustProxy?: string | undefined;
   log: Logger;
 }
 
@@ -37,6 +39,8 @@ export function createDirectoryApp(dependencies: DirectoryDependencies): Express
     tokenUrl: `${tokens.issuer}/oauth/token`,
     log,
     authenticate,
+    translateError: translateDatabaseError,
+    trustProxy: dependencies.trustProxy,
     readiness: { database: () => pingDatabase(database), ldap: () => ldap.ping() },
     routes: [
       ...clientRoutes({ database, tokens, limitTokens }),

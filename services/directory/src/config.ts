@@ -9,6 +9,8 @@ const key32 = z
 export const configSchema = z.object({
   HOST: z.string().default('127.0.0.1'),
   PORT: z.coerce.number().int().min(1).max(65_535),
+  /** Whose X-Forwarded-For is believed, e.g. `uniquelocal` behind a reverse proxy; nobody's unless told. */
+  TRUST_PROXY: z.string().optional(),
   DATABASE_URL: z.string().startsWith('postgres'),
   LDAP_URL: z.string().regex(/^ldaps?:\/\//, 'must begin with ldap:// or ldaps://'),
   LDAP_BASE_DN: z.string().min(3),

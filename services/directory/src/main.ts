@@ -56,6 +56,7 @@ const app = createDirectoryApp({
   baseDn,
   tokens,
   log,
+  trustProxy: config.TRUST_PROXY,
   seal: createNationalIdSeal(config.PERSONAL_DATA_KEY, config.PERSONAL_DATA_INDEX_KEY),
   authenticate: tokenAuthentication({ issuer: tokens.issuer, keys: createLocalJWKSet(tokens.keySet) }),
   activationCodeDays: config.ACTIVATION_CODE_DAYS,

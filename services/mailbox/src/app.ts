@@ -1,5 +1,5 @@
 /** The mailbox service as an Express app; what tests load. */
-import { type Database, pingDatabase } from '@congvu/database';
+import { type Database, pingDatabase, translateDatabaseError } from '@congvu/database';
 import { type Authenticate, createApp } from '@congvu/http';
 import type { Ldap } from '@congvu/ldap';
 import type { Express } from 'express';
@@ -16,6 +16,8 @@ export interface MailboxAppDependencies {
   mail: MailTransport;
   authenticate: Authenticate;
   issuerUrl: string;
+  /** Express's `trust proxy`; nobody is believed unless told. */
+  trustProxy?: string | undefined;
   log: Logger;
 }
 
@@ -26,6 +28,7 @@ export const createMailboxApp = ({
   mail,
   authenticate,
   issuerUrl,
+  trustProxy,
   log,
 }: MailboxAppDependencies): Express =>
   createApp({
@@ -36,6 +39,8 @@ export const createMailboxApp = ({
     tokenUrl: `${issuerUrl}/oauth/token`,
     log,
     authenticate,
+    translateError: translateDatabaseError,
+    trustProxy,
     readiness: {
       database: () => pingDatabase(database),
       ldap: () => ldap.ping(),

@@ -48,6 +48,7 @@ const app = createMailboxApp({
   doveadm,
   mail,
   log,
+  trustProxy: config.TRUST_PROXY,
   issuerUrl: config.ISSUER_URL,
   authenticate: tokenAuthentication({
     issuer: config.ISSUER_URL,

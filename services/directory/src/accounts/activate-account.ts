@@ -2,6 +2,7 @@
  * The holder redeems the activation code and sets the password, which goes to LDAP and nowhere else. The order is: claim
  * the code, set the password, mark the code used. Killed in between, the code can be sent again after a minute.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { HolderToken } from '@congvu/contracts';
 import type { Database } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
@@ -66,15 +67,21 @@ export async function activateAccount(
   return holderToken(tokens, account);
 }
 
+/** Longer than a password check takes. */
+const refusalMs = 400;
+
 /** The holder signs in with the own password, which LDAP checks, and gets a token that is good for the own account alone. */
 export async function signIn(
   { database, ldap, baseDn, tokens }: SignInDependencies,
   input: { account: string; password: string },
 ): Promise<HolderToken> {
+  // An unknown name is refused faster than a wrong password; the wait hides which it was.
+  const notBefore = sleep(refusalMs);
   const account = await findAccountByName(database, input.account);
   const dn = distinguishedName({ uid: account?.username ?? 'nobody' }, `ou=people,${baseDn}`);
   const verified = await ldap.verifyPassword(dn, input.password);
   if (account?.state === 'active' && verified) return holderToken(tokens, account);
+  await notBefore;
   throw new ServiceError({
     kind: 'forbidden',
     code: 'sign_in_refused',

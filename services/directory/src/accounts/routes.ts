@@ -1,5 +1,5 @@
 /** Accounts: list, read, suspend, resume, activation codes; and what holders do themselves. */
-import { Account, ActivationCode, AgencyCodeInput, HolderToken } from '@congvu/contracts';
+import { Account, ActivationCode, AgencyCodeInput, HolderToken, lineOfText } from '@congvu/contracts';
 import {
   client,
   decodeTimeCursor,
@@ -28,7 +28,7 @@ export interface AccountDependencies extends SignInDependencies {
 }
 
 const ById = z.object({ id: z.uuid() });
-const Reason = z.strictObject({ reason: z.string().trim().min(1, 'Say why.').max(500) });
+const Reason = z.strictObject({ reason: lineOfText(500) });
 const scoped = (context: RouteContext) => ({ ...actorOf(context), agencyCode: client(context).agencyCode });
 const password = z.string().min(10, 'A password has at least 10 characters.').max(200);
 

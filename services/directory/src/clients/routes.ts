@@ -1,5 +1,5 @@
 /** Tokens by client credentials (RFC 6749 section 4.4), the keys that verify them, and the clients themselves. */
-import { AgencyCodeInput, Client, permissions } from '@congvu/contracts';
+import { AgencyCodeInput, Client, lineOfText, permissions } from '@congvu/contracts';
 import type { Database } from '@congvu/database';
 import {
   client,
@@ -60,6 +60,9 @@ export const clientRoutes = ({ database, tokens, limitTokens }: ClientDependenci
       if (body.grant_type !== 'client_credentials') {
         return oauthError(400, 'unsupported_grant_type', 'The only grant_type here is client_credentials.');
       }
+      if (context.authorization && body.client_secret) {
+        return oauthError(400, 'invalid_request', 'Send the credentials one way only: by HTTP Basic or in the body.');
+      }
       const credentials = readCredentials(context.authorization, body);
       if (!credentials) return oauthError(401, 'invalid_client', 'Send client id and secret, best by HTTP Basic.');
       // What is no UUID is no client's id, and may be anything: it must not become a key of its own.
@@ -119,7 +122,7 @@ export const clientRoutes = ({ database, tokens, limitTokens }: ClientDependenci
     summary: 'Makes a client; its secret is shown this once',
     permission: 'clients:write',
     body: z.strictObject({
-      name: z.string().trim().min(3).max(100),
+      name: lineOfText(100, 3),
       agencyCode: AgencyCodeInput,
       permissions: z.array(z.enum(permissions)).min(1),
     }),

@@ -164,7 +164,7 @@ describe('a sound request', () => {
       ['not-an-address', null],
       ['203.0.113.7:4711', null],
     ] as const) {
-      const answer = await supertest(directory.app)
+      const answer = await supertest(directory.appWith({ trustProxy: 'loopback' }))
         .post('/v1/requests')
         .set('Authorization', district.bearer)
         .set('X-Forwarded-For', forwarded)
