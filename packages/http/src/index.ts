@@ -3,12 +3,11 @@ export { type Authenticate, type Principal, remoteKeys, tokenAudience, tokenAuth
 export {
   decodeCursor,
   decodeTimeCursor,
-  everyPage,
+  listAnswer,
   type Page,
   PageQuery,
   pageAnswer,
   pageOf,
-  toCsv,
   toPage,
 } from './list.ts';
 export { Problem, toProblem } from './problem.ts';

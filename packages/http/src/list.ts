@@ -4,7 +4,7 @@
  */
 import { ServiceError } from '@congvu/errors';
 import { z } from 'zod';
-import type { RouteAnswer } from './route.ts';
+import type { RouteAnswer, RouteContext } from './route.ts';
 import { isStorableText } from './text.ts';
 
 export const maxPageSize = 500;
@@ -77,6 +77,30 @@ export function pageAnswer<T>(page: Page<T>, path: string, query: Record<string,
   next.set('cursor', page.nextCursor);
   return { headers: { Link: `<${path}?${next}>; rel="next"` }, body: page };
 }
+
+/**
+ * A list as an answer: one page as JSON, or by `Accept: text/csv` all of it, streamed. `fetch` gives the page of a size that
+ * begins after a cursor.
+ */
+export async function listAnswer<T extends object>(
+  context: RouteContext<unknown, { limit: number; cursor?: string | undefined }>,
+  path: string,
+  columns: readonly (keyof T & string)[],
+  fetch: (limit: number, cursor: string | undefined) => Promise<Page<T>>,
+): Promise<RouteAnswer> {
+  if (context.accepts('text/csv')) {
+    return {
+      headers: { 'Content-Type': 'text/csv; charset=utf-8' },
+      body: toCsv(
+        columns,
+        everyPage((cursor) => fetch(exportPageSize, cursor)),
+      ),
+    };
+  }
+  return pageAnswer(await fetch(context.query.limit, context.query.cursor), path, context.query);
+}
+
+const exportPageSize = 1_000;
 
 /** Rows as CSV, streamed. A cell that a spreadsheet would run as a formula is made text by a leading apostrophe. */
 export async function* toCsv<T extends object>(columns: readonly (keyof T & string)[], pages: AsyncIterable<T[]>) {

@@ -1,18 +1,7 @@
 /** The register of certificates, single certificates, revocation. */
 import { Certificate, revocationReasons } from '@congvu/contracts';
 import type { Database } from '@congvu/database';
-import {
-  client,
-  decodeTimeCursor,
-  everyPage,
-  PageQuery,
-  pageAnswer,
-  pageOf,
-  type Route,
-  route,
-  toCsv,
-  toPage,
-} from '@congvu/http';
+import { client, decodeTimeCursor, listAnswer, PageQuery, pageOf, type Route, route, toPage } from '@congvu/http';
 import { z } from 'zod';
 import type { AuthorityContext } from '../authorities/authority-context.ts';
 import { toPem } from '../authority/certificate.ts';
@@ -41,23 +30,14 @@ export const certificateRoutes = (database: Database, authority: AuthorityContex
     response: pageOf(Certificate),
     produces: ['application/json', 'text/csv'],
     handle: async (context) => {
-      const { limit, cursor, ...filters } = context.query;
+      const { limit: _, cursor: __, ...filters } = context.query;
       const filter = { scope: scopeOf(context), ...filters };
       const fetch = async (size: number, from: string | undefined) => {
         const rows = await listCertificates(database, filter, size, decodeTimeCursor(from));
         const page = toPage(rows, size, (row) => [row.createdAt, row.id]);
         return { ...page, items: page.items.map(({ id: _, createdAt: __, ...item }): Certificate => item) };
       };
-      if (context.accepts('text/csv')) {
-        return {
-          headers: { 'Content-Type': 'text/csv; charset=utf-8' },
-          body: toCsv(
-            csvColumns,
-            everyPage((from) => fetch(1_000, from)),
-          ),
-        };
-      }
-      return pageAnswer(await fetch(limit, cursor), '/v1/certificates', context.query);
+      return listAnswer(context, '/v1/certificates', csvColumns, fetch);
     },
   }),
   route({

@@ -2,18 +2,7 @@
 import { AuditEvent } from '@congvu/contracts';
 import type { Database } from '@congvu/database';
 import { invalid } from '@congvu/errors';
-import {
-  client,
-  decodeCursor,
-  everyPage,
-  PageQuery,
-  pageAnswer,
-  pageOf,
-  type Route,
-  route,
-  toCsv,
-  toPage,
-} from '@congvu/http';
+import { client, decodeCursor, listAnswer, PageQuery, pageOf, type Route, route, toPage } from '@congvu/http';
 import { z } from 'zod';
 import { listEvents } from './audit-store.ts';
 
@@ -56,22 +45,13 @@ export const auditRoutes = (database: Database): Route[] => [
     response: pageOf(AuditEvent),
     produces: ['application/json', 'text/csv'],
     handle: async (context) => {
-      const { limit, cursor, ...filters } = context.query;
+      const { limit: _, cursor: __, ...filters } = context.query;
       const fetch = async (size: number, from: string | undefined) => {
         const filter = { scope: client(context).agencyCode, ...filters };
         const rows = await listEvents(database, filter, size, eventCursor(from));
         return toPage(rows, size, (event) => [event.id]);
       };
-      if (context.accepts('text/csv')) {
-        return {
-          headers: { 'Content-Type': 'text/csv; charset=utf-8' },
-          body: toCsv(
-            csvColumns,
-            everyPage((from) => fetch(1_000, from)),
-          ),
-        };
-      }
-      return pageAnswer(await fetch(limit, cursor), '/v1/audit-events', context.query);
+      return listAnswer(context, '/v1/audit-events', csvColumns, fetch);
     },
   }),
 ];

@@ -1,18 +1,7 @@
 /** Mailboxes, for agencies, administrators and auditors. */
 import { Mailbox } from '@congvu/contracts';
 import type { Database } from '@congvu/database';
-import {
-  client,
-  decodeTimeCursor,
-  everyPage,
-  PageQuery,
-  pageAnswer,
-  pageOf,
-  type Route,
-  route,
-  toCsv,
-  toPage,
-} from '@congvu/http';
+import { client, decodeTimeCursor, listAnswer, PageQuery, pageOf, type Route, route, toPage } from '@congvu/http';
 import { z } from 'zod';
 import { listMailboxes, requireMailbox } from './mailbox-store.ts';
 
@@ -32,22 +21,13 @@ export const mailboxRoutes = (database: Database): Route[] => [
     response: pageOf(Mailbox),
     produces: ['application/json', 'text/csv'],
     handle: async (context) => {
-      const { limit, cursor, ...filters } = context.query;
+      const { limit: _, cursor: __, ...filters } = context.query;
       const filter = { scope: client(context).agencyCode, ...filters };
       const fetch = async (size: number, from: string | undefined) => {
         const rows = await listMailboxes(database, filter, size, decodeTimeCursor(from));
         return toPage(rows, size, (row) => [row.createdAt, row.accountId]);
       };
-      if (context.accepts('text/csv')) {
-        return {
-          headers: { 'Content-Type': 'text/csv; charset=utf-8' },
-          body: toCsv(
-            csvColumns,
-            everyPage((from) => fetch(1_000, from)),
-          ),
-        };
-      }
-      return pageAnswer(await fetch(limit, cursor), '/v1/mailboxes', context.query);
+      return listAnswer(context, '/v1/mailboxes', csvColumns, fetch);
     },
   }),
   route({

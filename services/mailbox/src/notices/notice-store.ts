@@ -8,6 +8,7 @@ export const noticeJob = (kind: NoticeKind, subjectId: string): JobSpec => ({
   task: 'send-notice',
   payload: { kind, subjectId },
   key: `notice:${kind}:${subjectId}`,
+  priority: 10, // letters wait for mailboxes, not mailboxes for letters
 });
 
 export interface NoticeRow {
