@@ -25,8 +25,8 @@ export async function runMainJob(stack: StackDescription, log: (line: string) =>
   const began = Date.now();
   const step = async <T>(what: string, work: () => Promise<T>, result: (value: T) => string): Promise<T> => {
     const start = Date.now();
-    log(`  … ${what}`);
-    const value = await work();
+    const waiting = setTimeout(() => log(`  … ${what}`), 1_000);
+    const value = await work().finally(() => clearTimeout(waiting));
     log(`  ${what}: ${result(value)} (${((Date.now() - start) / 1_000).toFixed(2)} s)`);
     return value;
   };
