@@ -12,4 +12,4 @@ export {
 } from './list.ts';
 export { Problem, toProblem } from './problem.ts';
 export { client, Empty, type Route, type RouteAnswer, type RouteContext, route, versionTag } from './route.ts';
-export { createLog, exitOnFault, parseConfig, type RunningService, serve } from './service.ts';
+export { createLog, exitOnFault, parseConfig, type RunningService, serve, serviceConfig } from './service.ts';

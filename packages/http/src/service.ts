@@ -6,7 +6,22 @@ import { readFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import type { Express } from 'express';
 import { type DestinationStream, type Logger, pino } from 'pino';
-import type { z } from 'zod';
+import { z } from 'zod';
+
+/** What every service is told; each adds its own. */
+export const serviceConfig = {
+  HOST: z.string().default('127.0.0.1'),
+  PORT: z.coerce.number().int().min(1).max(65_535),
+  /** Whose X-Forwarded-For is believed, e.g. `uniquelocal` behind a reverse proxy; nobody's unless told. */
+  TRUST_PROXY: z.string().optional(),
+  DATABASE_URL: z.string().startsWith('postgres'),
+  LDAP_URL: z.string().regex(/^ldaps?:\/\//, 'must begin with ldap:// or ldaps://'),
+  LDAP_BASE_DN: z.string().min(3),
+  LDAP_BIND_DN: z.string().min(3),
+  LDAP_PASSWORD: z.string().min(1),
+  /** Public URL of the directory service: the issuer of every token. */
+  ISSUER_URL: z.url(),
+};
 
 /**
  * Reads the environment by `schema`. A variable NAME may be given as NAME_FILE, the path of a file that holds it (a

@@ -1,4 +1,5 @@
 /** What the directory service is told from outside; every fault is listed at once and the process does not start. */
+import { serviceConfig } from '@congvu/http';
 import { z } from 'zod';
 
 const key32 = z
@@ -7,17 +8,7 @@ const key32 = z
   .transform((hex) => Buffer.from(hex, 'hex'));
 
 export const configSchema = z.object({
-  HOST: z.string().default('127.0.0.1'),
-  PORT: z.coerce.number().int().min(1).max(65_535),
-  /** Whose X-Forwarded-For is believed, e.g. `uniquelocal` behind a reverse proxy; nobody's unless told. */
-  TRUST_PROXY: z.string().optional(),
-  DATABASE_URL: z.string().startsWith('postgres'),
-  LDAP_URL: z.string().regex(/^ldaps?:\/\//, 'must begin with ldap:// or ldaps://'),
-  LDAP_BASE_DN: z.string().min(3),
-  LDAP_BIND_DN: z.string().min(3),
-  LDAP_PASSWORD: z.string().min(1),
-  /** Public URL of this service; the issuer of every token. */
-  ISSUER_URL: z.url(),
+  ...serviceConfig,
   /** PKCS#8 PEM of a P-256 key. */
   TOKEN_SIGNING_KEY: z.string().includes('BEGIN PRIVATE KEY', { error: 'must be a PKCS#8 PEM' }),
   /** Encrypts national identity numbers at rest. */

@@ -1,17 +1,9 @@
 /** What the mailbox service is told from outside; every fault is listed at once and the process does not start. */
+import { serviceConfig } from '@congvu/http';
 import { z } from 'zod';
 
 export const configSchema = z.object({
-  HOST: z.string().default('127.0.0.1'),
-  PORT: z.coerce.number().int().min(1).max(65_535),
-  /** Whose X-Forwarded-For is believed, e.g. `uniquelocal` behind a reverse proxy; nobody's unless told. */
-  TRUST_PROXY: z.string().optional(),
-  DATABASE_URL: z.string().startsWith('postgres'),
-  LDAP_URL: z.string().regex(/^ldaps?:\/\//, 'must begin with ldap:// or ldaps://'),
-  LDAP_BASE_DN: z.string().min(3),
-  LDAP_BIND_DN: z.string().min(3),
-  LDAP_PASSWORD: z.string().min(1),
-  ISSUER_URL: z.url(),
+  ...serviceConfig,
   /** Where the keys that verify tokens are read; below ISSUER_URL unless told. */
   JWKS_URL: z.url().optional(),
   /** The doveadm HTTP API, e.g. http://127.0.0.1:8080 */
