@@ -617,6 +617,35 @@ describe('mail', () => {
     await subjects('lanvt');
   });
 
+  withPostfix('lets no message smuggle another in behind line ends that are none (CVE-2023-51764)', async () => {
+    const socket = connect({ host: '127.0.0.1', port: engines.postfix!.smtpPort });
+    let output = '';
+    socket.setEncoding('utf8').on('data', (data) => (output += data));
+    const answered = (pattern: RegExp) =>
+      until(
+        async () => output,
+        (text) => pattern.test(text),
+      );
+    await answered(/^220 /m);
+    const envelope = (from: string) => `MAIL FROM:<${from}>\r\nRCPT TO:<postmaster@${domain}>\r\n`;
+    for (const [line, pattern] of [
+      ['EHLO out.example.org\r\n', /^250 /m],
+      ['MAIL FROM:<a@example.org>\r\n', /^250 2\.1\.0/m],
+      [`RCPT TO:<postmaster@${domain}>\r\n`, /^250 2\.1\.5/m],
+      ['DATA\r\n', /^354 /m],
+    ] as const) {
+      socket.write(line);
+      await answered(pattern);
+    }
+    output = '';
+    socket.write(
+      `Subject: carrier\r\n\r\ntext\n.\n${envelope('b@example.org')}DATA\r\nSubject: smuggled\r\n\r\nx\r\n.\r\nQUIT\r\n`,
+    );
+    await answered(/^221 /m);
+    socket.destroy();
+    expect(output.match(/queued as/g)).toHaveLength(1);
+  });
+
   withPostfix('answers "later", never "unknown", while the directory is down', async () => {
     await engines.openldap.stop();
     try {
