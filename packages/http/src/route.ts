@@ -8,7 +8,7 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { type Fault, invalid, ServiceError } from '@congvu/errors';
 import express, { type Request, type RequestHandler, type Response, Router } from 'express';
-import { z } from 'zod';
+import type { z } from 'zod';
 import type { Authenticate, Principal } from './authentication.ts';
 import { isStorableText } from './text.ts';
 
@@ -233,6 +233,3 @@ export function client(context: RouteContext): Principal {
   if (!context.principal) throw new Error('a route without a permission asked who its client is');
   return context.principal;
 }
-
-/** Strict object: unknown fields are faults and not silently dropped. */
-export const Empty = z.strictObject({});

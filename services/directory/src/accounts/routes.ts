@@ -15,7 +15,7 @@ import {
 import { searchKey } from '@congvu/vietnamese';
 import { z } from 'zod';
 import { parseCode } from '../agencies/agency-code-input.ts';
-import { actorOf } from '../audit/audit-event.ts';
+import { scopedActorOf } from '../audit/audit-event.ts';
 import type { RateLimit } from '../clients/rate-limit.ts';
 import { listAccounts, requireAccount } from './account-store.ts';
 import { activateAccount, type SignInDependencies, signIn } from './activate-account.ts';
@@ -29,7 +29,6 @@ export interface AccountDependencies extends SignInDependencies {
 
 const ById = z.object({ id: z.uuid() });
 const Reason = z.strictObject({ reason: lineOfText(500) });
-const scoped = (context: RouteContext) => ({ ...actorOf(context), agencyCode: client(context).agencyCode });
 const password = z.string().min(10, 'A password has at least 10 characters.').max(200);
 
 export function accountRoutes(dependencies: AccountDependencies): Route[] {
@@ -43,7 +42,7 @@ export function accountRoutes(dependencies: AccountDependencies): Route[] {
       database,
       context.params.id,
       { to, reason: context.body.reason, version },
-      scoped(context),
+      scopedActorOf(context),
     );
     return { headers: versionTag(account), body: account };
   };
@@ -125,7 +124,7 @@ export function accountRoutes(dependencies: AccountDependencies): Route[] {
           context.params.id,
           dependencies.activationCodeDays,
           client(context).permissions.has('passwords:reset'),
-          scoped(context),
+          scopedActorOf(context),
         ),
       }),
     }),

@@ -3,7 +3,7 @@ import { Agency, AgencyCodeInput, AgencyImportReport } from '@congvu/contracts';
 import type { Database } from '@congvu/database';
 import { client, decodeCursor, PageQuery, pageAnswer, pageOf, type Route, route, toPage } from '@congvu/http';
 import { z } from 'zod';
-import { actorOf } from '../audit/audit-event.ts';
+import { scopedActorOf } from '../audit/audit-event.ts';
 import { parseCode } from './agency-code-input.ts';
 import { type AgencyRow, listAgencies, requireAgency } from './agency-store.ts';
 import { importAgencies } from './import-agencies.ts';
@@ -31,8 +31,7 @@ export const agencyRoutes = (database: Database): Route[] => [
     body: z.string(),
     response: AgencyImportReport,
     handle: async (context) => {
-      const actor = { ...actorOf(context), agencyCode: client(context).agencyCode };
-      return { body: await importAgencies(database, context.body, actor) };
+      return { body: await importAgencies(database, context.body, scopedActorOf(context)) };
     },
   }),
   route({

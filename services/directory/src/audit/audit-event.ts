@@ -16,6 +16,12 @@ export function actorOf(context: RouteContext): Actor {
   return { kind: principal.kind, id: principal.id, ip: context.ip || null, agencyCode: principal.agencyCode };
 }
 
+/** The actor of a route that keeps to the actor's own subtree. */
+export const scopedActorOf = (context: RouteContext): Actor & { agencyCode: string } => ({
+  ...actorOf(context),
+  agencyCode: client(context).agencyCode,
+});
+
 export interface AuditEvent {
   actor: Actor;
   /** `noun.verb`, e.g. `request.approved`; never renamed once released. */

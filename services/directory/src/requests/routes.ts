@@ -14,15 +14,13 @@ import {
 } from '@congvu/http';
 import { z } from 'zod';
 import { parseCode } from '../agencies/agency-code-input.ts';
-import { actorOf } from '../audit/audit-event.ts';
+import { scopedActorOf } from '../audit/audit-event.ts';
 import { decide } from './decide-request.ts';
 import { listSummaries } from './request-store.ts';
 import { readRequest, type SubmitDependencies, submitRequest } from './submit-request.ts';
 
 const ById = z.object({ id: z.uuid() });
 const Remark = z.string().trim().min(1, 'Say why.').max(2_000);
-
-const scoped = (context: RouteContext) => ({ ...actorOf(context), agencyCode: client(context).agencyCode });
 
 export function requestRoutes(dependencies: SubmitDependencies): Route[] {
   const { database, seal } = dependencies;
@@ -31,7 +29,7 @@ export function requestRoutes(dependencies: SubmitDependencies): Route[] {
     state: 'approved' | 'rejected' | 'cancelled',
     remark?: string,
   ) => {
-    const actor = scoped(context);
+    const actor = scopedActorOf(context);
     await decide(database, context.params.id, { state, remark, version: context.ifMatchVersion }, actor);
     const request = await readRequest(database, context.params.id, actor.agencyCode, seal);
     return { headers: versionTag(request), body: request };
@@ -51,7 +49,7 @@ export function requestRoutes(dependencies: SubmitDependencies): Route[] {
         const { created, request } = await submitRequest(
           dependencies,
           context.body,
-          scoped(context),
+          scopedActorOf(context),
           context.idempotencyKey,
         );
         return {
