@@ -54,7 +54,10 @@ async function installDependencies() {
 function npm(args) {
   const path = process.env.npm_execpath;
   const [program, before] = path?.endsWith('.js') ? [process.execPath, [path]] : ['npm', []];
-  return run([program, ...before, ...args], { stdio: ['ignore', 'ignore', 'pipe'] });
+  return run([program, ...before, ...args], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+    killAfterMs: 1_000, // npm goes on installing when it is asked to end; a half-made node_modules is made again
+  });
 }
 
 /** Path of a Node 24: npm's `node` package, or the one that runs this file. */
@@ -91,9 +94,10 @@ async function runCommand(node) {
  * ends the program.
  */
 function run(program, options) {
+  const { killAfterMs, ...spawnOptions } = options;
   const setpriv = ['/usr/bin/setpriv', '/bin/setpriv'].find((path) => existsSync(path));
   const [file, ...rest] = setpriv ? [setpriv, '--pdeathsig', 'TERM', '--', ...program] : program;
-  const child = spawn(file, rest, { cwd: repository, detached: true, ...options });
+  const child = spawn(file, rest, { cwd: repository, detached: true, ...spawnOptions });
   let stderr = '';
   child.stderr?.setEncoding('utf8').on('data', (text) => {
     stderr += text;
@@ -103,6 +107,7 @@ function run(program, options) {
     if (stopped) return; // npm passes on the Ctrl-C that we have had ourselves.
     stopped = true;
     child.kill(signal);
+    if (killAfterMs) setTimeout(() => killGroup(child.pid), killAfterMs).unref();
   };
   const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'];
   for (const signal of signals) process.on(signal, passOn);
