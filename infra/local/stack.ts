@@ -75,7 +75,12 @@ async function describe(engines: Engines, services: Services): Promise<StackDesc
     services: services.urls,
     clients: {
       requester: await demoClient(engines, 'Huyện Quỳnh Lưu (demo requester)', 'H41.32', roles.requester),
-      administrator: await demoClient(engines, 'Quản trị CNTT tỉnh (demo IT admin)', 'H41', roles.administrator),
+      administrator: await demoClient(
+        engines,
+        'Quản trị CNTT tỉnh (demo IT admin)',
+        'H41',
+        roles.platform_administrator,
+      ),
       auditor: await demoClient(engines, 'Kiểm toán (demo auditor)', 'H41', roles.auditor),
     },
     ldap: { url: openldap.url, baseDn, bindDn: reader.dn, password: reader.password },

@@ -9,17 +9,41 @@ export const permissions = [
   'accounts:write',
   'activation-codes:issue',
   'passwords:reset',
+  'service-accounts:write',
+  'reconciliations:read',
+  'reconciliations:write',
   'clients:write',
   'audit:read',
   'mailboxes:read',
   'certificates:read',
   'certificates:enrol',
   'certificates:revoke',
+  'keys:recover',
 ] as const;
 export type Permission = (typeof permissions)[number];
 
-/** The usual bundles, by who holds them. The approver's bundle cannot submit, the requester's cannot approve. */
+const administrator = [
+  'agencies:read',
+  'agencies:write',
+  'requests:read',
+  'requests:approve',
+  'accounts:read',
+  'accounts:write',
+  'passwords:reset',
+  'reconciliations:read',
+  'reconciliations:write',
+  'clients:write',
+  'mailboxes:read',
+  'certificates:read',
+  'certificates:revoke',
+] as const satisfies readonly Permission[];
+
+/**
+ * The usual bundles, by who holds them; the agency of the client says for which subtree. Who approves cannot submit, and who
+ * submits cannot approve.
+ */
 export const roles = {
+  /** An agency: asks, corrects, hands over activation codes. */
   requester: [
     'agencies:read',
     'requests:submit',
@@ -30,18 +54,22 @@ export const roles = {
     'certificates:read',
     'certificates:enrol',
   ],
-  administrator: [
+  /** Decides on requests and does nothing else. */
+  approver: ['agencies:read', 'requests:read', 'requests:approve', 'accounts:read'],
+  /** The IT admin of a subtree. */
+  administrator,
+  /** The IT admin of the whole platform: also the connected systems. */
+  platform_administrator: [...administrator, 'service-accounts:write'],
+  auditor: [
     'agencies:read',
-    'agencies:write',
     'requests:read',
-    'requests:approve',
     'accounts:read',
-    'accounts:write',
-    'passwords:reset',
-    'clients:write',
+    'audit:read',
+    'reconciliations:read',
     'mailboxes:read',
     'certificates:read',
-    'certificates:revoke',
   ],
-  auditor: ['agencies:read', 'requests:read', 'accounts:read', 'audit:read', 'mailboxes:read', 'certificates:read'],
+  /** One of the two who together recover an escrowed encryption key. */
+  recovery_officer: ['accounts:read', 'certificates:read', 'keys:recover'],
 } as const satisfies Record<string, readonly Permission[]>;
+export type Role = keyof typeof roles;

@@ -11,5 +11,14 @@ export {
   toPage,
 } from './list.ts';
 export { Problem, toProblem } from './problem.ts';
-export { client, type Route, type RouteAnswer, type RouteContext, route, versionTag } from './route.ts';
+export {
+  client,
+  FileBody,
+  type Route,
+  type RouteAnswer,
+  type RouteContext,
+  route,
+  spreadsheetType,
+  versionTag,
+} from './route.ts';
 export { createLog, exitOnFault, parseConfig, type RunningService, serve, serviceConfig } from './service.ts';

@@ -68,6 +68,7 @@ const scopesOf = (routes: readonly Route[]): Record<string, string> =>
   );
 
 function operation(one: Route): JsonSchema {
+  const { body } = one;
   const permissions = [one.permission].flat();
   const problems = [
     ...(permissions.includes('public') ? [] : ['401', '403']),
@@ -106,11 +107,13 @@ function operation(one: Route): JsonSchema {
           ]
         : []),
     ],
-    ...(one.body
+    ...(body
       ? {
           requestBody: {
             required: true,
-            content: { [one.consumes ?? 'application/json']: { schema: inputSchema(one.body) } },
+            content: Object.fromEntries(
+              [one.consumes ?? 'application/json'].flat().map((type) => [type, { schema: inputSchema(body) }]),
+            ),
           },
         }
       : {}),

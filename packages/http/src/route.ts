@@ -8,7 +8,7 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { type Fault, invalid, ServiceError } from '@congvu/errors';
 import express, { type Request, type RequestHandler, type Response, Router } from 'express';
-import type { z } from 'zod';
+import { z } from 'zod';
 import type { Authenticate, Principal } from './authentication.ts';
 import { isStorableText } from './text.ts';
 
@@ -27,6 +27,8 @@ export interface RouteContext<P = unknown, Q = unknown, B = unknown> {
   /** Version named by `If-Match: "n"` (RFC 9110 section 13.1.1); `*` and absence are undefined: any version. */
   ifMatchVersion: number | undefined;
   authorization: string | undefined;
+  /** Media type of the body, without parameters. */
+  contentType: string | undefined;
   accepts: (type: string) => boolean;
 }
 
@@ -36,6 +38,20 @@ export interface RouteAnswer {
   /** JSON by default; a Buffer or an async iterable of text is sent as it is, under `headers['Content-Type']`. */
   body?: unknown;
 }
+
+type MediaType =
+  | 'application/json'
+  | 'text/csv'
+  | 'application/x-www-form-urlencoded'
+  | 'application/pkcs10'
+  | typeof spreadsheetType;
+
+/** Office Open XML workbook (.xlsx). */
+export const spreadsheetType = 'application/vnd.openxmlformats-officedocument.spreadsheetml.sheet';
+/** A body that is a file, as octets. */
+export const FileBody = z
+  .custom<Buffer>(Buffer.isBuffer, 'Send the file as the body.')
+  .meta({ type: 'string', format: 'binary' });
 
 interface RouteOptions<P extends z.ZodType, Q extends z.ZodType, B extends z.ZodType> {
   method: 'get' | 'post' | 'put' | 'patch' | 'delete';
@@ -47,8 +63,8 @@ interface RouteOptions<P extends z.ZodType, Q extends z.ZodType, B extends z.Zod
   params?: P;
   query?: Q;
   body?: B;
-  /** What the body is; JSON unless told. */
-  consumes?: 'application/json' | 'text/csv' | 'application/x-www-form-urlencoded' | 'application/pkcs10';
+  /** What the body is; JSON unless told. One of several types, and a spreadsheet, arrive as a Buffer. */
+  consumes?: MediaType | readonly MediaType[];
   /** Whether the same Idempotency-Key and body give the same answer. */
   idempotent?: boolean;
   /** Octets; 1 MiB unless told, 8 KiB for strangers. */
@@ -104,14 +120,15 @@ function identify(one: Route, authenticate: Authenticate): RequestHandler {
 
 function parsers(one: Route): RequestHandler[] {
   if (!one.body) return [];
-  const type = one.consumes ?? 'application/json';
+  const types = [one.consumes ?? 'application/json'].flat();
+  const [type] = types;
   const limit = one.maxBodyBytes ?? ([one.permission].flat().includes('public') ? 8 * 1024 : 1024 * 1024);
   const requireType: RequestHandler = (request, _response, next) => {
-    if (!request.is(type)) {
+    if (!request.is([...types])) {
       throw new ServiceError({
         kind: 'malformed',
         code: 'content_type',
-        detail: `Send a body with Content-Type: ${type}.`,
+        detail: `Send a body with Content-Type: ${types.join(' or ')}.`,
       });
     }
     next();
@@ -119,7 +136,8 @@ function parsers(one: Route): RequestHandler[] {
   if (type === 'application/json') return [requireType, express.json({ limit, strict: true })];
   if (type === 'application/x-www-form-urlencoded')
     return [requireType, express.urlencoded({ limit, extended: false })];
-  return [requireType, express.text({ type, limit, defaultCharset: 'utf-8' })];
+  if (types.length > 1 || type === spreadsheetType) return [requireType, express.raw({ type: types, limit })];
+  return [requireType, express.text({ type: types, limit, defaultCharset: 'utf-8' })];
 }
 
 function run(one: Route): RequestHandler {
@@ -147,6 +165,7 @@ function run(one: Route): RequestHandler {
       idempotencyKey: idempotencyKey(request, faults),
       ifMatchVersion: ifMatchVersion(request, faults),
       authorization: request.get('Authorization'),
+      contentType: request.get('Content-Type')?.split(';', 1)[0]?.trim().toLowerCase(),
       accepts: (type) => request.accepts(['application/json', type]) === type,
     };
     if (faults.length > 0) throw invalid('request_invalid', withinReason(faults));
@@ -200,7 +219,7 @@ function textFaults(part: Part, value: unknown, path: readonly PropertyKey[]): F
     const detail = 'A NUL character or half of a surrogate pair stands here; take it out.';
     return [{ pointer: pointerTo(part, path), code: 'character', detail }];
   }
-  if (typeof value !== 'object' || value === null) return [];
+  if (typeof value !== 'object' || value === null || Buffer.isBuffer(value)) return [];
   return Object.entries(value).flatMap(([key, inner]) => textFaults(part, inner, [...path, key]));
 }
 
