@@ -12,8 +12,8 @@ export interface ServiceUrls {
 }
 
 export interface CallOptions {
-  method?: 'GET' | 'POST' | 'PUT' | 'DELETE';
-  /** Sent as JSON, unless `contentType` says otherwise (then a string). */
+  method?: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
+  /** Sent as JSON, unless `contentType` says otherwise (then text or octets). */
   body?: unknown;
   contentType?: string;
   accept?: string;
@@ -35,12 +35,27 @@ export interface ApiClient {
 
 const TokenAnswer = z.object({ access_token: z.string(), expires_in: z.number() });
 
-/** A client with credentials, a holder with a token, or a stranger with neither. */
+export interface CachedToken {
+  token: string;
+  /** Milliseconds since 1970. */
+  renewAt: number;
+}
+
+/** A client with credentials (and perhaps a token from before), a holder with a token, or a stranger with neither. */
 export function connectApi(
   urls: ServiceUrls,
-  credentials: { clientId: string; clientSecret: string } | { token: string } | undefined,
+  credentials:
+    | {
+        clientId: string;
+        clientSecret: string;
+        cached?: CachedToken | undefined;
+        /** Told of every new token, so that a program that runs often need not ask for one each time. */
+        onToken?: (token: CachedToken) => void;
+      }
+    | { token: string }
+    | undefined,
 ): ApiClient {
-  let cached: { token: string; renewAt: number } | undefined;
+  let cached = credentials && 'cached' in credentials ? credentials.cached : undefined;
 
   async function token(): Promise<string | undefined> {
     if (!credentials) return undefined;
@@ -56,6 +71,7 @@ export function connectApi(
     if (!response.ok) throw await toError(response);
     const answer = TokenAnswer.parse(await response.json());
     cached = { token: answer.access_token, renewAt: Date.now() + (answer.expires_in - 30) * 1_000 };
+    credentials.onToken?.(cached);
     return cached.token;
   }
 
@@ -70,9 +86,7 @@ export function connectApi(
         ...(options.body === undefined ? {} : { 'Content-Type': contentType }),
         ...options.headers,
       },
-      ...(options.body === undefined
-        ? {}
-        : { body: contentType === 'application/json' ? JSON.stringify(options.body) : String(options.body) }),
+      ...(options.body === undefined ? {} : { body: toBody(options.body, contentType) }),
       signal: options.signal ?? AbortSignal.timeout(60_000),
     });
     if (!response.ok) throw await toError(response);
@@ -90,6 +104,11 @@ export function connectApi(
     },
   };
 }
+
+const toBody = (body: unknown, contentType: string): string | Uint8Array<ArrayBuffer> => {
+  if (contentType === 'application/json') return JSON.stringify(body);
+  return body instanceof Uint8Array ? new Uint8Array(body) : String(body);
+};
 
 async function reach(url: string, init: RequestInit): Promise<Response> {
   try {

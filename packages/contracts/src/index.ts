@@ -1,3 +1,3 @@
-export { type ApiClient, type CallOptions, connectApi, type ServiceUrls } from './client.ts';
+export { type ApiClient, type CachedToken, type CallOptions, connectApi, type ServiceUrls } from './client.ts';
 export { type Permission, permissions, type Role, roles } from './permissions.ts';
 export * from './wire.ts';

@@ -1,0 +1,147 @@
+/** `congvu reconcile …`: does LDAP say what the record says? */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { z } from 'zod';
+import { type AddCommands, action, type Context, examples, fetchItems, group, wholeNumber } from '../context.ts';
+import { exitCodes } from '../failure.ts';
+import { t } from '../language.ts';
+
+const Run = z.looseObject({
+  id: z.string(),
+  state: z.string(),
+  mode: z.string(),
+  checkedCount: z.number().default(0),
+  totalCount: z.number().nullish(),
+  missingCount: z.number().default(0),
+  extraCount: z.number().default(0),
+  changedCount: z.number().default(0),
+  repairedCount: z.number().default(0),
+  failureReason: z.string().nullish(),
+});
+type Run = z.infer<typeof Run>;
+const Finding = z.looseObject({
+  kind: z.string(),
+  dn: z.string().nullish(),
+  attribute: z.string().nullish(),
+  lastModifiedBy: z.string().nullish(),
+  lastModifiedAt: z.string().nullish(),
+  state: z.string().nullish(),
+});
+
+const path = '/v1/reconciliations';
+const pathOf = (id: string, rest = ''): string => `${path}/${encodeURIComponent(id)}${rest}`;
+
+export const reconciliationCommands: AddCommands = (program, credentialsFile) => {
+  const reconcile = group(program, 'reconcile', t('đối chiếu hồ sơ với LDAP', 'compare the record with LDAP'));
+
+  reconcile
+    .command('run')
+    .description(t('đối chiếu; --repair sửa những chỗ lệch', 'compare; --repair mends what differs'))
+    .option('--agency <code>', t('chỉ cơ quan này và cấp dưới', 'only this agency and below'))
+    .option(
+      '--repair',
+      t('sửa (chỗ lệch lớn phải chờ người thứ hai)', 'repair (a large one waits for a second person)'),
+    )
+    .addHelpText('after', examples('  congvu reconcile run\n  congvu reconcile run --agency H41.32 --repair'))
+    .action(
+      action(credentialsFile, async (context, options: { agency?: string; repair?: boolean }) => {
+        const body = {
+          mode: options.repair ? 'repair' : 'report',
+          ...(options.agency ? { agencyCode: options.agency } : {}),
+        };
+        const { id } = await context.api.call('directory', path, Run, { method: 'POST', body });
+        await follow(context, id);
+      }),
+    );
+
+  reconcile
+    .command('list')
+    .description(t('các lần đối chiếu', 'runs so far'))
+    .option('--limit <n>', t('nhiều nhất', 'at most'), wholeNumber, 20)
+    .action(
+      action(credentialsFile, async ({ api, output }, { limit }: { limit: number }) => {
+        output.list(await fetchItems(api, path, {}, Run, limit), [
+          { title: t('Lần', 'Run'), value: (run) => run.id },
+          { title: t('Kiểu', 'Mode'), value: (run) => run.mode },
+          { title: t('Trạng thái', 'State'), value: (run) => run.state },
+          { title: t('Thiếu/thừa/lệch', 'Missing/extra/changed'), value: counts },
+        ]);
+      }),
+    );
+
+  reconcile
+    .command('show <run>')
+    .description(t('một lần đối chiếu', 'one run'))
+    .action(
+      action(credentialsFile, async (context, id: string) =>
+        show(context, await context.api.call('directory', pathOf(id), Run)),
+      ),
+    );
+
+  reconcile
+    .command('findings <run>')
+    .description(t('từng chỗ lệch: cái gì, ai sửa, lúc nào', 'what differs, who changed it and when'))
+    .option('--limit <n>', t('nhiều nhất', 'at most'), wholeNumber, 100)
+    .action(
+      action(credentialsFile, async ({ api, output }, id: string, { limit }: { limit: number }) => {
+        output.list(await fetchItems(api, pathOf(id, '/findings'), {}, Finding, limit), [
+          { title: t('Lệch', 'Kind'), value: (row) => row.kind },
+          { title: 'DN', value: (row) => row.dn },
+          { title: t('Thuộc tính', 'Attribute'), value: (row) => row.attribute },
+          { title: t('Người sửa', 'Changed by'), value: (row) => row.lastModifiedBy },
+          { title: t('Lúc', 'At'), value: (row) => row.lastModifiedAt },
+          { title: t('Trạng thái', 'State'), value: (row) => row.state },
+        ]);
+      }),
+    );
+
+  reconcile
+    .command('approve <run>')
+    .description(t('người thứ hai đồng ý cho sửa', 'as a second person, let a large repair go on'))
+    .action(
+      action(credentialsFile, async (context, id: string) => {
+        await context.api.call('directory', pathOf(id, '/approve'), Run, { method: 'POST', body: {} });
+        await follow(context, id);
+      }),
+    );
+
+  reconcile
+    .command('cancel <run>')
+    .description(t('hủy', 'cancel'))
+    .action(
+      action(credentialsFile, async (context, id: string) =>
+        show(context, await context.api.call('directory', pathOf(id, '/cancel'), Run, { method: 'POST', body: {} })),
+      ),
+    );
+};
+
+const unfinished = new Set(['waiting', 'queued', 'running', 'repairing']);
+
+async function follow(context: Context, id: string): Promise<void> {
+  const progress = context.output.progress(t('Đã đối chiếu', 'Compared'));
+  let run: Run;
+  for (;;) {
+    run = await context.api.call('directory', pathOf(id), Run);
+    progress.update(run.checkedCount, run.totalCount ?? run.checkedCount);
+    if (!unfinished.has(run.state)) break;
+    await sleep(1_000);
+  }
+  progress.stop();
+  show(context, run);
+  if (run.state === 'failed') process.exitCode = exitCodes.unavailable;
+  else if (run.state === 'awaiting_approval') process.exitCode = exitCodes.conflict;
+  else if (run.mode === 'report' && run.missingCount + run.extraCount + run.changedCount > 0)
+    process.exitCode = exitCodes.invalid;
+}
+
+const counts = (run: Run): string => `${run.missingCount}/${run.extraCount}/${run.changedCount}`;
+
+const show = ({ output }: Context, run: Run): void =>
+  output.record(run, [
+    [t('Lần', 'Run'), run.id],
+    [t('Kiểu', 'Mode'), run.mode],
+    [t('Trạng thái', 'State'), run.state],
+    [t('Đã đối chiếu', 'Compared'), run.checkedCount],
+    [t('Thiếu/thừa/lệch', 'Missing/extra/changed'), counts(run)],
+    [t('Đã sửa', 'Repaired'), run.repairedCount],
+    [t('Lý do', 'Reason'), run.failureReason],
+  ]);

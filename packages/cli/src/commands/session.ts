@@ -1,0 +1,106 @@
+/** `congvu login`, `logout`, `whoami`. */
+import { readFileSync } from 'node:fs';
+import { text } from 'node:stream/consumers';
+import password from '@inquirer/password';
+import { type AddCommands, action, examples } from '../context.ts';
+import { UsageError } from '../failure.ts';
+import { t } from '../language.ts';
+import { createOutput } from '../output.ts';
+import { logIn, logOut } from '../session.ts';
+
+interface LoginOptions {
+  directory?: string;
+  clientId?: string;
+  secretFile?: string;
+  stack?: string;
+  as: string;
+  json?: boolean;
+}
+
+export const sessionCommands: AddCommands = (program, credentialsFile) => {
+  program
+    .command('login')
+    .description(t('đăng nhập bằng mã và bí mật của chương trình khách', 'log in with a client id and its secret'))
+    .option('--directory <url>', t('địa chỉ dịch vụ danh bạ', 'URL of the directory service'))
+    .option('--client-id <id>', t('mã chương trình khách', 'client id'))
+    .option(
+      '--secret-file <file>',
+      t(
+        'đọc bí mật từ tệp ("-": đầu vào chuẩn); nếu không có thì hỏi',
+        'read the secret from a file ("-": standard input); asked for otherwise',
+      ),
+    )
+    .option('--stack <file>', t('tệp mô tả của "npm start"', 'the description that "npm start" wrote'))
+    .option('--as <role>', t('vai trò trong --stack', 'the role within --stack'), 'administrator')
+    .addHelpText(
+      'after',
+      examples(
+        '  congvu login --directory https://danhba.nghean.gov.vn --client-id 6f1e5f0c-8f57-4c3e-9a10-4a3c6de0a001\n  congvu login --stack .congvu/stack.json --as administrator',
+      ),
+    )
+    .action(async (options: LoginOptions, command) => {
+      const credentials = options.stack ? fromStack(options.stack, options.as) : await fromOptions(options);
+      await logIn(credentialsFile, credentials);
+      const { json } = command.optsWithGlobals();
+      createOutput(json === true).note(t('Đã đăng nhập.', 'Logged in.'));
+    });
+
+  program
+    .command('logout')
+    .description(t('đăng xuất: xóa bí mật khỏi máy này', 'log out: remove the secret from this machine'))
+    .action(() => logOut(credentialsFile));
+
+  program
+    .command('whoami')
+    .description(t('đang đăng nhập là ai, với quyền gì', 'who is logged in, with which permissions'))
+    .action(
+      action(credentialsFile, async ({ api, output }) => {
+        await api.fetch('directory', '/v1/agencies?limit=1').catch(() => undefined); // renews the token
+        const claims = readClaims(api.credentials.cached?.token);
+        const who = {
+          clientId: api.credentials.clientId,
+          directory: api.credentials.directoryUrl,
+          agencyCode: claims.agency ?? null,
+          permissions: claims.scope?.split(' ') ?? [],
+        };
+        output.record(who, [
+          [t('Chương trình khách', 'Client'), who.clientId],
+          [t('Danh bạ', 'Directory'), who.directory],
+          [t('Thay mặt cơ quan', 'Acts for agency'), who.agencyCode],
+          [t('Quyền', 'Permissions'), who.permissions.join(' ')],
+        ]);
+      }),
+    );
+};
+
+async function fromOptions({ directory, clientId, secretFile }: LoginOptions) {
+  if (!directory || !clientId)
+    throw new UsageError(t('Cần --directory và --client-id.', '--directory and --client-id are needed.'));
+  const secret =
+    secretFile === undefined
+      ? await password({ message: t('Bí mật', 'Secret'), mask: true })
+      : secretFile === '-'
+        ? await text(process.stdin)
+        : readFileSync(secretFile, 'utf8');
+  const clientSecret = secret.split(/\r?\n/, 1)[0]?.trim() ?? '';
+  if (!clientSecret) throw new UsageError(t('Bí mật rỗng.', 'The secret is empty.'));
+  return { directoryUrl: directory.replace(/\/+$/, ''), clientId, clientSecret };
+}
+
+function fromStack(file: string, role: string) {
+  const stack = JSON.parse(readFileSync(file, 'utf8'));
+  const client = stack.clients?.[role];
+  if (!client) {
+    const known = Object.keys(stack.clients ?? {}).join(', ');
+    throw new UsageError(
+      t(`Không có vai trò "${role}"; có: ${known}.`, `There is no role "${role}"; there are: ${known}.`),
+    );
+  }
+  return { directoryUrl: stack.services.directory, clientId: client.clientId, clientSecret: client.clientSecret };
+}
+
+/** The server verifies tokens; here its own is only shown. */
+function readClaims(token: string | undefined): { agency?: string; scope?: string } {
+  const payload = token?.split('.')[1];
+  return payload ? JSON.parse(Buffer.from(payload, 'base64url').toString()) : {};
+}
