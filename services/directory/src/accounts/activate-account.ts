@@ -9,12 +9,8 @@ import { ServiceError } from '@congvu/errors';
 import { distinguishedName, type Ldap } from '@congvu/ldap';
 import { insertEvents } from '../audit/audit-store.ts';
 import type { TokenIssuer } from '../clients/token-issuer.ts';
-import {
-  claimActivationCode,
-  findAccountByName,
-  markActivationCodeUsed,
-  releaseActivationCode,
-} from './account-store.ts';
+import { findAccountByName } from './account-store.ts';
+import { claimActivationCode, markActivationCodeUsed, releaseActivationCode } from './activation-code-store.ts';
 import { hashCode } from './issue-activation-code.ts';
 
 export interface SignInDependencies {

@@ -16,7 +16,7 @@ import {
   type Operation,
 } from '@congvu/ldap';
 import { settleRequests } from '../requests/settle-requests.ts';
-import { type EntrySource, listEntrySources, markEntryConverged, markEntryPartDone } from './account-store.ts';
+import { type EntrySource, listEntrySources, markEntryConverged, markEntryPartDone } from './convergence-store.ts';
 import { queueEntries, queueOtherParts } from './queue-convergence.ts';
 
 /** ppolicy: locked until an administrator unlocks (draft-behera-ldap-password-policy section 5.3.3). */

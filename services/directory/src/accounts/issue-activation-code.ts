@@ -8,7 +8,8 @@ import type { Database } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
 import type { Actor } from '../audit/audit-event.ts';
 import { insertEvents } from '../audit/audit-store.ts';
-import { replaceActivationCode, requireAccount, requireAccountForUpdate, wasActivated } from './account-store.ts';
+import { requireAccount, requireAccountForUpdate } from './account-store.ts';
+import { replaceActivationCode, wasActivated } from './activation-code-store.ts';
 
 /** Without the letters and digits that are mistaken for each other on paper; 16 of 30 are 78 bits. */
 const alphabet = 'ABCDEFGHJKMNPQRSTVWXYZ23456789';
