@@ -5,6 +5,8 @@ import { type Authenticate, createApp } from '@congvu/http';
 import type { Ldap } from '@congvu/ldap';
 import type { Express } from 'express';
 import type { Logger } from 'pino';
+import { credentialRoutes } from './accounts/credential-routes.ts';
+import { defaultRetentionDays } from './accounts/retire-account.ts';
 import { accountRoutes } from './accounts/routes.ts';
 import { agencyRoutes } from './agencies/routes.ts';
 import { auditRoutes } from './audit/routes.ts';
@@ -22,6 +24,8 @@ export interface DirectoryDependencies {
   tokens: TokenIssuer;
   authenticate: Authenticate;
   activationCodeDays: number;
+  /** How long the mailbox of a retired account is kept, unless told. */
+  retentionDays?: number | undefined;
   /** Express's `trust proxy`; nobody is believed unless told. */
   trustProxy?: string | undefined;
   log: Logger;
@@ -46,7 +50,8 @@ export function createDirectoryApp(dependencies: DirectoryDependencies): Express
       ...clientRoutes({ database, tokens, limitTokens }),
       ...agencyRoutes(database),
       ...requestRoutes(dependencies),
-      ...accountRoutes({ ...dependencies, limitSignIn }),
+      ...accountRoutes({ database, retentionDays: dependencies.retentionDays ?? defaultRetentionDays }),
+      ...credentialRoutes({ ...dependencies, limitSignIn }),
       ...auditRoutes(database),
     ],
   });

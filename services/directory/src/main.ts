@@ -5,6 +5,7 @@ import { openLdap } from '@congvu/ldap';
 import { createLocalJWKSet } from 'jose';
 import { convergeEntries } from './accounts/converge-entry.ts';
 import { takeOverdue } from './accounts/convergence-store.ts';
+import { endSuspensions } from './accounts/end-suspensions.ts';
 import { queueEntries, queueOtherParts } from './accounts/queue-convergence.ts';
 import { convergeAgencies } from './agencies/converge-agencies.ts';
 import { createDirectoryApp } from './app.ts';
@@ -27,11 +28,12 @@ const worker = await startWorker({
   log,
   concurrency: 8,
   probe: () => ldap.ping(),
-  cron: { 'queue-overdue': '* * * * *' },
+  cron: { 'queue-overdue': '* * * * *', 'end-suspensions': '* * * * *' },
   tasks: {
     'converge-entries': ({ accountIds }: { accountIds: string[] }) =>
       convergeEntries({ database, ldap, baseDn }, accountIds),
     'converge-agencies': (_: object, signal) => convergeAgencies(database, ldap, baseDn, signal),
+    'end-suspensions': (_: object, signal) => endSuspensions(database, signal),
     'settle-requests': ({ accountIds }: { accountIds: string[] }) =>
       database.transaction((transaction) => settleRequests(transaction, accountIds)),
     // A net under everything: what is overdue is asked for again, whatever became of its jobs.
@@ -60,6 +62,7 @@ const app = createDirectoryApp({
   seal: createNationalIdSeal(config.PERSONAL_DATA_KEY, config.PERSONAL_DATA_INDEX_KEY),
   authenticate: tokenAuthentication({ issuer: tokens.issuer, keys: createLocalJWKSet(tokens.keySet) }),
   activationCodeDays: config.ACTIVATION_CODE_DAYS,
+  retentionDays: config.RETENTION_DAYS,
 });
 await serve(app, {
   host: config.HOST,

@@ -6,7 +6,7 @@ import { inSubtree } from '../agencies/agency-store.ts';
 
 export interface NewAccount {
   id: string;
-  kind: 'person' | 'agency';
+  kind: 'person' | 'position' | 'agency';
   username: string;
   address: string;
   agencyId: string;
@@ -52,6 +52,9 @@ interface AccountRow {
   agency_code: string;
   agency_name: string;
   suspension_reason: string | null;
+  suspended_until: Date | null;
+  retained_until: string | null;
+  holder: Account['holder'];
   request_id: string | null;
   created_at: Date;
   version: number;
@@ -75,6 +78,13 @@ const accounts = (connection: Connection, scope: string) =>
       'a.code as agency_code',
       'a.name as agency_name',
       'c.suspension_reason',
+      'c.suspended_until',
+      connection.raw("to_char(c.retained_until, 'YYYY-MM-DD') as retained_until"),
+      connection.raw(
+        `(select json_build_object('accountId', p.id, 'displayName', p.display_name, 'address', p.address)
+          from directory.position_holdings h join directory.accounts p on p.id = h.holder_id
+          where h.position_id = c.id and h.held_to is null) as holder`,
+      ),
       'l.request_id',
       'c.created_at',
       'c.version',
@@ -94,6 +104,9 @@ const toAccount = (row: AccountRow): Account => ({
   agencyCode: row.agency_code,
   agencyName: row.agency_name,
   suspensionReason: row.suspension_reason,
+  suspendedUntil: row.suspended_until?.toISOString() ?? null,
+  retainedUntil: row.retained_until,
+  holder: row.holder,
   parts: row.parts ?? {},
   requestId: row.request_id,
   createdAt: row.created_at.toISOString(),
@@ -141,20 +154,53 @@ export async function listAccounts(
   return rows.map(toAccount);
 }
 
-/** Locks the account until the transaction ends. */
+export interface LockedAccount {
+  id: string;
+  kind: Account['kind'];
+  state: Account['state'];
+  username: string;
+  address: string;
+  display_name: string;
+  title: string | null;
+  agency_id: string;
+  agency_code: string;
+  agency_name: string;
+  person_id: string | null;
+  suspended_until: Date | null;
+  retained_until: string | null;
+  credential_epoch: number;
+  version: number;
+  request_id: string | null;
+}
+
+/** Locks the account until the transaction ends. `scope` null: wherever it is. */
 export async function requireAccountForUpdate(
   transaction: Transaction,
   id: string,
-  scope: string,
-): Promise<{ id: string; state: Account['state']; agency_id: string; version: number; request_id: string | null }> {
+  scope: string | null,
+): Promise<LockedAccount> {
   const row = await transaction('directory.accounts as c')
-    .whereRaw(inSubtree('c.agency_id'), [scope])
+    .join('directory.agencies as a', 'a.id', 'c.agency_id')
+    .modify((query) => {
+      if (scope !== null) query.whereRaw(inSubtree('c.agency_id'), [scope]);
+    })
     .where('c.id', id)
     .forUpdate('c')
     .first(
       'c.id',
+      'c.kind',
       'c.state',
+      'c.username',
+      'c.address',
+      'c.display_name',
+      'c.title',
       'c.agency_id',
+      'a.code as agency_code',
+      'a.name as agency_name',
+      'c.person_id',
+      'c.suspended_until',
+      transaction.raw("to_char(c.retained_until, 'YYYY-MM-DD') as retained_until"),
+      'c.credential_epoch',
       'c.version',
       transaction.raw('(select l.request_id from directory.request_lines l where l.account_id = c.id) as request_id'),
     );
@@ -162,21 +208,39 @@ export async function requireAccountForUpdate(
   return row;
 }
 
-export async function setAccountState(
+/** A change of what the account is: its version grows with it. */
+export async function updateAccount(
   transaction: Transaction,
   id: string,
-  state: 'active' | 'suspended',
-  reason: string | null,
+  set: {
+    state?: Account['state'];
+    agency_id?: string;
+    display_name?: string;
+    surname?: string;
+    given_name?: string;
+    search_key?: string;
+    title?: string | null;
+    suspension_reason?: string | null;
+    suspended_until?: Date | null;
+    retained_until?: string | null;
+    credential_epoch?: ReturnType<Transaction['raw']>;
+  },
 ): Promise<void> {
   await transaction('directory.accounts')
     .where({ id })
-    .update({
-      state,
-      suspension_reason: reason,
-      version: transaction.raw('version + 1'),
-      updated_at: transaction.fn.now(),
-    });
+    .update({ ...set, version: transaction.raw('version + 1'), updated_at: transaction.fn.now() });
 }
+
+/** Locks those whose suspension is over, but for those that somebody is just changing. */
+export const takeSuspensionsOver = (transaction: Transaction, limit: number): Promise<string[]> =>
+  transaction('directory.accounts')
+    .where({ state: 'suspended' })
+    .whereRaw('suspended_until <= now()')
+    .orderBy('id')
+    .limit(limit)
+    .forUpdate()
+    .skipLocked()
+    .pluck('id');
 
 /** A person's own account by address or username, for signing in. */
 export async function findAccountByName(

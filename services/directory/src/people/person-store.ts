@@ -40,3 +40,18 @@ export async function savePeople(transaction: Transaction, people: readonly NewP
   );
   return new Map(found.map((row) => [row.wished, row.id]));
 }
+
+/** Another name; nothing else about a person ever changes. */
+export async function renamePerson(
+  transaction: Transaction,
+  id: string,
+  name: Pick<NewPerson, 'fullName' | 'surname' | 'middleNames' | 'givenName' | 'searchKey'>,
+): Promise<void> {
+  await transaction('directory.people').where({ id }).update({
+    full_name: name.fullName,
+    surname: name.surname,
+    middle_names: name.middleNames,
+    given_name: name.givenName,
+    search_key: name.searchKey,
+  });
+}
