@@ -242,16 +242,20 @@ export const takeSuspensionsOver = (transaction: Transaction, limit: number): Pr
     .skipLocked()
     .pluck('id');
 
-/** A person's own account by address or username, for signing in. */
-export async function findAccountByName(
-  connection: Connection,
-  name: string,
-): Promise<
-  | { id: string; address: string; username: string; state: Account['state']; agency_id: string; agency_code: string }
-  | undefined
-> {
+export interface SignInAccount {
+  id: string;
+  address: string;
+  username: string;
+  state: Account['state'];
+  agency_id: string;
+  agency_code: string;
+  credential_epoch: number;
+}
+
+/** A holder's own account by address or username, for signing in. */
+export async function findAccountByName(connection: Connection, name: string): Promise<SignInAccount | undefined> {
   const column = name.includes('@') ? 'address' : 'username';
   return connection('directory.accounts_v')
     .where(column, name.toLowerCase())
-    .first('id', 'address', 'username', 'state', 'agency_id', 'agency_code');
+    .first('id', 'address', 'username', 'state', 'agency_id', 'agency_code', 'credential_epoch');
 }

@@ -9,7 +9,7 @@ import { ServiceError } from '@congvu/errors';
 import { distinguishedName, type Ldap } from '@congvu/ldap';
 import { insertEvents } from '../audit/audit-store.ts';
 import type { TokenIssuer } from '../clients/token-issuer.ts';
-import { findAccountByName } from './account-store.ts';
+import { findAccountByName, type SignInAccount } from './account-store.ts';
 import { claimActivationCode, markActivationCodeUsed, releaseActivationCode } from './activation-code-store.ts';
 import { hashCode } from './issue-activation-code.ts';
 
@@ -37,11 +37,11 @@ export async function activateAccount(
     });
   }
 
-  // 2. The password, into LDAP.
+  // 2. The password, into LDAP; but not after the one who was given the code has gone.
   const dn = distinguishedName({ uid: account.username }, `ou=people,${baseDn}`);
+  const provided = { attribute: 'congvuCredentialEpoch', value: String(account.credential_epoch) };
   try {
-    if (!(await ldap.find(dn, ['uid']))) throw notReady();
-    await ldap.setPassword(dn, input.password);
+    if (!(await ldap.setPasswordIf(dn, provided, input.password))) throw notReady();
   } catch (error) {
     await releaseActivationCode(database, codeHash);
     throw error;
@@ -85,15 +85,13 @@ export async function signIn(
   });
 }
 
-async function holderToken(
-  tokens: TokenIssuer,
-  account: { id: string; address: string; agency_code: string },
-): Promise<HolderToken> {
+async function holderToken(tokens: TokenIssuer, account: SignInAccount): Promise<HolderToken> {
   const { token, expiresInSeconds } = await tokens.issue({
     kind: 'holder',
     id: account.id,
     agencyCode: account.agency_code,
     permissions: [],
+    credentialEpoch: account.credential_epoch,
   });
   return {
     access_token: token,
