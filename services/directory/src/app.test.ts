@@ -45,6 +45,12 @@ const table: readonly [
   ['post', '/v1/accounts/{id}/activation-code', ['activation-codes:issue', 'passwords:reset']],
   ['post', '/v1/activations', 'public'],
   ['post', '/v1/holder-tokens', 'public'],
+  ['post', '/v1/service-accounts', ['service-accounts:write']],
+  ['get', '/v1/service-accounts', ['service-accounts:write']],
+  ['get', '/v1/service-accounts/{id}', ['service-accounts:write']],
+  ['put', '/v1/service-accounts/{id}/read-scopes', ['service-accounts:write']],
+  ['post', '/v1/service-accounts/{id}/secret', ['service-accounts:write']],
+  ['post', '/v1/service-accounts/{id}/retire', ['service-accounts:write']],
   ['get', '/v1/audit-events', ['audit:read']],
 ];
 const guarded = table.flatMap(([method, path, needs]) =>

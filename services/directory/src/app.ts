@@ -15,6 +15,7 @@ import { clientRoutes } from './clients/routes.ts';
 import type { TokenIssuer } from './clients/token-issuer.ts';
 import type { NationalIdSeal } from './people/national-id-seal.ts';
 import { requestRoutes } from './requests/routes.ts';
+import { serviceAccountRoutes } from './service-accounts/routes.ts';
 
 export interface DirectoryDependencies {
   database: Database;
@@ -52,6 +53,7 @@ export function createDirectoryApp(dependencies: DirectoryDependencies): Express
       ...requestRoutes(dependencies),
       ...accountRoutes({ database, retentionDays: dependencies.retentionDays ?? defaultRetentionDays }),
       ...credentialRoutes({ ...dependencies, limitSignIn }),
+      ...serviceAccountRoutes(dependencies),
       ...auditRoutes(database),
     ],
   });

@@ -13,6 +13,7 @@ import { createTokenIssuer } from './clients/token-issuer.ts';
 import { configSchema } from './config.ts';
 import { createNationalIdSeal } from './people/national-id-seal.ts';
 import { settleRequests } from './requests/settle-requests.ts';
+import { convergeServiceAccounts } from './service-accounts/converge-service-accounts.ts';
 
 const log = createLog('directory', process.env.LOG_LEVEL ?? 'info');
 exitOnFault(log);
@@ -28,11 +29,12 @@ const worker = await startWorker({
   log,
   concurrency: 8,
   probe: () => ldap.ping(),
-  cron: { 'queue-overdue': '* * * * *', 'end-suspensions': '* * * * *' },
+  cron: { 'queue-overdue': '* * * * *', 'end-suspensions': '* * * * *', 'converge-service-accounts': '* * * * *' },
   tasks: {
     'converge-entries': ({ accountIds }: { accountIds: string[] }) =>
       convergeEntries({ database, ldap, baseDn }, accountIds),
     'converge-agencies': (_: object, signal) => convergeAgencies(database, ldap, baseDn, signal),
+    'converge-service-accounts': (_: object, signal) => convergeServiceAccounts({ database, ldap, baseDn }, signal),
     'end-suspensions': (_: object, signal) => endSuspensions(database, signal),
     'settle-requests': ({ accountIds }: { accountIds: string[] }) =>
       database.transaction((transaction) => settleRequests(transaction, accountIds)),
