@@ -25,6 +25,8 @@ export interface DirectoryDependencies {
   tokens: TokenIssuer;
   authenticate: Authenticate;
   activationCodeDays: number;
+  /** Where a holder redeems an activation code; stands on the slips. */
+  activationUrl?: string | undefined;
   /** How long the mailbox of a retired account is kept, unless told. */
   retentionDays?: number | undefined;
   /** Express's `trust proxy`; nobody is believed unless told. */
@@ -52,7 +54,11 @@ export function createDirectoryApp(dependencies: DirectoryDependencies): Express
       ...agencyRoutes(database),
       ...requestRoutes(dependencies),
       ...accountRoutes({ database, retentionDays: dependencies.retentionDays ?? defaultRetentionDays }),
-      ...credentialRoutes({ ...dependencies, limitSignIn }),
+      ...credentialRoutes({
+        ...dependencies,
+        limitSignIn,
+        activationUrl: dependencies.activationUrl ?? tokens.issuer,
+      }),
       ...serviceAccountRoutes(dependencies),
       ...auditRoutes(database),
     ],

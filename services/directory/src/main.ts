@@ -64,6 +64,7 @@ const app = createDirectoryApp({
   seal: createNationalIdSeal(config.PERSONAL_DATA_KEY, config.PERSONAL_DATA_INDEX_KEY),
   authenticate: tokenAuthentication({ issuer: tokens.issuer, keys: createLocalJWKSet(tokens.keySet) }),
   activationCodeDays: config.ACTIVATION_CODE_DAYS,
+  activationUrl: config.ACTIVATION_URL,
   retentionDays: config.RETENTION_DAYS,
 });
 await serve(app, {

@@ -179,8 +179,8 @@ export async function requireAccountForUpdate(
   id: string,
   scope: string | null,
 ): Promise<LockedAccount> {
+  // No join: a row that was transferred while we waited for its lock would be looked for at the agency that it left.
   const row = await transaction('directory.accounts as c')
-    .join('directory.agencies as a', 'a.id', 'c.agency_id')
     .modify((query) => {
       if (scope !== null) query.whereRaw(inSubtree('c.agency_id'), [scope]);
     })
@@ -195,8 +195,8 @@ export async function requireAccountForUpdate(
       'c.display_name',
       'c.title',
       'c.agency_id',
-      'a.code as agency_code',
-      'a.name as agency_name',
+      transaction.raw('(select a.code from directory.agencies a where a.id = c.agency_id) as agency_code'),
+      transaction.raw('(select a.name from directory.agencies a where a.id = c.agency_id) as agency_name'),
       'c.person_id',
       'c.suspended_until',
       transaction.raw("to_char(c.retained_until, 'YYYY-MM-DD') as retained_until"),
@@ -241,6 +241,39 @@ export const takeSuspensionsOver = (transaction: Transaction, limit: number): Pr
     .forUpdate()
     .skipLocked()
     .pluck('id');
+
+export interface AccountName {
+  id: string;
+  display_name: string;
+  address: string;
+}
+
+export const listAccountNames = (
+  connection: Connection,
+  ids: readonly string[],
+  scope: string,
+): Promise<AccountName[]> =>
+  connection('directory.accounts as c')
+    .whereIn('c.id', ids)
+    .whereRaw(inSubtree('c.agency_id'), [scope])
+    .select('c.id', 'c.display_name', 'c.address');
+
+/** Accounts that the lines of a request opened, in the order of its lines, after the line `after`. */
+export const listAccountsOfRequest = (
+  connection: Connection,
+  requestId: string,
+  scope: string,
+  after: number,
+  limit: number,
+): Promise<(AccountName & { line_number: number })[]> =>
+  connection('directory.request_lines as l')
+    .join('directory.accounts as c', 'c.id', 'l.account_id')
+    .where('l.request_id', requestId)
+    .where('l.line_number', '>', after)
+    .whereRaw(inSubtree('c.agency_id'), [scope])
+    .orderBy('l.line_number')
+    .limit(limit)
+    .select('c.id', 'c.display_name', 'c.address', 'l.line_number');
 
 export interface SignInAccount {
   id: string;

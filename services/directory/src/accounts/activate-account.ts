@@ -11,6 +11,7 @@ import { insertEvents } from '../audit/audit-store.ts';
 import type { TokenIssuer } from '../clients/token-issuer.ts';
 import { findAccountByName, type SignInAccount } from './account-store.ts';
 import { claimActivationCode, markActivationCodeUsed, releaseActivationCode } from './activation-code-store.ts';
+import { setHolderPassword } from './holder-password.ts';
 import { hashCode } from './issue-activation-code.ts';
 
 export interface SignInDependencies {
@@ -38,10 +39,8 @@ export async function activateAccount(
   }
 
   // 2. The password, into LDAP; but not after the one who was given the code has gone.
-  const dn = distinguishedName({ uid: account.username }, `ou=people,${baseDn}`);
-  const provided = { attribute: 'congvuCredentialEpoch', value: String(account.credential_epoch) };
   try {
-    if (!(await ldap.setPasswordIf(dn, provided, input.password))) throw notReady();
+    if (!(await setHolderPassword({ ldap, baseDn }, account, input.password, '/password'))) throw notReady();
   } catch (error) {
     await releaseActivationCode(database, codeHash);
     throw error;
@@ -64,7 +63,7 @@ export async function activateAccount(
 }
 
 /** Longer than a password check takes. */
-const refusalMs = 400;
+export const refusalMs = 400;
 
 /** The holder signs in with the own password, which LDAP checks, and gets a token that is good for the own account alone. */
 export async function signIn(
@@ -78,12 +77,15 @@ export async function signIn(
   const verified = await ldap.verifyPassword(dn, input.password);
   if (account?.state === 'active' && verified) return holderToken(tokens, account);
   await notBefore;
-  throw new ServiceError({
+  throw signInRefused();
+}
+
+export const signInRefused = (): ServiceError =>
+  new ServiceError({
     kind: 'forbidden',
     code: 'sign_in_refused',
     detail: 'The account or the password is wrong, or the account is not active.',
   });
-}
 
 async function holderToken(tokens: TokenIssuer, account: SignInAccount): Promise<HolderToken> {
   const { token, expiresInSeconds } = await tokens.issue({

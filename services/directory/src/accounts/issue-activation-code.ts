@@ -24,6 +24,8 @@ export interface CodeRules {
 
 export interface IssuedCode extends ActivationCode {
   displayName: string;
+  /** The person who holds a position. */
+  holderName: string | null;
   title: string | null;
   agencyName: string;
 }
@@ -35,7 +37,8 @@ export async function issueActivationCode(
   cause: Cause,
 ): Promise<IssuedCode> {
   const account = await lockAccountFor(transaction, 'issue_activation_code', { accountId }, cause.actor);
-  if (account.kind === 'position' && !(await findHolding(transaction, accountId))) {
+  const holding = account.kind === 'position' ? await findHolding(transaction, accountId) : undefined;
+  if (account.kind === 'position' && !holding) {
     throw conflict('position_vacant', 'Nobody holds this position; say first who does.');
   }
   const isReset = (await listActivated(transaction, [accountId])).has(accountId);
@@ -73,6 +76,7 @@ export async function issueActivationCode(
     code,
     expiresAt: expiresAt.toISOString(),
     displayName: account.display_name,
+    holderName: holding?.holder_name ?? null,
     title: account.title,
     agencyName: account.agency_name,
   };

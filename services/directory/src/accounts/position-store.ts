@@ -6,14 +6,16 @@ import type { Actor } from '../audit/audit-event.ts';
 interface HoldingRow {
   id: string;
   holder_id: string;
+  holder_name: string;
 }
 
 /** The holding that lasts. The position must be locked by whoever decides by it. */
 export const findHolding = (connection: Connection, positionId: string): Promise<HoldingRow | undefined> =>
-  connection('directory.position_holdings')
-    .where({ position_id: positionId })
-    .whereNull('held_to')
-    .first('id', 'holder_id');
+  connection('directory.position_holdings as h')
+    .join('directory.accounts as p', 'p.id', 'h.holder_id')
+    .where('h.position_id', positionId)
+    .whereNull('h.held_to')
+    .first('h.id', 'h.holder_id', 'p.display_name as holder_name');
 
 /** When it ended. */
 export async function endHolding(transaction: Transaction, id: string, reason: string, actor: Actor): Promise<Date> {

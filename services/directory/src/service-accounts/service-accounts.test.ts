@@ -211,15 +211,12 @@ describe('a connected system writes nothing', () => {
 
   it('and the directory service itself touches no identity of the platform', async () => {
     const reader = `cn=reader,ou=services,${directory.baseDn}`;
-    const change = (attribute: string, value: string) =>
-      directory.ldap.modify(reader, [{ attribute, operation: 'replace', values: [value] }]);
-    await expect(change('userPassword', 'x'.repeat(30))).rejects.toMatchObject({
-      name: expect.stringMatching(/^(Insufficient|NoSuch)/),
-    });
-    await expect(change('description', 'x')).rejects.toMatchObject({
-      name: expect.stringMatching(/^(Insufficient|NoSuch)/),
-    });
-    await expect(directory.ldap.remove(reader)).resolves.toBe(false);
+    const refused = { name: 'InsufficientAccessError' };
+    for (const attribute of ['userPassword', 'description', 'congvuAccountKind']) {
+      const change = { attribute, operation: 'replace', values: ['s'.repeat(30)] } as const;
+      await expect(directory.ldap.modify(reader, [change])).rejects.toMatchObject(refused);
+    }
+    await expect(directory.ldap.remove(reader)).rejects.toMatchObject(refused);
     expect(
       await as(identities.reader as { bindDn: string; password: string }).find(people.district.dn, ['cn']),
     ).toBeDefined();
