@@ -16,6 +16,8 @@ export interface Principal {
   /** agency whose subtree a client acts for; the holder's own agency */
   agencyCode: string;
   permissions: ReadonlySet<string>;
+  /** A holder's: a token of an earlier epoch than the account's is of somebody who held it before. */
+  credentialEpoch: number;
 }
 
 export type Authenticate = (authorization: string | undefined) => Promise<Principal>;
@@ -47,6 +49,7 @@ export function tokenAuthentication(options: { issuer: string; keys: JWTVerifyGe
         kind: payload.principal === 'holder' ? 'holder' : 'client',
         id: String(payload.sub),
         agencyCode: String(payload.agency),
+        credentialEpoch: Number(payload.epoch ?? 1),
         permissions: new Set(
           String(payload.scope ?? '')
             .split(' ')

@@ -12,6 +12,7 @@ export interface TestAuthority {
     permissions?: readonly string[];
     expiresIn?: string;
     issuer?: string;
+    epoch?: number;
   }) => Promise<string>;
 }
 
@@ -26,6 +27,7 @@ export async function createTestAuthority(): Promise<TestAuthority> {
         scope: (claims.permissions ?? []).join(' '),
         agency: claims.agency ?? 'H41',
         principal: claims.kind ?? 'client',
+        ...(claims.epoch !== undefined && { epoch: claims.epoch }),
       })
         .setProtectedHeader({ alg: 'ES256', kid: 'test', typ: 'at+jwt' })
         .setSubject(claims.id ?? '00000000-0000-4000-8000-00000000c11e')

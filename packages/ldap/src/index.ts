@@ -15,6 +15,7 @@ import {
   EqualityFilter,
   type Filter,
   InvalidCredentialsError,
+  NoSuchAttributeError,
   NoSuchObjectError,
   OrFilter,
   ResultCodeError,
@@ -59,6 +60,11 @@ export interface Ldap {
   remove(dn: string): Promise<boolean>;
   /** RFC 3062. Throws `invalid` with code `password_policy` when the server's policy refuses the password. */
   setPassword(dn: string, newPassword: string): Promise<void>;
+  /**
+   * Sets the password only while the entry has `provided`, of which both are one change: false, and nothing done, when it has not.
+   * The server hashes it and applies its policy, as in `setPassword`.
+   */
+  setPasswordIf(dn: string, provided: { attribute: string; value: string }, newPassword: string): Promise<boolean>;
   /** Whether a simple bind as `dn` succeeds, on a connection of its own. */
   verifyPassword(dn: string, password: string): Promise<boolean>;
   ping(): Promise<void>;
@@ -202,14 +208,21 @@ export function openLdap(options: LdapOptions): Ldap {
       try {
         await withClient((client) => client.exop(passwordModifyOid, passwordModifyValue(dn, newPassword)));
       } catch (error) {
-        if (!(error instanceof ConstraintViolationError)) throw error;
-        const detail = `The password policy refuses this password: ${error.message.replace(/ Code: 0x\w+$/, '')}.`;
-        throw new ServiceError({
-          kind: 'invalid',
-          code: 'password_policy',
-          detail,
-          faults: [{ pointer: '/password', code: 'password_policy', detail }],
-        });
+        throw passwordRefusal(error);
+      }
+    },
+    setPasswordIf: async (dn, { attribute, value }, newPassword) => {
+      const changes: AttributeChange[] = [
+        { attribute, operation: 'delete', values: [value] },
+        { attribute, operation: 'add', values: [value] },
+        { attribute: 'userPassword', operation: 'replace', values: [newPassword] },
+      ];
+      try {
+        await withClient(toRequest({ kind: 'modify', dn, changes }));
+        return true;
+      } catch (error) {
+        if (error instanceof NoSuchAttributeError || error instanceof NoSuchObjectError) return false;
+        throw passwordRefusal(error);
       }
     },
     verifyPassword: async (dn, password) => {
@@ -234,6 +247,18 @@ export function openLdap(options: LdapOptions): Ldap {
       await connection?.then((client) => client.unbind()).catch(() => undefined);
     },
   };
+}
+
+/** What the password policy refuses is the caller's fault; everything else stays what it is. */
+function passwordRefusal(error: unknown): unknown {
+  if (!(error instanceof ConstraintViolationError)) return error;
+  const detail = `The password policy refuses this password: ${error.message.replace(/ Code: 0x\w+$/, '')}.`;
+  return new ServiceError({
+    kind: 'invalid',
+    code: 'password_policy',
+    detail,
+    faults: [{ pointer: '/password', code: 'password_policy', detail }],
+  });
 }
 
 /** The server answered, with a refusal that says something of the request; not busy, closing or broken. */

@@ -11,7 +11,11 @@ import { startTestDirectory, type TestDirectory } from './testing.ts';
 const id = '6f1e5f0c-8f57-4c3e-9a10-4a3c6de0a001';
 
 /** Every route there is. A route that is added needs its row here, and a permission that is changed its change. */
-const table: readonly [method: 'get' | 'post' | 'delete', path: string, needs: readonly Permission[] | 'public'][] = [
+const table: readonly [
+  method: 'get' | 'post' | 'put' | 'delete',
+  path: string,
+  needs: readonly Permission[] | 'public',
+][] = [
   ['post', '/oauth/token', 'public'],
   ['get', '/.well-known/jwks.json', 'public'],
   ['get', '/.well-known/oauth-authorization-server', 'public'],
@@ -31,9 +35,26 @@ const table: readonly [method: 'get' | 'post' | 'delete', path: string, needs: r
   ['get', '/v1/accounts/{id}', ['accounts:read']],
   ['post', '/v1/accounts/{id}/suspend', ['accounts:write']],
   ['post', '/v1/accounts/{id}/resume', ['accounts:write']],
+  ['post', '/v1/accounts/{id}/retire', ['accounts:write']],
+  ['post', '/v1/accounts/{id}/reactivate', ['accounts:write']],
+  ['post', '/v1/accounts/{id}/transfer', ['accounts:write']],
+  ['put', '/v1/accounts/{id}/name', ['accounts:write']],
+  ['put', '/v1/accounts/{id}/title', ['accounts:write']],
+  ['put', '/v1/accounts/{id}/holder', ['accounts:write']],
+  ['get', '/v1/accounts/{id}/holders', ['accounts:read']],
   ['post', '/v1/accounts/{id}/activation-code', ['activation-codes:issue', 'passwords:reset']],
+  ['post', '/v1/accounts/{id}/unlock', ['passwords:reset']],
+  ['post', '/v1/activation-slips', ['activation-codes:issue', 'passwords:reset']],
+  ['post', '/v1/requests/{id}/activation-slips', ['activation-codes:issue', 'passwords:reset']],
+  ['put', '/v1/password', 'public'],
   ['post', '/v1/activations', 'public'],
   ['post', '/v1/holder-tokens', 'public'],
+  ['post', '/v1/service-accounts', ['service-accounts:write']],
+  ['get', '/v1/service-accounts', ['service-accounts:write']],
+  ['get', '/v1/service-accounts/{id}', ['service-accounts:write']],
+  ['put', '/v1/service-accounts/{id}/read-scopes', ['service-accounts:write']],
+  ['post', '/v1/service-accounts/{id}/secret', ['service-accounts:write']],
+  ['post', '/v1/service-accounts/{id}/retire', ['service-accounts:write']],
   ['get', '/v1/audit-events', ['audit:read']],
 ];
 const guarded = table.flatMap(([method, path, needs]) =>
@@ -44,7 +65,7 @@ let directory: TestDirectory;
 /** Authorization headers that are wrong, each in its own way. */
 const wrong: { what: string; header: string | undefined; code: string; bearerError: string }[] = [];
 
-const call = (method: 'get' | 'post' | 'delete', path: string, authorization: string | undefined) => {
+const call = (method: 'get' | 'post' | 'put' | 'delete', path: string, authorization: string | undefined) => {
   const url = path.replace('{id}', id).replace('{code}', 'H41');
   const request = supertest(directory.app)[method](url);
   return authorization === undefined ? request : request.set('Authorization', authorization);

@@ -5,6 +5,8 @@ import { type Authenticate, createApp } from '@congvu/http';
 import type { Ldap } from '@congvu/ldap';
 import type { Express } from 'express';
 import type { Logger } from 'pino';
+import { credentialRoutes } from './accounts/credential-routes.ts';
+import { defaultRetentionDays } from './accounts/retire-account.ts';
 import { accountRoutes } from './accounts/routes.ts';
 import { agencyRoutes } from './agencies/routes.ts';
 import { auditRoutes } from './audit/routes.ts';
@@ -13,6 +15,7 @@ import { clientRoutes } from './clients/routes.ts';
 import type { TokenIssuer } from './clients/token-issuer.ts';
 import type { NationalIdSeal } from './people/national-id-seal.ts';
 import { requestRoutes } from './requests/routes.ts';
+import { serviceAccountRoutes } from './service-accounts/routes.ts';
 
 export interface DirectoryDependencies {
   database: Database;
@@ -22,6 +25,10 @@ export interface DirectoryDependencies {
   tokens: TokenIssuer;
   authenticate: Authenticate;
   activationCodeDays: number;
+  /** Where a holder redeems an activation code; stands on the slips. */
+  activationUrl?: string | undefined;
+  /** How long the mailbox of a retired account is kept, unless told. */
+  retentionDays?: number | undefined;
   /** Express's `trust proxy`; nobody is believed unless told. */
   trustProxy?: string | undefined;
   log: Logger;
@@ -46,7 +53,13 @@ export function createDirectoryApp(dependencies: DirectoryDependencies): Express
       ...clientRoutes({ database, tokens, limitTokens }),
       ...agencyRoutes(database),
       ...requestRoutes(dependencies),
-      ...accountRoutes({ ...dependencies, limitSignIn }),
+      ...accountRoutes({ database, retentionDays: dependencies.retentionDays ?? defaultRetentionDays }),
+      ...credentialRoutes({
+        ...dependencies,
+        limitSignIn,
+        activationUrl: dependencies.activationUrl ?? tokens.issuer,
+      }),
+      ...serviceAccountRoutes(dependencies),
       ...auditRoutes(database),
     ],
   });

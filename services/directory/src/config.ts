@@ -16,5 +16,9 @@ export const configSchema = z.object({
   /** Finds equal national identity numbers without decrypting them. */
   PERSONAL_DATA_INDEX_KEY: key32,
   ACTIVATION_CODE_DAYS: z.coerce.number().int().min(1).max(90).default(14),
+  /** Where holders redeem activation codes, as it stands on the slips; this service's own address unless told. */
+  ACTIVATION_URL: z.url().max(120).optional(),
+  /** How long the mailbox of a retired account is kept, and the account can be reactivated. */
+  RETENTION_DAYS: z.coerce.number().int().min(1).max(3_650).default(90),
 });
 export type Config = z.infer<typeof configSchema>;

@@ -3,8 +3,9 @@ import { openDatabase, startWorker } from '@congvu/database';
 import { createLog, exitOnFault, parseConfig, serve, tokenAuthentication } from '@congvu/http';
 import { openLdap } from '@congvu/ldap';
 import { createLocalJWKSet } from 'jose';
-import { takeOverdue } from './accounts/account-store.ts';
 import { convergeEntries } from './accounts/converge-entry.ts';
+import { takeOverdue } from './accounts/convergence-store.ts';
+import { endSuspensions } from './accounts/end-suspensions.ts';
 import { queueEntries, queueOtherParts } from './accounts/queue-convergence.ts';
 import { convergeAgencies } from './agencies/converge-agencies.ts';
 import { createDirectoryApp } from './app.ts';
@@ -12,6 +13,7 @@ import { createTokenIssuer } from './clients/token-issuer.ts';
 import { configSchema } from './config.ts';
 import { createNationalIdSeal } from './people/national-id-seal.ts';
 import { settleRequests } from './requests/settle-requests.ts';
+import { convergeServiceAccounts } from './service-accounts/converge-service-accounts.ts';
 
 const log = createLog('directory', process.env.LOG_LEVEL ?? 'info');
 exitOnFault(log);
@@ -27,11 +29,13 @@ const worker = await startWorker({
   log,
   concurrency: 8,
   probe: () => ldap.ping(),
-  cron: { 'queue-overdue': '* * * * *' },
+  cron: { 'queue-overdue': '* * * * *', 'end-suspensions': '* * * * *', 'converge-service-accounts': '* * * * *' },
   tasks: {
     'converge-entries': ({ accountIds }: { accountIds: string[] }) =>
       convergeEntries({ database, ldap, baseDn }, accountIds),
     'converge-agencies': (_: object, signal) => convergeAgencies(database, ldap, baseDn, signal),
+    'converge-service-accounts': (_: object, signal) => convergeServiceAccounts({ database, ldap, baseDn }, signal),
+    'end-suspensions': (_: object, signal) => endSuspensions(database, signal),
     'settle-requests': ({ accountIds }: { accountIds: string[] }) =>
       database.transaction((transaction) => settleRequests(transaction, accountIds)),
     // A net under everything: what is overdue is asked for again, whatever became of its jobs.
@@ -60,6 +64,8 @@ const app = createDirectoryApp({
   seal: createNationalIdSeal(config.PERSONAL_DATA_KEY, config.PERSONAL_DATA_INDEX_KEY),
   authenticate: tokenAuthentication({ issuer: tokens.issuer, keys: createLocalJWKSet(tokens.keySet) }),
   activationCodeDays: config.ACTIVATION_CODE_DAYS,
+  activationUrl: config.ACTIVATION_URL,
+  retentionDays: config.RETENTION_DAYS,
 });
 await serve(app, {
   host: config.HOST,

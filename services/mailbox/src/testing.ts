@@ -50,6 +50,8 @@ export interface TestMailbox extends MailboxDependencies, NoticeDependencies {
   /** What the mail attributes of the entry say. */
   mailAttributes: (account: TestAccount) => Promise<Record<string, unknown> | undefined>;
   password: (account: TestAccount) => Promise<string>;
+  /** Another, in place of the one before. */
+  newPassword: (account: TestAccount) => Promise<string>;
   /** A session of a mail program. The caller closes it. */
   imap: (account: TestAccount, password: string) => Promise<ImapFlow>;
   messages: (account: TestAccount) => Promise<{ subject: string; messageId: string; source: string }[]>;
@@ -107,6 +109,11 @@ export async function startTestMailbox(): Promise<TestMailbox> {
     return known;
   };
 
+  const newPassword = (account: TestAccount): Promise<string> => {
+    passwords.delete(account.id);
+    return password(account);
+  };
+
   return {
     testDatabase,
     database: testDatabase.as('mailbox'),
@@ -130,6 +137,7 @@ export async function startTestMailbox(): Promise<TestMailbox> {
     mailAttributes: async (account) =>
       (await ldap.find(dn(account), ['mail', 'congvuMailStatus', 'congvuMailQuotaBytes']))?.attributes,
     password,
+    newPassword,
     imap,
     messages: async (account) => {
       const session = await imap(account, await password(account));

@@ -13,12 +13,29 @@ export const Account = z.object({
   agencyCode: z.string(),
   agencyName: z.string(),
   suspensionReason: z.string().nullable(),
+  suspendedUntil: Timestamp.nullable().describe('When a suspension ends by itself'),
+  retainedUntil: z.iso.date().nullable().describe('Until when a retired account can be reactivated'),
+  holder: z
+    .object({ accountId: Uuid, displayName: z.string(), address: z.string() })
+    .nullable()
+    .describe('Who holds a position now'),
   parts: z.record(z.string(), PartState),
   requestId: Uuid.nullable(),
   createdAt: Timestamp,
   version: z.number().int(),
 });
 export type Account = z.infer<typeof Account>;
+
+export const PositionHolding = z.object({
+  accountId: Uuid,
+  displayName: z.string(),
+  address: z.string(),
+  from: Timestamp,
+  to: Timestamp.nullable(),
+  reason: z.string(),
+  endReason: z.string().nullable(),
+});
+export type PositionHolding = z.infer<typeof PositionHolding>;
 
 export const ActivationCode = z.object({
   accountId: Uuid,

@@ -162,8 +162,14 @@ interface ListRow {
   decision_number: string | null;
 }
 
-/** `scope` is an agency whose subtree the reader sees, or one account. */
-export type Scope = { agencyCode: string } | { accountId: string };
+/** One account, for whoever holds it; a holder of an earlier epoch than the account's sees nothing of it any more. */
+export interface HolderScope {
+  accountId: string;
+  credentialEpoch: number;
+}
+
+/** An agency whose subtree the reader sees, or one account. */
+export type Scope = { agencyCode: string } | HolderScope;
 
 const certificates = (connection: Connection, scope: Scope) =>
   connection('certificate.certificates as x')
@@ -171,7 +177,8 @@ const certificates = (connection: Connection, scope: Scope) =>
     .join('certificate.enrolments as e', 'e.id', 'x.enrolment_id')
     .join('directory.accounts_v as c', 'c.id', 'x.account_id')
     .modify((query) => {
-      if ('accountId' in scope) query.where('x.account_id', scope.accountId);
+      if ('accountId' in scope)
+        query.where({ 'x.account_id': scope.accountId, 'c.credential_epoch': scope.credentialEpoch });
       else query.whereRaw('x.agency_id in (select directory.agency_subtree(?))', [scope.agencyCode]);
     })
     .select<ListRow[]>(

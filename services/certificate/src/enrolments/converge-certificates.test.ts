@@ -140,6 +140,52 @@ describe('LDAP holds exactly the valid ones', () => {
     expect(await service.enrolments(account)).toMatchObject([{ wrapped_private_key: null }]);
   });
 
+  test('whoever held the account before loses key and certificate for good; the account gets others', async () => {
+    const account = await service.accountWithEntry();
+    await service.converge(account);
+    const [before] = await service.certificates(account);
+    await change(account, { credential_epoch: 2 });
+    const [old, own, ...more] = await service.certificates(account);
+    expect(more).toEqual([]);
+    expect(old).toMatchObject({ id: before!.id, state: 'revoked', revocation_reason: 'affiliationChanged' });
+    expect(own).toMatchObject({ state: 'valid' });
+    expect(await service.enrolments(account)).toMatchObject([
+      { state: 'expired', credential_epoch: 1, wrapped_private_key: null },
+      { state: 'awaiting_pickup', credential_epoch: 2 },
+    ]);
+    expect(await service.published(account)).toEqual([hex(own!.certificate)]);
+    expect(await service.queued()).toContain(crlKey());
+    await service.converge(account);
+    expect(await service.certificates(account)).toEqual([old, own]);
+
+    // On hold it is not the old one's state any more that decides.
+    await changeAccount(service.owner, account.id, { state: 'suspended' });
+    await change(account, { credential_epoch: 3 });
+    await change(account, { state: 'active' });
+    expect(
+      (await service.certificates(account)).map(({ state, revocation_reason }) => [state, revocation_reason]),
+    ).toEqual([
+      ['revoked', 'affiliationChanged'],
+      ['revoked', 'affiliationChanged'],
+      ['valid', null],
+    ]);
+  });
+
+  test('a retired account that is reactivated gets another certificate; the revoked one stays revoked', async () => {
+    const account = await service.accountWithEntry();
+    await service.converge(account);
+    await change(account, { state: 'retired', credential_epoch: 2 });
+    expect(await service.certificates(account)).toMatchObject([
+      { state: 'revoked', revocation_reason: 'cessationOfOperation' },
+    ]);
+    await change(account, { state: 'active' });
+    expect(await service.certificates(account)).toMatchObject([
+      { state: 'revoked', revocation_reason: 'cessationOfOperation' },
+      { state: 'valid', revocation_reason: null },
+    ]);
+    expect(await service.published(account)).toHaveLength(1);
+  });
+
   test('a revocation by an administrator outlives everything that the account does later, and its key gets no other certificate', async () => {
     const account = await service.accountWithEntry();
     await service.converge(account);

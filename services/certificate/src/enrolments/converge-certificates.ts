@@ -1,10 +1,11 @@
 /**
  * Makes the certificates of an account what the account says: an enrolment and its certificate for one that is active and
- * was asked one, a hold for one that is suspended, revocation for one that is retired; and in LDAP exactly the valid ones.
+ * was asked one, a hold for one that is suspended, revocation for one that is retired or was handed over; and in LDAP exactly the
+ * valid ones.
  * Harmless to repeat; begins again when the account changed meanwhile.
  */
 import { randomUUID } from 'node:crypto';
-import { addJobs, type Database } from '@congvu/database';
+import { addJobs, type Database, type Transaction } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
 import { anyOf, diffAttributes, type Ldap } from '@congvu/ldap';
 import type { AuthorityContext } from '../authorities/authority-context.ts';
@@ -12,11 +13,18 @@ import { generateKeyPair } from '../authority/key-pair.ts';
 import { type WrappingKey, wrapPrivateKey } from '../authority/key-wrap.ts';
 import type { KeyKind } from '../authority/public-key.ts';
 import { certificateSystem, recordCertificateEvent } from '../certificates/certificate-event.ts';
-import { listOfAccount, type RevocationReason, releaseHold, setRevoked } from '../certificates/certificate-store.ts';
+import {
+  type CertificateRow,
+  listOfAccount,
+  type RevocationReason,
+  releaseHold,
+  setRevoked,
+} from '../certificates/certificate-store.ts';
 import { issueCertificate } from '../certificates/issue-certificate.ts';
 import { crlJob } from '../revocation/crl-job.ts';
 import {
   type AccountSource,
+  closeEarlierEnrolments,
   findAccount,
   findOpenEnrolment,
   forgetPrivateKey,
@@ -62,25 +70,41 @@ async function convergeRevocation(
 ): Promise<void> {
   const reason = reasonByState[source.state];
   await database.transaction(async (transaction) => {
+    const earlier = await closeEarlierEnrolments(transaction, source.id, source.credentialEpoch);
     const certificates = await listOfAccount(transaction, source.id);
-    if (certificates.length === 0) return;
-    const ids = certificates.map((certificate) => certificate.id);
-    const changed = new Set(reason ? await setRevoked(transaction, ids, reason) : await releaseHold(transaction, ids));
-    for (const certificate of certificates.filter(({ id }) => changed.has(id))) {
-      if (source.state === 'retired') await forgetPrivateKey(transaction, certificate.enrolment_id);
-      const serialNumber = certificate.serial_number.toString('hex');
-      const action = reason ? 'certificate.revoked' : 'certificate.hold_released';
-      await recordCertificateEvent(
-        transaction,
-        certificateSystem,
-        action,
-        certificate,
-        { state: certificate.state },
-        { serialNumber, reason: reason ?? null },
-      );
-    }
-    if (changed.size > 0) await addJobs(transaction, 'certificate', [crlJob(authority.id)]);
+    const before = certificates.filter(({ enrolment_id }) => earlier.has(enrolment_id));
+    const now = certificates.filter(({ enrolment_id }) => !earlier.has(enrolment_id));
+    const changes = [
+      // Whoever held the account before: for good, whatever the account is now.
+      await setStatus(transaction, before, source.state === 'retired' ? reason : 'affiliationChanged'),
+      await setStatus(transaction, now, reason),
+    ];
+    if (changes.some((changed) => changed > 0)) await addJobs(transaction, 'certificate', [crlJob(authority.id)]);
   });
+}
+
+/** Revokes them, or without a reason ends their hold; how many that changed. */
+async function setStatus(
+  transaction: Transaction,
+  certificates: readonly CertificateRow[],
+  reason: RevocationReason | undefined,
+): Promise<number> {
+  if (certificates.length === 0) return 0;
+  const ids = certificates.map((certificate) => certificate.id);
+  const changed = new Set(reason ? await setRevoked(transaction, ids, reason) : await releaseHold(transaction, ids));
+  for (const certificate of certificates.filter(({ id }) => changed.has(id))) {
+    if (reason && reason !== 'certificateHold') await forgetPrivateKey(transaction, certificate.enrolment_id);
+    const serialNumber = certificate.serial_number.toString('hex');
+    await recordCertificateEvent(
+      transaction,
+      certificateSystem,
+      reason ? 'certificate.revoked' : 'certificate.hold_released',
+      certificate,
+      { state: certificate.state },
+      { serialNumber, reason: reason ?? null },
+    );
+  }
+  return changed.size;
 }
 
 async function ensureCertificate(dependencies: EnrolmentDependencies, source: AccountSource): Promise<void> {
@@ -103,6 +127,7 @@ async function enrol(
       accountId: source.id,
       profile: authority.profile.id,
       path: pair ? 'server_key' : 'csr',
+      credentialEpoch: source.credentialEpoch,
       wrappedPrivateKey: pair ? wrapPrivateKey(pair.privateKey, wrappingKey, id) : null,
       subjectPublicKeyInfo: pair?.subjectPublicKeyInfo ?? null,
     });

@@ -18,6 +18,8 @@ export interface AccountSource {
   certificatePath: 'server_key' | 'csr' | 'none';
   version: number;
   entryVersion: number;
+  /** Grows when whoever held the account goes. */
+  credentialEpoch: number;
 }
 
 export const findAccount = (connection: Connection, id: string): Promise<AccountSource | undefined> =>
@@ -37,6 +39,7 @@ export const findAccount = (connection: Connection, id: string): Promise<Account
       'request_id as requestId',
       'certificate_path as certificatePath',
       'entry_version as entryVersion',
+      'credential_epoch as credentialEpoch',
     );
 
 export interface EnrolmentRow {
@@ -72,13 +75,15 @@ export async function insertEnrolment(
     accountId: string;
     profile: string;
     path: Enrolment['path'];
+    credentialEpoch: number;
     wrappedPrivateKey: Buffer | null;
     subjectPublicKeyInfo: Buffer | null;
   },
 ): Promise<boolean> {
   const inserted = await transaction.raw<{ rowCount: number }>(
-    `insert into certificate.enrolments (id, account_id, profile, path, state, wrapped_private_key, subject_public_key_info)
-     values (?, ?, ?, ?, ?, ?, ?)
+    `insert into certificate.enrolments (id, account_id, profile, path, state, credential_epoch, wrapped_private_key,
+       subject_public_key_info)
+     values (?, ?, ?, ?, ?, ?, ?, ?)
      on conflict (account_id, profile) where state in ('awaiting_csr', 'awaiting_pickup', 'issued') do nothing`,
     [
       enrolment.id,
@@ -86,11 +91,35 @@ export async function insertEnrolment(
       enrolment.profile,
       enrolment.path,
       enrolment.path === 'csr' ? 'awaiting_csr' : 'awaiting_pickup',
+      enrolment.credentialEpoch,
       enrolment.wrappedPrivateKey,
       enrolment.subjectPublicKeyInfo,
     ] as never[],
   );
   return inserted.rowCount === 1;
+}
+
+/**
+ * Closes the enrolments of those who held the account before, with their keys; returns the ids of all that they ever had.
+ * Locked first, so that nobody is just taking a key out of one.
+ */
+export async function closeEarlierEnrolments(
+  transaction: Transaction,
+  accountId: string,
+  credentialEpoch: number,
+): Promise<Set<string>> {
+  const earlier = await rows(transaction)
+    .where({ account_id: accountId })
+    .where('credential_epoch', '<', credentialEpoch)
+    .orderBy('id')
+    .forUpdate()
+    .select('id');
+  const ids = earlier.map((row) => row.id);
+  await transaction('certificate.enrolments')
+    .whereIn('id', ids)
+    .whereIn('state', ['awaiting_csr', 'awaiting_pickup', 'issued'])
+    .update({ state: 'expired', wrapped_private_key: null, updated_at: transaction.fn.now() });
+  return new Set(ids);
 }
 
 /** Locks the enrolment until the transaction ends: what is done to one is done one after the other. */
@@ -149,7 +178,8 @@ const enrolments = (connection: Connection, scope: Scope) =>
   connection('certificate.enrolments as e')
     .join('directory.accounts_v as c', 'c.id', 'e.account_id')
     .modify((query) => {
-      if ('accountId' in scope) query.where('e.account_id', scope.accountId);
+      if ('accountId' in scope)
+        query.where({ 'e.account_id': scope.accountId, 'c.credential_epoch': scope.credentialEpoch });
       else query.whereRaw('c.agency_id in (select directory.agency_subtree(?))', [scope.agencyCode]);
     })
     .select<ListRow[]>(

@@ -24,7 +24,7 @@ afterAll(() => service.stop());
 
 async function pick(
   body: object = { passphrase },
-  by: { id?: string; kind?: 'client' | 'holder'; permissions?: string[] } = {},
+  by: { id?: string; kind?: 'client' | 'holder'; permissions?: string[]; epoch?: number } = {},
 ) {
   return supertest(service.app)
     .post(`/v1/enrolments/${id}/pickup`)
@@ -51,7 +51,13 @@ async function windowOver(): Promise<void> {
   await forgetDeliveredKeys(service.database);
 }
 const direct = () =>
-  pickUp(service, id, account.id, { passphrase, form: 'modern' }, { kind: 'holder', id: account.id, ip: null });
+  pickUp(
+    service,
+    id,
+    { accountId: account.id, credentialEpoch: 1 },
+    { passphrase, form: 'modern' },
+    { kind: 'holder', id: account.id, ip: null },
+  );
 
 describe('a pickup', () => {
   test.each([
@@ -157,6 +163,15 @@ describe('refused', () => {
       status: 404,
       code: 'enrolment_not_found',
     });
+  });
+
+  test('whoever held the account before, with a token from then', async () => {
+    await changeAccount(service.owner, account.id, { credential_epoch: 2 });
+    expect((await pick()).status).toBe(404); // also before the certificate service has heard of it
+    await service.converge(account);
+    id = (await service.enrolments(account))[1]!.id;
+    expect((await pick()).status).toBe(404);
+    expect((await pick(undefined, { epoch: 2 })).status).toBe(200);
   });
 
   test('any client, whatever it may do otherwise', async () => {

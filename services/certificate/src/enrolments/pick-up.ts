@@ -7,19 +7,19 @@ import { ServiceError } from '@congvu/errors';
 import { unwrapPrivateKey } from '../authority/key-wrap.ts';
 import { makePkcs12, type Pkcs12Form } from '../authority/pkcs12.ts';
 import { recordCertificateEvent, type SystemOrActor } from '../certificates/certificate-event.ts';
-import { findOfEnrolment, isRevokedForGood } from '../certificates/certificate-store.ts';
+import { findOfEnrolment, type HolderScope, isRevokedForGood } from '../certificates/certificate-store.ts';
 import type { EnrolmentDependencies } from './converge-certificates.ts';
 import { findAccount, lockEnrolment, openPickup, requireEnrolment } from './enrolment-store.ts';
 
 export async function pickUp(
   { database, authority, wrappingKey }: EnrolmentDependencies,
   enrolmentId: string,
-  accountId: string,
+  holder: HolderScope,
   input: { passphrase: string; form: Pkcs12Form },
   actor: SystemOrActor,
 ): Promise<Buffer> {
-  await requireEnrolment(database, enrolmentId, { accountId });
-  const source = await findAccount(database, accountId);
+  await requireEnrolment(database, enrolmentId, holder);
+  const source = await findAccount(database, holder.accountId);
   if (source?.state !== 'active') {
     throw new ServiceError({ kind: 'conflict', code: 'account_state', detail: 'The account is not active.' });
   }

@@ -13,7 +13,7 @@ import {
 } from '@congvu/http';
 import { z } from 'zod';
 import { toPem } from '../authority/certificate.ts';
-import { requireCertificate, type Scope } from '../certificates/certificate-store.ts';
+import { type HolderScope, requireCertificate, type Scope } from '../certificates/certificate-store.ts';
 import type { EnrolmentDependencies } from './converge-certificates.ts';
 import { listEnrolments, requireEnrolment } from './enrolment-store.ts';
 import { pickUp } from './pick-up.ts';
@@ -24,8 +24,13 @@ const ById = z.object({ id: z.uuid() });
 /** A holder sees the own account, a client its agency's subtree. */
 export function scopeOf(context: RouteContext): Scope {
   const principal = client(context);
-  return principal.kind === 'holder' ? { accountId: principal.id } : { agencyCode: principal.agencyCode };
+  return principal.kind === 'holder' ? holderOf(context) : { agencyCode: principal.agencyCode };
 }
+
+const holderOf = (context: RouteContext): HolderScope => {
+  const { id: accountId, credentialEpoch } = client(context);
+  return { accountId, credentialEpoch };
+};
 
 export const actorOf = (context: RouteContext) => ({
   kind: client(context).kind,
@@ -111,7 +116,7 @@ export const enrolmentRoutes = (dependencies: EnrolmentDependencies): Route[] =>
     produces: ['application/x-pkcs12'],
     handle: async (context) => {
       const { id } = context.params;
-      const file = await pickUp(dependencies, id, client(context).id, context.body, actorOf(context));
+      const file = await pickUp(dependencies, id, holderOf(context), context.body, actorOf(context));
       return {
         headers: {
           'Content-Type': 'application/x-pkcs12',

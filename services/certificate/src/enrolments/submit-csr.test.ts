@@ -108,7 +108,7 @@ describe('killed or cut off', () => {
 
   test('LDAP down: the holder has the certificate, and it is published by the job', async () => {
     const ldap = openLdap({ url: 'ldap://127.0.0.1:1', bindDn: 'cn=x', password: 'x' });
-    const scope = { accountId: account.id };
+    const scope = { accountId: account.id, credentialEpoch: 1 };
     await submitCsr({ ...service, ldap }, id, newCsr(), scope, certificateSystem);
     expect(await service.published(account)).toEqual([]);
     expect(await service.queued()).toContain(`certificates:${account.id}`);

@@ -1,52 +1,12 @@
-/** Every query on directory.accounts, directory.people, directory.provisioning and directory.activation_codes. */
+/** Every query on directory.accounts but those of its convergence. */
 import type { Account, CertificatePath } from '@congvu/contracts';
 import type { Connection, Transaction } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
 import { inSubtree } from '../agencies/agency-store.ts';
 
-export interface NewPerson {
-  id: string;
-  fullName: string;
-  surname: string;
-  middleNames: string;
-  givenName: string;
-  searchKey: string;
-  birthDate: string;
-  sex: 'male' | 'female' | null;
-  mobile: string | null;
-  nationalIdSealed: Buffer;
-  nationalIdHash: Buffer;
-}
-
-/** Inserts people, or finds those who are in the record by their identity number; returns id by wished id. */
-export async function savePeople(transaction: Transaction, people: readonly NewPerson[]): Promise<Map<string, string>> {
-  if (people.length === 0) return new Map();
-  const rows = people.map(({ nationalIdSealed, nationalIdHash, ...person }) => ({
-    ...person,
-    sealed: nationalIdSealed.toString('hex'),
-    hash: nationalIdHash.toString('hex'),
-  }));
-  const source = `jsonb_to_recordset(?::jsonb) as row(id uuid, "fullName" text, surname text, "middleNames" text, "givenName" text,
-    "searchKey" text, "birthDate" date, sex text, mobile text, sealed text, hash text)`;
-  const json = JSON.stringify(rows);
-  await transaction.raw(
-    `insert into directory.people (id, full_name, surname, middle_names, given_name, search_key, birth_date, sex, mobile,
-       national_id_sealed, national_id_hash)
-     select id, "fullName", surname, "middleNames", "givenName", "searchKey", "birthDate", sex, mobile, decode(sealed, 'hex'),
-       decode(hash, 'hex') from ${source} order by hash
-     on conflict (national_id_hash) do nothing`,
-    [json],
-  );
-  const { rows: found } = await transaction.raw<{ rows: { wished: string; id: string }[] }>(
-    `select row.id as wished, p.id from ${source} join directory.people p on p.national_id_hash = decode(row.hash, 'hex')`,
-    [json],
-  );
-  return new Map(found.map((row) => [row.wished, row.id]));
-}
-
 export interface NewAccount {
   id: string;
-  kind: 'person' | 'agency';
+  kind: 'person' | 'position' | 'agency';
   username: string;
   address: string;
   agencyId: string;
@@ -80,88 +40,6 @@ export async function insertAccounts(transaction: Transaction, accounts: readonl
   );
 }
 
-/** What the LDAP entry of an account is made of. */
-export interface EntrySource {
-  id: string;
-  kind: string;
-  state: Account['state'];
-  username: string;
-  displayName: string;
-  surname: string;
-  givenName: string;
-  title: string | null;
-  agencyCode: string;
-  agencyName: string;
-  version: number;
-  entryVersion: number;
-}
-
-export async function listEntrySources(connection: Connection, ids: readonly string[]): Promise<EntrySource[]> {
-  return connection('directory.accounts_v')
-    .whereIn('id', ids)
-    .select<EntrySource[]>(
-      'id',
-      'kind',
-      'state',
-      'username',
-      'surname',
-      'title',
-      'version',
-      'display_name as displayName',
-      'given_name as givenName',
-      'agency_code as agencyCode',
-      'agency_name as agencyName',
-      'entry_version as entryVersion',
-    );
-}
-
-/** The entry now says what `version` of the account says; a newer version, if there is one, still waits for its own job. */
-export async function markEntryConverged(
-  connection: Connection,
-  converged: readonly { id: string; version: number }[],
-): Promise<void> {
-  if (converged.length === 0) return;
-  const json = JSON.stringify(converged);
-  await connection.raw(
-    `with row as (
-       select c.id, spec.version from jsonb_to_recordset(?::jsonb) as spec(id uuid, version int)
-       join directory.accounts c on c.id = spec.id where c.entry_version < spec.version
-       order by c.id for update of c)
-     update directory.accounts c set entry_version = row.version from row where c.id = row.id`,
-    [json],
-  );
-}
-
-/** Marks the entry part done for those where it was not; returns their ids. */
-export async function markEntryPartDone(connection: Connection, ids: readonly string[]): Promise<string[]> {
-  const { rows } = await connection.raw<{ rows: { account_id: string }[] }>(
-    `update directory.provisioning set state = 'done', updated_at = now()
-     where account_id = any(?::uuid[]) and part = 'entry' and state <> 'done' returning account_id`,
-    [[...ids]],
-  );
-  return rows.map((row) => row.account_id);
-}
-
-/**
- * Accounts of which something should have been done and was not: the net under the jobs. What waits for its holder's CSR or
- * belongs to an account that is not active waits by right. Those found are put at the end of the line.
- */
-export async function takeOverdue(transaction: Transaction, limit: number): Promise<string[]> {
-  const { rows } = await transaction.raw<{ rows: { id: string }[] }>(
-    `with late as (
-       select c.id from directory.accounts c
-       where c.updated_at < now() - interval '1 minute' and (
-         c.entry_version < c.version
-         or c.state = 'active' and exists (
-           select 1 from directory.provisioning p where p.account_id = c.id and p.state = 'waiting'
-             and p.updated_at < now() - interval '1 minute' and not (p.part = 'certificate' and c.certificate_path = 'csr')))
-       order by c.updated_at limit ? for update skip locked)
-     update directory.accounts c set updated_at = now() from late where c.id = late.id returning c.id`,
-    [limit],
-  );
-  return rows.map((row) => row.id);
-}
-
 interface AccountRow {
   id: string;
   kind: Account['kind'];
@@ -174,6 +52,9 @@ interface AccountRow {
   agency_code: string;
   agency_name: string;
   suspension_reason: string | null;
+  suspended_until: Date | null;
+  retained_until: string | null;
+  holder: Account['holder'];
   request_id: string | null;
   created_at: Date;
   version: number;
@@ -197,6 +78,13 @@ const accounts = (connection: Connection, scope: string) =>
       'a.code as agency_code',
       'a.name as agency_name',
       'c.suspension_reason',
+      'c.suspended_until',
+      connection.raw("to_char(c.retained_until, 'YYYY-MM-DD') as retained_until"),
+      connection.raw(
+        `(select json_build_object('accountId', p.id, 'displayName', p.display_name, 'address', p.address)
+          from directory.position_holdings h join directory.accounts p on p.id = h.holder_id
+          where h.position_id = c.id and h.held_to is null) as holder`,
+      ),
       'l.request_id',
       'c.created_at',
       'c.version',
@@ -216,6 +104,9 @@ const toAccount = (row: AccountRow): Account => ({
   agencyCode: row.agency_code,
   agencyName: row.agency_name,
   suspensionReason: row.suspension_reason,
+  suspendedUntil: row.suspended_until?.toISOString() ?? null,
+  retainedUntil: row.retained_until,
+  holder: row.holder,
   parts: row.parts ?? {},
   requestId: row.request_id,
   createdAt: row.created_at.toISOString(),
@@ -263,20 +154,53 @@ export async function listAccounts(
   return rows.map(toAccount);
 }
 
-/** Locks the account until the transaction ends. */
+export interface LockedAccount {
+  id: string;
+  kind: Account['kind'];
+  state: Account['state'];
+  username: string;
+  address: string;
+  display_name: string;
+  title: string | null;
+  agency_id: string;
+  agency_code: string;
+  agency_name: string;
+  person_id: string | null;
+  suspended_until: Date | null;
+  retained_until: string | null;
+  credential_epoch: number;
+  version: number;
+  request_id: string | null;
+}
+
+/** Locks the account until the transaction ends. `scope` null: wherever it is. */
 export async function requireAccountForUpdate(
   transaction: Transaction,
   id: string,
-  scope: string,
-): Promise<{ id: string; state: Account['state']; agency_id: string; version: number; request_id: string | null }> {
+  scope: string | null,
+): Promise<LockedAccount> {
+  // No join: a row that was transferred while we waited for its lock would be looked for at the agency that it left.
   const row = await transaction('directory.accounts as c')
-    .whereRaw(inSubtree('c.agency_id'), [scope])
+    .modify((query) => {
+      if (scope !== null) query.whereRaw(inSubtree('c.agency_id'), [scope]);
+    })
     .where('c.id', id)
     .forUpdate('c')
     .first(
       'c.id',
+      'c.kind',
       'c.state',
+      'c.username',
+      'c.address',
+      'c.display_name',
+      'c.title',
       'c.agency_id',
+      transaction.raw('(select a.code from directory.agencies a where a.id = c.agency_id) as agency_code'),
+      transaction.raw('(select a.name from directory.agencies a where a.id = c.agency_id) as agency_name'),
+      'c.person_id',
+      'c.suspended_until',
+      transaction.raw("to_char(c.retained_until, 'YYYY-MM-DD') as retained_until"),
+      'c.credential_epoch',
       'c.version',
       transaction.raw('(select l.request_id from directory.request_lines l where l.account_id = c.id) as request_id'),
     );
@@ -284,79 +208,87 @@ export async function requireAccountForUpdate(
   return row;
 }
 
-export async function setAccountState(
+/** A change of what the account is: its version grows with it. */
+export async function updateAccount(
   transaction: Transaction,
   id: string,
-  state: 'active' | 'suspended',
-  reason: string | null,
+  set: {
+    state?: Account['state'];
+    agency_id?: string;
+    display_name?: string;
+    surname?: string;
+    given_name?: string;
+    search_key?: string;
+    title?: string | null;
+    suspension_reason?: string | null;
+    suspended_until?: Date | null;
+    retained_until?: string | null;
+    credential_epoch?: ReturnType<Transaction['raw']>;
+  },
 ): Promise<void> {
   await transaction('directory.accounts')
     .where({ id })
-    .update({
-      state,
-      suspension_reason: reason,
-      version: transaction.raw('version + 1'),
-      updated_at: transaction.fn.now(),
-    });
+    .update({ ...set, version: transaction.raw('version + 1'), updated_at: transaction.fn.now() });
 }
 
-/** A person's own account by address or username, for signing in. */
-export async function findAccountByName(
+/** Locks those whose suspension is over, but for those that somebody is just changing. */
+export const takeSuspensionsOver = (transaction: Transaction, limit: number): Promise<string[]> =>
+  transaction('directory.accounts')
+    .where({ state: 'suspended' })
+    .whereRaw('suspended_until <= now()')
+    .orderBy('id')
+    .limit(limit)
+    .forUpdate()
+    .skipLocked()
+    .pluck('id');
+
+export interface AccountName {
+  id: string;
+  display_name: string;
+  address: string;
+}
+
+export const listAccountNames = (
   connection: Connection,
-  name: string,
-): Promise<
-  | { id: string; address: string; username: string; state: Account['state']; agency_id: string; agency_code: string }
-  | undefined
-> {
+  ids: readonly string[],
+  scope: string,
+): Promise<AccountName[]> =>
+  connection('directory.accounts as c')
+    .whereIn('c.id', ids)
+    .whereRaw(inSubtree('c.agency_id'), [scope])
+    .select('c.id', 'c.display_name', 'c.address');
+
+/** Accounts that the lines of a request opened, in the order of its lines, after the line `after`. */
+export const listAccountsOfRequest = (
+  connection: Connection,
+  requestId: string,
+  scope: string,
+  after: number,
+  limit: number,
+): Promise<(AccountName & { line_number: number })[]> =>
+  connection('directory.request_lines as l')
+    .join('directory.accounts as c', 'c.id', 'l.account_id')
+    .where('l.request_id', requestId)
+    .where('l.line_number', '>', after)
+    .whereRaw(inSubtree('c.agency_id'), [scope])
+    .orderBy('l.line_number')
+    .limit(limit)
+    .select('c.id', 'c.display_name', 'c.address', 'l.line_number');
+
+export interface SignInAccount {
+  id: string;
+  address: string;
+  username: string;
+  state: Account['state'];
+  agency_id: string;
+  agency_code: string;
+  credential_epoch: number;
+}
+
+/** A holder's own account by address or username, for signing in. */
+export async function findAccountByName(connection: Connection, name: string): Promise<SignInAccount | undefined> {
   const column = name.includes('@') ? 'address' : 'username';
   return connection('directory.accounts_v')
     .where(column, name.toLowerCase())
-    .first('id', 'address', 'username', 'state', 'agency_id', 'agency_code');
+    .first('id', 'address', 'username', 'state', 'agency_id', 'agency_code', 'credential_epoch');
 }
-
-/** Replaces the open code of the account, if there is one, so that a lost slip is void as soon as a new one is made. */
-export async function replaceActivationCode(
-  transaction: Transaction,
-  code: { accountId: string; codeHash: Buffer; issuedBy: string; expiresAt: Date },
-): Promise<void> {
-  await transaction.raw(
-    `insert into directory.activation_codes (account_id, code_hash, issued_by, expires_at) values (?, ?, ?, ?)
-     on conflict (account_id) where used_at is null do update set code_hash = excluded.code_hash,
-       issued_by = excluded.issued_by, issued_at = now(), expires_at = excluded.expires_at, claimed_until = null`,
-    [code.accountId, code.codeHash, code.issuedBy, code.expiresAt],
-  );
-}
-
-/**
- * Claims the open code for a minute, so that of two who send it at once one goes on. False when there is no such code,
- * it has expired or was used, or another has it claimed.
- */
-export async function claimActivationCode(
-  connection: Connection,
-  accountId: string,
-  codeHash: Buffer,
-): Promise<boolean> {
-  const claimed = await connection('directory.activation_codes')
-    .where({ account_id: accountId, code_hash: codeHash })
-    .whereNull('used_at')
-    .whereRaw('expires_at > now() and (claimed_until is null or claimed_until < now())')
-    .update({ claimed_until: connection.raw("now() + interval '1 minute'") });
-  return claimed === 1;
-}
-
-/** Whether the holder has set a password before. */
-export const wasActivated = async (connection: Connection, accountId: string): Promise<boolean> =>
-  (await connection('directory.activation_codes')
-    .where({ account_id: accountId })
-    .whereNotNull('used_at')
-    .first('id')) !== undefined;
-
-export const releaseActivationCode = async (connection: Connection, codeHash: Buffer): Promise<void> => {
-  await connection('directory.activation_codes').where({ code_hash: codeHash }).update({ claimed_until: null });
-};
-
-export const markActivationCodeUsed = async (transaction: Transaction, codeHash: Buffer): Promise<void> => {
-  await transaction('directory.activation_codes')
-    .where({ code_hash: codeHash })
-    .update({ used_at: transaction.fn.now() });
-};

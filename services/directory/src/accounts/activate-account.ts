@@ -9,12 +9,9 @@ import { ServiceError } from '@congvu/errors';
 import { distinguishedName, type Ldap } from '@congvu/ldap';
 import { insertEvents } from '../audit/audit-store.ts';
 import type { TokenIssuer } from '../clients/token-issuer.ts';
-import {
-  claimActivationCode,
-  findAccountByName,
-  markActivationCodeUsed,
-  releaseActivationCode,
-} from './account-store.ts';
+import { findAccountByName, type SignInAccount } from './account-store.ts';
+import { claimActivationCode, markActivationCodeUsed, releaseActivationCode } from './activation-code-store.ts';
+import { setHolderPassword } from './holder-password.ts';
 import { hashCode } from './issue-activation-code.ts';
 
 export interface SignInDependencies {
@@ -41,11 +38,9 @@ export async function activateAccount(
     });
   }
 
-  // 2. The password, into LDAP.
-  const dn = distinguishedName({ uid: account.username }, `ou=people,${baseDn}`);
+  // 2. The password, into LDAP; but not after the one who was given the code has gone.
   try {
-    if (!(await ldap.find(dn, ['uid']))) throw notReady();
-    await ldap.setPassword(dn, input.password);
+    if (!(await setHolderPassword({ ldap, baseDn }, account, input.password, '/password'))) throw notReady();
   } catch (error) {
     await releaseActivationCode(database, codeHash);
     throw error;
@@ -68,7 +63,7 @@ export async function activateAccount(
 }
 
 /** Longer than a password check takes. */
-const refusalMs = 400;
+export const refusalMs = 400;
 
 /** The holder signs in with the own password, which LDAP checks, and gets a token that is good for the own account alone. */
 export async function signIn(
@@ -82,22 +77,23 @@ export async function signIn(
   const verified = await ldap.verifyPassword(dn, input.password);
   if (account?.state === 'active' && verified) return holderToken(tokens, account);
   await notBefore;
-  throw new ServiceError({
+  throw signInRefused();
+}
+
+export const signInRefused = (): ServiceError =>
+  new ServiceError({
     kind: 'forbidden',
     code: 'sign_in_refused',
     detail: 'The account or the password is wrong, or the account is not active.',
   });
-}
 
-async function holderToken(
-  tokens: TokenIssuer,
-  account: { id: string; address: string; agency_code: string },
-): Promise<HolderToken> {
+async function holderToken(tokens: TokenIssuer, account: SignInAccount): Promise<HolderToken> {
   const { token, expiresInSeconds } = await tokens.issue({
     kind: 'holder',
     id: account.id,
     agencyCode: account.agency_code,
     permissions: [],
+    credentialEpoch: account.credential_epoch,
   });
   return {
     access_token: token,

@@ -101,6 +101,8 @@ describe('a new account', () => {
       congvuAccountKind: ['person'],
       congvuAccountStatus: ['active'],
       congvuAgencyCode: ['H41.32'],
+      congvuAgencyPath: ['H41', 'H41.32'],
+      congvuCredentialEpoch: ['1'],
     });
   });
 

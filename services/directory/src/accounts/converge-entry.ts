@@ -6,6 +6,7 @@
 import type { Database, Transaction } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
 import {
+  type AttributeChange,
   type Attributes,
   anyOf,
   diffAttributes,
@@ -16,7 +17,7 @@ import {
   type Operation,
 } from '@congvu/ldap';
 import { settleRequests } from '../requests/settle-requests.ts';
-import { type EntrySource, listEntrySources, markEntryConverged, markEntryPartDone } from './account-store.ts';
+import { type EntrySource, listEntrySources, markEntryConverged, markEntryPartDone } from './convergence-store.ts';
 import { queueEntries, queueOtherParts } from './queue-convergence.ts';
 
 /** ppolicy: locked until an administrator unlocks (draft-behera-ldap-password-policy section 5.3.3). */
@@ -73,8 +74,14 @@ async function applyEntries(ldap: Ldap, base: string, sources: readonly EntrySou
   const there = new Set(fresh.filter((source) => isAlreadyThere(errors.get(source.id))).map((source) => source.id));
   for (const id of there) errors.delete(id); // ours from an attempt before, or another's: looked at below
 
-  const rest = sources.filter((source) => source.entryVersion > 0 || there.has(source.id));
-  const entries = await findEntries(ldap, base, rest);
+  let rest = sources.filter((source) => source.entryVersion > 0 || there.has(source.id));
+  let entries = await findEntries(ldap, base, rest);
+  const behind = rest.filter((source) => epochOf(entries.get(source.id)) < source.credentialEpoch);
+  if (behind.length > 0) {
+    for (const [id, error] of await voidPasswords(ldap, behind, entries)) errors.set(id, error);
+    rest = rest.filter((source) => !errors.has(source.id));
+    entries = await findEntries(ldap, base, rest);
+  }
   const differing = rest.flatMap((source) => {
     const operation = repairOf(base, source, entries.get(source.id));
     return operation ? [{ source, operation }] : [];
@@ -88,6 +95,34 @@ async function applyEntries(ldap: Ldap, base: string, sources: readonly EntrySou
   return errors;
 }
 
+/** An entry that is not there yet has no password to take away; one without the mark was made before there were marks. */
+const epochOf = (entry: Entry | undefined): number =>
+  entry ? Number(entry.attributes.congvuCredentialEpoch?.[0] ?? 1) : Number.POSITIVE_INFINITY;
+
+/**
+ * Takes the passwords of an earlier epoch away, each together with the mark of that epoch, so that neither an old password
+ * outlives it nor a new one is taken for old. By itself and first: at any change of a password ppolicy also takes away the lock
+ * that may be due. The errors by account.
+ */
+async function voidPasswords(
+  ldap: Ldap,
+  behind: readonly EntrySource[],
+  entries: ReadonlyMap<string, Entry>,
+): Promise<Map<string, Error>> {
+  const attribute = 'congvuCredentialEpoch';
+  const operations = behind.map(({ id, credentialEpoch }): Operation => {
+    const entry = entries.get(id) as Entry;
+    const marks = entry.attributes[attribute] ?? [];
+    const changes: AttributeChange[] = [
+      { attribute, operation: 'add', values: [String(credentialEpoch)] },
+      { attribute: 'userPassword', operation: 'replace', values: [] },
+    ];
+    if (marks.length > 0) changes.unshift({ attribute, operation: 'delete', values: marks });
+    return { kind: 'modify', dn: entry.dn, changes };
+  });
+  return errorsOf(behind, await ldap.applyAll(operations));
+}
+
 function errorsOf(sources: readonly EntrySource[], outcomes: readonly (Error | undefined)[]): Map<string, Error> {
   return new Map(
     sources.flatMap((source, index) => {
@@ -98,14 +133,15 @@ function errorsOf(sources: readonly EntrySource[], outcomes: readonly (Error | u
 }
 
 async function recordConverged(transaction: Transaction, sources: readonly EntrySource[]): Promise<void> {
-  await markEntryConverged(transaction, sources);
+  const voided = await markEntryConverged(transaction, sources);
   const done = await markEntryPartDone(
     transaction,
     sources.map((source) => source.id),
   );
-  if (done.length === 0) return;
-  await settleRequests(transaction, done);
-  await queueOtherParts(transaction, done);
+  if (done.length > 0) await settleRequests(transaction, done);
+  // Sessions can end for good only now that the old password opens no new one.
+  const waiting = [...new Set([...done, ...voided])];
+  if (waiting.length > 0) await queueOtherParts(transaction, waiting);
 }
 
 const ownedNames = [
@@ -118,11 +154,15 @@ const ownedNames = [
   'congvuAccountKind',
   'congvuAccountStatus',
   'congvuAgencyCode',
+  'congvuAgencyPath',
+  'congvuCredentialEpoch',
+  'mobile',
+  'roleOccupant',
 ] as const;
 
 const entryDn = (base: string, source: EntrySource): string => distinguishedName({ uid: source.username }, base);
 
-function wantedAttributes(source: EntrySource): Attributes {
+function wantedAttributes(base: string, source: EntrySource): Attributes {
   return {
     cn: [source.displayName],
     sn: [source.surname],
@@ -133,6 +173,10 @@ function wantedAttributes(source: EntrySource): Attributes {
     congvuAccountKind: [source.kind],
     congvuAccountStatus: [source.state],
     congvuAgencyCode: [source.agencyCode],
+    congvuAgencyPath: source.agencyPath,
+    congvuCredentialEpoch: [String(source.credentialEpoch)],
+    mobile: source.mobile ? [source.mobile] : [],
+    roleOccupant: source.holderUsername ? [distinguishedName({ uid: source.holderUsername }, base)] : [],
   };
 }
 
@@ -143,7 +187,7 @@ function additionOf(base: string, source: EntrySource): Operation {
     objectClass: ['inetOrgPerson', 'congvuAccount', 'congvuMailAccount', 'pkiUser'],
     uid: [source.username],
     congvuAccountId: [source.id],
-    ...wantedAttributes(source),
+    ...wantedAttributes(base, source),
     ...(isLocked(source) ? { pwdAccountLockedTime: [lockedForGood] } : {}),
   };
   return { kind: 'add', dn: entryDn(base, source), attributes };
@@ -165,7 +209,9 @@ async function findEntries(ldap: Ldap, base: string, sources: readonly EntrySour
 /** What makes the entry right; undefined when it is. One that is gone is made again. */
 function repairOf(base: string, source: EntrySource, entry: Entry | undefined): Operation | undefined {
   if (!entry) return additionOf(base, source);
-  const changes = diffAttributes(entry.attributes, wantedAttributes(source));
+  // Its mark may be newer than what we read of the record; then whoever wrote it knew more.
+  const credentialEpoch = Math.max(epochOf(entry), source.credentialEpoch);
+  const changes = diffAttributes(entry.attributes, wantedAttributes(base, { ...source, credentialEpoch }));
   // A lock of another value is the policy's own, after failed attempts; only the administrative one is ours.
   const locked = entry.attributes.pwdAccountLockedTime?.[0] === lockedForGood;
   if (locked !== isLocked(source)) {

@@ -4,64 +4,82 @@
  */
 import { createHash, randomInt } from 'node:crypto';
 import type { ActivationCode } from '@congvu/contracts';
-import type { Database } from '@congvu/database';
+import type { Transaction } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
-import type { Actor } from '../audit/audit-event.ts';
 import { insertEvents } from '../audit/audit-store.ts';
-import { replaceActivationCode, requireAccount, requireAccountForUpdate, wasActivated } from './account-store.ts';
+import { listActivated, replaceActivationCode } from './activation-code-store.ts';
+import { type Cause, conflict, lockAccountFor } from './change-account.ts';
+import { findHolding } from './position-store.ts';
 
 /** Without the letters and digits that are mistaken for each other on paper; 16 of 30 are 78 bits. */
 const alphabet = 'ABCDEFGHJKMNPQRSTVWXYZ23456789';
 const groups = 4;
 
-export async function issueActivationCode(
-  database: Database,
-  id: string,
-  days: number,
+export interface CodeRules {
+  /** For how many days a code is good. */
+  days: number;
   /** Whether a code may be made for an account whose holder has set a password. */
-  mayReset: boolean,
-  actor: Actor & { agencyCode: string },
-): Promise<ActivationCode> {
-  const code = newCode();
-  const expiresAt = new Date(Date.now() + days * 86_400_000);
-  await database.transaction(async (transaction) => {
-    const account = await requireAccountForUpdate(transaction, id, actor.agencyCode);
-    if (account.state !== 'active') {
-      throw new ServiceError({
-        kind: 'conflict',
-        code: 'account_state',
-        detail: `The account is ${account.state}, not active.`,
-      });
-    }
-    const isReset = await wasActivated(transaction, id);
-    if (isReset && !mayReset) {
-      throw new ServiceError({
-        kind: 'forbidden',
-        code: 'already_activated',
-        detail:
-          'The holder has set a password already; a new code would take the account over and needs passwords:reset.',
-      });
-    }
-    await replaceActivationCode(transaction, {
-      accountId: id,
-      codeHash: hashCode(code),
-      issuedBy: actor.id,
-      expiresAt,
+  mayReset: boolean;
+}
+
+export interface IssuedCode extends ActivationCode {
+  displayName: string;
+  /** The person who holds a position. */
+  holderName: string | null;
+  title: string | null;
+  agencyName: string;
+}
+
+export async function issueActivationCode(
+  transaction: Transaction,
+  accountId: string,
+  rules: CodeRules,
+  cause: Cause,
+): Promise<IssuedCode> {
+  const account = await lockAccountFor(transaction, 'issue_activation_code', { accountId }, cause.actor);
+  const holding = account.kind === 'position' ? await findHolding(transaction, accountId) : undefined;
+  if (account.kind === 'position' && !holding) {
+    throw conflict('position_vacant', 'Nobody holds this position; say first who does.');
+  }
+  const isReset = (await listActivated(transaction, [accountId])).has(accountId);
+  if (isReset && !rules.mayReset) {
+    throw new ServiceError({
+      kind: 'forbidden',
+      code: 'already_activated',
+      detail:
+        'The holder has set a password already; a new code would take the account over and needs passwords:reset.',
     });
-    await insertEvents(transaction, [
-      {
-        actor,
-        action: isReset ? 'activation_code.issued_for_reset' : 'activation_code.issued',
-        subjectType: 'account',
-        subjectId: id,
-        agencyId: account.agency_id,
-        requestId: account.request_id,
-        after: { expiresAt: expiresAt.toISOString() },
-      },
-    ]);
+  }
+  const code = newCode();
+  const expiresAt = new Date(Date.now() + rules.days * 86_400_000);
+  await replaceActivationCode(transaction, {
+    accountId,
+    credentialEpoch: account.credential_epoch,
+    codeHash: hashCode(code),
+    issuedBy: cause.actor.id,
+    expiresAt,
   });
-  const { address } = await requireAccount(database, id, actor.agencyCode);
-  return { accountId: id, address, code, expiresAt: expiresAt.toISOString() };
+  await insertEvents(transaction, [
+    {
+      actor: cause.actor,
+      action: isReset ? 'activation_code.issued_for_reset' : 'activation_code.issued',
+      subjectType: 'account',
+      subjectId: accountId,
+      agencyId: account.agency_id,
+      requestId: cause.requestId ?? account.request_id,
+      after: { expiresAt: expiresAt.toISOString() },
+    },
+  ]);
+  return {
+    accountId,
+    address: account.address,
+    code,
+    expiresAt: expiresAt.toISOString(),
+    displayName: account.display_name,
+    holderName: holding?.holder_name ?? null,
+    title: account.title,
+    agencyName: account.agency_name,
+  };
 }
 
 const newCode = (): string =>

@@ -8,8 +8,9 @@ import { ServiceError } from '@congvu/errors';
 import { parseFullName, searchKey, usernameCandidates } from '@congvu/vietnamese';
 import type { Actor } from '../audit/audit-event.ts';
 import { insertEvents } from '../audit/audit-store.ts';
+import { type NewPerson, savePeople } from '../people/person-store.ts';
 import { attachAccounts, type LineRow, listLinesToOpen } from '../requests/request-store.ts';
-import { insertAccounts, type NewAccount, type NewPerson, savePeople } from './account-store.ts';
+import { insertAccounts, type NewAccount } from './account-store.ts';
 import { queueEntries } from './queue-convergence.ts';
 import { takeUsernames, type UsernameWish } from './usernames.ts';
 

@@ -1,5 +1,6 @@
-/** Accounts: list, read, suspend, resume, activation codes; and what holders do themselves. */
-import { Account, ActivationCode, AgencyCodeInput, HolderToken, lineOfText } from '@congvu/contracts';
+/** Accounts: list, read, and everything that an administrator does to one. Codes, passwords and sign-in are in credential-routes.ts. */
+import { Account, AgencyCodeInput, lineOfText, PositionHolding } from '@congvu/contracts';
+import type { Database, Transaction } from '@congvu/database';
 import {
   client,
   decodeTimeCursor,
@@ -15,37 +16,37 @@ import {
 import { searchKey } from '@congvu/vietnamese';
 import { z } from 'zod';
 import { parseCode } from '../agencies/agency-code-input.ts';
-import { scopedActorOf } from '../audit/audit-event.ts';
-import type { RateLimit } from '../clients/rate-limit.ts';
+import { requireAgency } from '../agencies/agency-store.ts';
+import { actorOf } from '../audit/audit-event.ts';
 import { listAccounts, requireAccount } from './account-store.ts';
-import { activateAccount, type SignInDependencies, signIn } from './activate-account.ts';
-import { issueActivationCode } from './issue-activation-code.ts';
-import { changeAccountState } from './suspend-account.ts';
-
-export interface AccountDependencies extends SignInDependencies {
-  activationCodeDays: number;
-  limitSignIn: RateLimit;
-}
+import type { AccountRef, Cause } from './change-account.ts';
+import { changeTitle } from './change-title.ts';
+import { handOverPosition } from './hand-over-position.ts';
+import { listHoldings } from './position-store.ts';
+import { reactivateAccount } from './reactivate-account.ts';
+import { renameAccount } from './rename-account.ts';
+import { retentionEnd, retireAccount } from './retire-account.ts';
+import { resumeAccount, suspendAccount } from './suspend-account.ts';
+import { transferAccount } from './transfer-account.ts';
 
 const ById = z.object({ id: z.uuid() });
-const Reason = z.strictObject({ reason: lineOfText(500) });
-const password = z.string().min(10, 'A password has at least 10 characters.').max(200);
+const reason = lineOfText(500);
+const title = lineOfText(200);
 
-export function accountRoutes(dependencies: AccountDependencies): Route[] {
-  const { database, limitSignIn } = dependencies;
-  const change = async (
-    context: RouteContext<{ id: string }, unknown, { reason: string }>,
-    to: 'active' | 'suspended',
-  ) => {
-    const version = context.ifMatchVersion;
-    const account = await changeAccountState(
-      database,
-      context.params.id,
-      { to, reason: context.body.reason, version },
-      scopedActorOf(context),
-    );
+export function accountRoutes({ database, retentionDays }: { database: Database; retentionDays: number }): Route[] {
+  /** One change in one transaction; the account as it is then. */
+  async function change<B>(
+    context: RouteContext<{ id: string }, unknown, B>,
+    act: (transaction: Transaction, account: AccountRef, cause: Cause) => Promise<void>,
+  ) {
+    const { id } = context.params;
+    const cause = { actor: actorOf(context), requestId: null };
+    const ref = { accountId: id, version: context.ifMatchVersion };
+    await database.transaction((transaction) => act(transaction, ref, cause));
+    const account = await requireAccount(database, id, client(context).agencyCode);
     return { headers: versionTag(account), body: account };
-  };
+  }
+  const changing = { permission: 'accounts:write', params: ById, response: Account } as const;
   return [
     route({
       method: 'get',
@@ -92,71 +93,122 @@ export function accountRoutes(dependencies: AccountDependencies): Route[] {
       method: 'post',
       path: '/v1/accounts/{id}/suspend',
       summary: 'Suspends an account: no log-in anywhere, its certificate on hold',
-      permission: 'accounts:write',
-      params: ById,
-      body: Reason,
-      response: Account,
-      handle: (context) => change(context, 'suspended'),
+      description:
+        'With `until` it resumes by itself. Positions that the person holds are accounts of their own and stay open: hand them over, or suspend them too.',
+      ...changing,
+      body: z.strictObject({ reason, until: z.iso.datetime({ offset: true }).optional() }),
+      handle: (context) =>
+        change(context, (transaction, account, cause) => {
+          const until = context.body.until === undefined ? undefined : new Date(context.body.until);
+          return suspendAccount(transaction, { ...account, reason: context.body.reason, until }, cause);
+        }),
     }),
     route({
       method: 'post',
       path: '/v1/accounts/{id}/resume',
       summary: 'Lets a suspended account resume',
-      permission: 'accounts:write',
-      params: ById,
-      body: Reason,
-      response: Account,
-      handle: (context) => change(context, 'active'),
-    }),
-    route({
-      method: 'post',
-      path: '/v1/accounts/{id}/activation-code',
-      summary: 'Makes a single-use activation code, shown this once',
-      description: 'For an account whose holder has set a password already it is a reset, and needs passwords:reset.',
-      permission: ['activation-codes:issue', 'passwords:reset'],
-      params: ById,
-      status: 201,
-      response: ActivationCode,
-      handle: async (context) => ({
-        headers: { 'Cache-Control': 'no-store' },
-        body: await issueActivationCode(
-          database,
-          context.params.id,
-          dependencies.activationCodeDays,
-          client(context).permissions.has('passwords:reset'),
-          scopedActorOf(context),
+      ...changing,
+      body: z.strictObject({ reason }),
+      handle: (context) =>
+        change(context, (transaction, account, cause) =>
+          resumeAccount(transaction, { ...account, ...context.body }, cause),
         ),
-      }),
     }),
     route({
       method: 'post',
-      path: '/v1/activations',
-      summary: 'Redeems an activation code: the holder sets the password',
-      permission: 'public',
-      body: z.strictObject({
-        account: z.string().trim().min(1).max(254).describe('Address or username'),
-        code: z.string().trim().min(1).max(40),
-        password,
-      }),
-      response: HolderToken,
-      handle: async (context) => {
-        await limitSignIn(context.ip, context.body.account);
-        return {
-          headers: { 'Cache-Control': 'no-store' },
-          body: await activateAccount(dependencies, context.body, context.ip),
-        };
-      },
+      path: '/v1/accounts/{id}/retire',
+      summary: 'Retires an account: nothing works any more, the mailbox is kept for a while',
+      description:
+        'Password and activation codes are void, certificates are revoked, positions held become vacant. Until `retainedUntil` (a day; some months unless told) it can be reactivated. Username and address are never given again.',
+      ...changing,
+      body: z.strictObject({ reason, retainedUntil: z.iso.date().optional() }),
+      handle: (context) =>
+        change(context, (transaction, account, cause) => {
+          const { reason, retainedUntil = retentionEnd(retentionDays) } = context.body;
+          return retireAccount(transaction, { ...account, reason, retainedUntil }, cause);
+        }),
     }),
     route({
       method: 'post',
-      path: '/v1/holder-tokens',
-      summary: 'Signs a holder in with the own password, for the own account alone',
-      permission: 'public',
-      body: z.strictObject({ account: z.string().trim().min(1).max(254), password: z.string().min(1).max(200) }),
-      response: HolderToken,
+      path: '/v1/accounts/{id}/reactivate',
+      summary: 'Takes a retirement back, while the retention lasts',
+      description:
+        'What retirement revoked stays revoked: certificates (a new one is made) and the password (the holder needs an activation code). Positions stay vacant.',
+      ...changing,
+      body: z.strictObject({ reason }),
+      handle: (context) =>
+        change(context, (transaction, account, cause) =>
+          reactivateAccount(transaction, { ...account, ...context.body }, cause),
+        ),
+    }),
+    route({
+      method: 'post',
+      path: '/v1/accounts/{id}/transfer',
+      summary: 'Moves an account to another agency of your subtree; username and address stay',
+      description:
+        'Positions that the person holds become vacant. A title that is not given stays as it is; null removes it.',
+      ...changing,
+      body: z.strictObject({ agencyCode: AgencyCodeInput, title: title.nullable().optional(), reason }),
+      handle: (context) =>
+        change(context, async (transaction, account, cause) => {
+          const code = parseCode(context.body.agencyCode, '/agencyCode');
+          const { id: toAgencyId } = await requireAgency(transaction, code, client(context).agencyCode);
+          const { title, reason } = context.body;
+          await transferAccount(transaction, { ...account, toAgencyId, title, reason }, cause);
+        }),
+    }),
+    route({
+      method: 'put',
+      path: '/v1/accounts/{id}/name',
+      summary: 'Gives a person another name; username and address stay',
+      description: 'A certificate that names the person stays as it was signed until another is issued.',
+      ...changing,
+      body: z.strictObject({ fullName: z.string().max(200).describe('Surname first, given name last') }),
+      handle: (context) =>
+        change(context, (transaction, account, cause) =>
+          renameAccount(transaction, { ...account, ...context.body }, cause),
+        ),
+    }),
+    route({
+      method: 'put',
+      path: '/v1/accounts/{id}/title',
+      summary: 'Sets the title of an account',
+      ...changing,
+      body: z.strictObject({ title: title.nullable() }),
+      handle: (context) =>
+        change(context, (transaction, account, cause) =>
+          changeTitle(transaction, { ...account, ...context.body }, cause),
+        ),
+    }),
+    route({
+      method: 'put',
+      path: '/v1/accounts/{id}/holder',
+      summary: 'Hands a position over to another holder, or to nobody',
+      description:
+        'The access of the one before ends at once: password, sessions, activation codes; certificates are revoked. The new holder needs an activation code.',
+      ...changing,
+      body: z.strictObject({ holderAccountId: z.uuid().nullable(), reason }),
+      handle: (context) =>
+        change(context, (transaction, account, cause) =>
+          handOverPosition(transaction, { ...account, ...context.body }, cause),
+        ),
+    }),
+    route({
+      method: 'get',
+      path: '/v1/accounts/{id}/holders',
+      summary: 'Who held a position from when to when, newest first',
+      permission: 'accounts:read',
+      params: ById,
+      query: PageQuery,
+      response: pageOf(PositionHolding),
       handle: async (context) => {
-        await limitSignIn(context.ip, context.body.account);
-        return { headers: { 'Cache-Control': 'no-store' }, body: await signIn(dependencies, context.body) };
+        const { id } = context.params;
+        await requireAccount(database, id, client(context).agencyCode);
+        const { limit, cursor } = context.query;
+        const rows = await listHoldings(database, id, limit, decodeTimeCursor(cursor));
+        const { items, nextCursor } = toPage(rows, limit, (row) => [row.from, row.id]);
+        const page = { items: items.map(({ id: _, ...holding }) => holding), nextCursor };
+        return pageAnswer(page, `/v1/accounts/${id}/holders`, context.query);
       },
     }),
   ];

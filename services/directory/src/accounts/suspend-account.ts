@@ -1,50 +1,50 @@
-/** Suspends an account, or lets it resume. From the commit on, the three services refuse or admit it within seconds. */
-import type { Account } from '@congvu/contracts';
-import type { Database } from '@congvu/database';
-import { ServiceError } from '@congvu/errors';
-import type { Actor } from '../audit/audit-event.ts';
-import { insertEvents } from '../audit/audit-store.ts';
-import { requireAccount, requireAccountForUpdate, setAccountState } from './account-store.ts';
-import { queueEntries, queueOtherParts } from './queue-convergence.ts';
+/** Suspends an account, for a while or until somebody lets it resume. From the commit on, the three services refuse or admit it within seconds. */
+import type { Transaction } from '@congvu/database';
+import { invalid } from '@congvu/errors';
+import { type AccountRef, type Cause, lockAccountFor, recordChange } from './change-account.ts';
 
-export async function changeAccountState(
-  database: Database,
-  id: string,
-  change: { to: 'active' | 'suspended'; reason: string; version?: number | undefined },
-  actor: Actor & { agencyCode: string },
-): Promise<Account> {
-  await database.transaction(async (transaction) => {
-    const account = await requireAccountForUpdate(transaction, id, actor.agencyCode);
-    if (change.version !== undefined && change.version !== account.version) {
-      throw new ServiceError({
-        kind: 'stale',
-        code: 'stale_version',
-        detail: `The account is now at version ${account.version}; read it again before changing it.`,
-      });
-    }
-    const from = change.to === 'suspended' ? 'active' : 'suspended';
-    if (account.state !== from) {
-      throw new ServiceError({
-        kind: 'conflict',
-        code: 'account_state',
-        detail: `The account is ${account.state}; only one that is ${from} can become ${change.to}.`,
-      });
-    }
-    await setAccountState(transaction, id, change.to, change.to === 'suspended' ? change.reason : null);
-    await insertEvents(transaction, [
-      {
-        actor,
-        action: change.to === 'suspended' ? 'account.suspended' : 'account.resumed',
-        subjectType: 'account',
-        subjectId: id,
-        agencyId: account.agency_id,
-        requestId: account.request_id,
-        before: { state: account.state },
-        after: { state: change.to, reason: change.reason },
+export async function suspendAccount(
+  transaction: Transaction,
+  input: AccountRef & { reason: string; until?: Date | undefined },
+  cause: Cause,
+): Promise<void> {
+  if (input.until && input.until <= new Date()) {
+    const detail = 'The end of a suspension must lie in the future.';
+    throw invalid('request_invalid', [{ pointer: '/until', code: 'in_the_past', detail }]);
+  }
+  const account = await lockAccountFor(transaction, 'suspend', input, cause.actor);
+  const until = input.until ?? null;
+  await recordChange(
+    transaction,
+    account,
+    {
+      action: 'account.suspended',
+      set: { state: 'suspended', suspension_reason: input.reason, suspended_until: until },
+      before: { state: account.state },
+      after: { state: 'suspended', reason: input.reason, ...(until && { until: until.toISOString() }) },
+    },
+    cause,
+  );
+}
+
+export async function resumeAccount(
+  transaction: Transaction,
+  input: AccountRef & { reason: string },
+  cause: Cause,
+): Promise<void> {
+  const account = await lockAccountFor(transaction, 'resume', input, cause.actor);
+  await recordChange(
+    transaction,
+    account,
+    {
+      action: 'account.resumed',
+      set: { state: 'active', suspension_reason: null, suspended_until: null },
+      before: {
+        state: account.state,
+        ...(account.suspended_until && { until: account.suspended_until.toISOString() }),
       },
-    ]);
-    await queueEntries(transaction, [id]);
-    await queueOtherParts(transaction, [id]);
-  });
-  return requireAccount(database, id, actor.agencyCode);
+      after: { state: 'active', reason: input.reason },
+    },
+    cause,
+  );
 }

@@ -45,11 +45,38 @@ export const findAgenciesByCode = (
 export async function requireAgency(connection: Connection, code: string, scope: string): Promise<AgencyRow> {
   const [agency] = await findAgenciesByCode(connection, [code], scope);
   if (agency) return agency;
-  throw new ServiceError({
+  throw agencyNotFound();
+}
+
+const agencyNotFound = (): ServiceError =>
+  new ServiceError({
     kind: 'not_found',
     code: 'agency_not_found',
     detail: 'There is no agency of that code at or below yours.',
   });
+
+/** One that exists now, at or below `scope`; locked against its closing until the transaction ends. */
+export async function requireOpenAgency(
+  transaction: Transaction,
+  id: string,
+  scope: string | null,
+): Promise<{ id: string; code: string; name: string }> {
+  const agency = await transaction('directory.agencies as a')
+    .where('a.id', id)
+    .modify((query) => {
+      if (scope !== null) query.whereRaw(inSubtree('a.id'), [scope]);
+    })
+    .forShare('a')
+    .first('a.id', 'a.code', 'a.name', transaction.raw('coalesce(a.valid_to <= current_date, false) as closed'));
+  if (!agency) throw agencyNotFound();
+  if (agency.closed) {
+    throw new ServiceError({
+      kind: 'conflict',
+      code: 'agency_closed',
+      detail: `The agency ${agency.code} was closed; name its successor.`,
+    });
+  }
+  return agency;
 }
 
 export async function listAgencies(

@@ -11,6 +11,8 @@ export interface TokenIssuer {
     id: string;
     agencyCode: string;
     permissions: readonly string[];
+    /** Of a holder: the epoch of the account. */
+    credentialEpoch?: number;
   }) => Promise<{ token: string; expiresInSeconds: number }>;
 }
 
@@ -24,12 +26,13 @@ export async function createTokenIssuer(options: { issuer: string; signingKeyPem
   return {
     issuer: options.issuer,
     keySet: { keys: [{ ...publicJwk, kid, alg: 'ES256', use: 'sig' }] },
-    issue: async ({ kind, id, agencyCode, permissions }) => {
+    issue: async ({ kind, id, agencyCode, permissions, credentialEpoch }) => {
       const token = await new SignJWT({
         scope: permissions.join(' '),
         agency: agencyCode,
         principal: kind,
         client_id: id,
+        ...(credentialEpoch !== undefined && { epoch: credentialEpoch }),
       })
         .setProtectedHeader({ alg: 'ES256', kid, typ: 'at+jwt' })
         .setSubject(id)

@@ -172,6 +172,44 @@ describe('a suspended account', () => {
   });
 });
 
+describe('an account that passes to another holder', () => {
+  const within = (closed: Promise<unknown>, milliseconds: number) =>
+    Promise.race([closed.then(() => 'closed'), sleep(milliseconds).then(() => 'open')]);
+
+  test('has no session of the one before once the old password is gone, and keeps those of the new one', async () => {
+    const account = await opened();
+    await converge(account);
+    const password = await mailbox.password(account);
+    const session = await mailbox.imap(account, password);
+    const closed = once(session, 'close');
+    await changeAccount(mailbox.owner, account.id, { credential_epoch: 2 });
+    await converge(account); // too early: the old password would open another
+    expect([await within(closed, 300), (await row(account)).credential_epoch]).toEqual(['open', 1]);
+
+    await mailbox.convergeEntry(account);
+    await converge(account);
+    expect([await within(closed, 5_000), (await row(account)).credential_epoch]).toEqual(['closed', 2]);
+    await expect(mailbox.imap(account, password)).rejects.toMatchObject({ authenticationFailed: true });
+
+    const next = await mailbox.imap(account, await mailbox.newPassword(account));
+    const nextClosed = once(next, 'close');
+    await converge(account);
+    expect(await within(nextClosed, 300)).toBe('open');
+    await next.logout();
+  });
+
+  test('while Dovecot does not answer: it is done when it does', async () => {
+    const account = await opened();
+    await converge(account);
+    await change(account, { credential_epoch: 2 });
+    const doveadm = connectDoveadm({ url: 'http://127.0.0.1:1', apiKey: 'x' });
+    await expect(converge(account, { doveadm })).rejects.toMatchObject({ kind: 'unavailable' });
+    expect((await row(account)).credential_epoch).toBe(1);
+    await converge(account);
+    expect((await row(account)).credential_epoch).toBe(2);
+  });
+});
+
 describe('when something is down', () => {
   const unavailable = { kind: 'unavailable' };
 

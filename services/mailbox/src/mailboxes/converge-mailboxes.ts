@@ -1,6 +1,6 @@
 /**
  * Makes the mailboxes of accounts what the accounts say, many at a time: the record, the mail attributes of the LDAP entries,
- * no session of one that is not active, and for a new one the welcome message, with which Dovecot makes its store. Harmless
+ * no session of one that is not active or of whoever held it before, and for a new one the welcome message, with which Dovecot makes its store. Harmless
  * to repeat. After writing to LDAP it looks whether an account changed meanwhile and if so begins again with it, so that of
  * two jobs that overlap the older never has the last word.
  */
@@ -16,6 +16,7 @@ import {
   type MailboxRow,
   type MailboxSource,
   markProvisioned,
+  markSessionsEnded,
   updateMailbox,
 } from './mailbox-store.ts';
 
@@ -52,10 +53,9 @@ export async function convergeMailboxes(
     // 3. LDAP, which Postfix and Dovecot read.
     const errors = await convergeMailAttributes(ldap, baseDn, pairs);
 
-    // 4. Dovecot: no session of one that is not active.
-    for (const { source, mailbox } of pairs) {
-      if (mailbox.state === 'active') continue;
-      await doveadm.kick(mailbox.address).catch((error: Error) => errors.set(source.id, error));
+    // 4. Dovecot: no session of one that is not active, nor of whoever held it before.
+    for (const pair of pairs) {
+      await endSessions(database, doveadm, pair).catch((error: Error) => errors.set(pair.source.id, error));
     }
     for (const [id, error] of errors) failed.set(id, error);
     const converged = pairs.filter(({ source }) => !errors.has(source.id));
@@ -83,6 +83,14 @@ async function failSingly(database: Database, accountIds: readonly string[], fai
     key: `mailbox:${id}`,
   }));
   await addJobs(database, 'mailbox', jobs);
+}
+
+/** While the old password still opens sessions it would be in vain; when it is gone, the directory asks for this again. */
+async function endSessions(database: Database, doveadm: Doveadm, { source, mailbox }: Pair): Promise<void> {
+  const handedOver = mailbox.credential_epoch < source.entryCredentialEpoch;
+  if (mailbox.state === 'active' && !handedOver) return;
+  await doveadm.kick(mailbox.address);
+  if (handedOver) await markSessionsEnded(database, source.id, source.entryCredentialEpoch);
 }
 
 function wantedState(source: MailboxSource): MailboxRow['state'] {

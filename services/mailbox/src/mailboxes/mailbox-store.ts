@@ -15,6 +15,10 @@ export interface MailboxSource {
   requestId: string | null;
   version: number;
   entryVersion: number;
+  /** Grows when whoever held the account goes. */
+  credentialEpoch: number;
+  /** The epoch that the entry is at: the passwords of those before are gone. */
+  entryCredentialEpoch: number;
 }
 
 export const listSources = (connection: Connection, accountIds: readonly string[]): Promise<MailboxSource[]> =>
@@ -31,6 +35,8 @@ export const listSources = (connection: Connection, accountIds: readonly string[
       'agency_name as agencyName',
       'request_id as requestId',
       'entry_version as entryVersion',
+      'credential_epoch as credentialEpoch',
+      'entry_credential_epoch as entryCredentialEpoch',
     );
 
 export const findSource = async (connection: Connection, accountId: string): Promise<MailboxSource | undefined> =>
@@ -42,6 +48,8 @@ export interface MailboxRow {
   state: Mailbox['state'];
   quota_bytes: string;
   provisioned_at: Date | null;
+  /** Sessions of those who held the account before are ended up to this epoch. */
+  credential_epoch: number;
 }
 
 /** Locks the rows in one order, so that of two jobs for one account only one writes its history. */
@@ -75,6 +83,17 @@ export const updateMailbox = (
   transaction('mailbox.mailboxes')
     .where({ account_id: accountId })
     .update({ ...mailbox, updated_at: transaction.fn.now() });
+
+/** Whoever held the account before `credentialEpoch` has no session any more. */
+export const markSessionsEnded = (
+  connection: Connection,
+  accountId: string,
+  credentialEpoch: number,
+): Promise<unknown> =>
+  connection('mailbox.mailboxes')
+    .where({ account_id: accountId })
+    .where('credential_epoch', '<', credentialEpoch)
+    .update({ credential_epoch: credentialEpoch });
 
 /** Those of which it is the first time. */
 export async function markProvisioned(transaction: Transaction, accountIds: readonly string[]): Promise<Set<string>> {

@@ -1,0 +1,124 @@
+/** What LDAP entries are made of, how far they and the other parts of accounts are (directory.provisioning), and who is late. */
+import type { Account } from '@congvu/contracts';
+import type { Connection, Transaction } from '@congvu/database';
+
+/** What the LDAP entry of an account is made of. */
+export interface EntrySource {
+  id: string;
+  kind: string;
+  state: Account['state'];
+  username: string;
+  displayName: string;
+  surname: string;
+  givenName: string;
+  title: string | null;
+  agencyCode: string;
+  agencyName: string;
+  /** Codes of the agency and of all those above it. */
+  agencyPath: string[];
+  mobile: string | null;
+  /** Who holds the position. */
+  holderUsername: string | null;
+  credentialEpoch: number;
+  version: number;
+  entryVersion: number;
+}
+
+export async function listEntrySources(connection: Connection, ids: readonly string[]): Promise<EntrySource[]> {
+  const sources = await connection('directory.accounts_v as c')
+    .join('directory.accounts as own', 'own.id', 'c.id')
+    .leftJoin('directory.people as p', 'p.id', 'own.person_id')
+    .leftJoin('directory.position_holdings as h', (join) => {
+      join.on('h.position_id', 'c.id').andOnNull('h.held_to');
+    })
+    .leftJoin('directory.accounts as holder', 'holder.id', 'h.holder_id')
+    .whereIn('c.id', ids)
+    .select<(Omit<EntrySource, 'agencyPath'> & { agencyId: string })[]>(
+      'c.id',
+      'c.kind',
+      'c.state',
+      'c.username',
+      'c.surname',
+      'c.title',
+      'c.version',
+      'c.display_name as displayName',
+      'c.given_name as givenName',
+      'c.agency_id as agencyId',
+      'c.agency_code as agencyCode',
+      'c.agency_name as agencyName',
+      'p.mobile',
+      'holder.username as holderUsername',
+      'c.credential_epoch as credentialEpoch',
+      'c.entry_version as entryVersion',
+    );
+  const paths = await listAgencyPaths(connection, [...new Set(sources.map((source) => source.agencyId))]);
+  return sources.map(({ agencyId, ...source }) => ({ ...source, agencyPath: paths.get(agencyId) ?? [] }));
+}
+
+/** By agency: its code and those of all above it. */
+async function listAgencyPaths(connection: Connection, agencyIds: readonly string[]): Promise<Map<string, string[]>> {
+  const { rows } = await connection.raw<{ rows: { id: string; codes: string[] }[] }>(
+    `with recursive path as (
+       select a.id, a.code, a.parent_id from directory.agencies a where a.id = any(?::uuid[])
+       union
+       select path.id, a.code, a.parent_id from path join directory.agencies a on a.id = path.parent_id)
+     select id, array_agg(code order by code) as codes from path group by id`,
+    [[...agencyIds]],
+  );
+  return new Map(rows.map((row) => [row.id, row.codes]));
+}
+
+/**
+ * The entry now says what `version` of the account says; a newer version, if there is one, still waits for its own job.
+ * Returns those of which the password of an earlier epoch is now gone.
+ */
+export async function markEntryConverged(
+  connection: Connection,
+  converged: readonly { id: string; version: number; credentialEpoch: number }[],
+): Promise<string[]> {
+  if (converged.length === 0) return [];
+  const json = JSON.stringify(converged.map(({ id, version, credentialEpoch }) => ({ id, version, credentialEpoch })));
+  const { rows } = await connection.raw<{ rows: { id: string; epoch_before: number }[] }>(
+    `with row as (
+       select c.id, spec.version, spec."credentialEpoch" as epoch, c.entry_credential_epoch as epoch_before
+       from jsonb_to_recordset(?::jsonb) as spec(id uuid, version int, "credentialEpoch" int)
+       join directory.accounts c on c.id = spec.id where c.entry_version < spec.version
+       order by c.id for update of c),
+     marked as (
+       update directory.accounts c set entry_version = row.version, entry_credential_epoch = row.epoch
+       from row where c.id = row.id)
+     select id, epoch_before from row where epoch_before < epoch`,
+    [json],
+  );
+  return rows.filter((row) => row.epoch_before > 0).map((row) => row.id);
+}
+
+/** Marks the entry part done for those where it was not; returns their ids. */
+export async function markEntryPartDone(connection: Connection, ids: readonly string[]): Promise<string[]> {
+  const { rows } = await connection.raw<{ rows: { account_id: string }[] }>(
+    `update directory.provisioning set state = 'done', updated_at = now()
+     where account_id = any(?::uuid[]) and part = 'entry' and state <> 'done' returning account_id`,
+    [[...ids]],
+  );
+  return rows.map((row) => row.account_id);
+}
+
+/**
+ * Accounts of which something should have been done and was not: the net under the jobs. What waits for its holder's CSR or
+ * belongs to an account that is not active waits by right. Those found are put at the end of the line.
+ */
+export async function takeOverdue(transaction: Transaction, limit: number): Promise<string[]> {
+  const { rows } = await transaction.raw<{ rows: { id: string }[] }>(
+    `with late as (
+       select c.id from directory.accounts c
+       where c.updated_at < now() - interval '1 minute' and (
+         c.entry_version < c.version
+         or c.state = 'active' and exists (
+           select 1 from directory.provisioning p where p.account_id = c.id and p.state = 'waiting'
+             and p.updated_at < now() - interval '1 minute' and not (p.part = 'certificate' and c.certificate_path = 'csr')))
+       order by c.updated_at limit ? for update skip locked)
+     update directory.accounts c set updated_at = now() from late where c.id = late.id returning c.id`,
+    [limit],
+  );
+  return rows.map((row) => row.id);
+}

@@ -1,0 +1,57 @@
+/** Every query on directory.people. */
+import type { Transaction } from '@congvu/database';
+
+export interface NewPerson {
+  id: string;
+  fullName: string;
+  surname: string;
+  middleNames: string;
+  givenName: string;
+  searchKey: string;
+  birthDate: string;
+  sex: 'male' | 'female' | null;
+  mobile: string | null;
+  nationalIdSealed: Buffer;
+  nationalIdHash: Buffer;
+}
+
+/** Inserts people, or finds those who are in the record by their identity number; returns id by wished id. */
+export async function savePeople(transaction: Transaction, people: readonly NewPerson[]): Promise<Map<string, string>> {
+  if (people.length === 0) return new Map();
+  const rows = people.map(({ nationalIdSealed, nationalIdHash, ...person }) => ({
+    ...person,
+    sealed: nationalIdSealed.toString('hex'),
+    hash: nationalIdHash.toString('hex'),
+  }));
+  const source = `jsonb_to_recordset(?::jsonb) as row(id uuid, "fullName" text, surname text, "middleNames" text, "givenName" text,
+    "searchKey" text, "birthDate" date, sex text, mobile text, sealed text, hash text)`;
+  const json = JSON.stringify(rows);
+  await transaction.raw(
+    `insert into directory.people (id, full_name, surname, middle_names, given_name, search_key, birth_date, sex, mobile,
+       national_id_sealed, national_id_hash)
+     select id, "fullName", surname, "middleNames", "givenName", "searchKey", "birthDate", sex, mobile, decode(sealed, 'hex'),
+       decode(hash, 'hex') from ${source} order by hash
+     on conflict (national_id_hash) do nothing`,
+    [json],
+  );
+  const { rows: found } = await transaction.raw<{ rows: { wished: string; id: string }[] }>(
+    `select row.id as wished, p.id from ${source} join directory.people p on p.national_id_hash = decode(row.hash, 'hex')`,
+    [json],
+  );
+  return new Map(found.map((row) => [row.wished, row.id]));
+}
+
+/** Another name; nothing else about a person ever changes. */
+export async function renamePerson(
+  transaction: Transaction,
+  id: string,
+  name: Pick<NewPerson, 'fullName' | 'surname' | 'middleNames' | 'givenName' | 'searchKey'>,
+): Promise<void> {
+  await transaction('directory.people').where({ id }).update({
+    full_name: name.fullName,
+    surname: name.surname,
+    middle_names: name.middleNames,
+    given_name: name.givenName,
+    search_key: name.searchKey,
+  });
+}
