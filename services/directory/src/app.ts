@@ -3,6 +3,7 @@ import type { Database } from '@congvu/database';
 import { pingDatabase, translateDatabaseError } from '@congvu/database';
 import { type Authenticate, createApp } from '@congvu/http';
 import type { Ldap } from '@congvu/ldap';
+import type { UsernamePatterns } from '@congvu/vietnamese';
 import type { Express } from 'express';
 import type { Logger } from 'pino';
 import { accountRoutes } from './accounts/routes.ts';
@@ -12,6 +13,7 @@ import { createRateLimit } from './clients/rate-limit.ts';
 import { clientRoutes } from './clients/routes.ts';
 import type { TokenIssuer } from './clients/token-issuer.ts';
 import type { NationalIdSeal } from './people/national-id-seal.ts';
+import type { Deadlines } from './requests/deadlines.ts';
 import { requestRoutes } from './requests/routes.ts';
 
 export interface DirectoryDependencies {
@@ -22,6 +24,8 @@ export interface DirectoryDependencies {
   tokens: TokenIssuer;
   authenticate: Authenticate;
   activationCodeDays: number;
+  usernamePatterns: UsernamePatterns;
+  deadlines: Deadlines;
   /** Express's `trust proxy`; nobody is believed unless told. */
   trustProxy?: string | undefined;
   log: Logger;

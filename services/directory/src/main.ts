@@ -1,5 +1,5 @@
 /** Wiring of the directory service: configuration, connections, worker, HTTP. Nothing is decided here. */
-import { openDatabase, startWorker } from '@congvu/database';
+import { addJobs, openDatabase, startWorker } from '@congvu/database';
 import { createLog, exitOnFault, parseConfig, serve, tokenAuthentication } from '@congvu/http';
 import { openLdap } from '@congvu/ldap';
 import { createLocalJWKSet } from 'jose';
@@ -11,7 +11,9 @@ import { createDirectoryApp } from './app.ts';
 import { createTokenIssuer } from './clients/token-issuer.ts';
 import { configSchema } from './config.ts';
 import { createNationalIdSeal } from './people/national-id-seal.ts';
+import { carryOutNextPart, openAccountsJob } from './requests/carry-out-lines.ts';
 import { settleRequests } from './requests/settle-requests.ts';
+import { listUnfinishedRequests } from './requests/work-store.ts';
 
 const log = createLog('directory', process.env.LOG_LEVEL ?? 'info');
 exitOnFault(log);
@@ -32,10 +34,13 @@ const worker = await startWorker({
     'converge-entries': ({ accountIds }: { accountIds: string[] }) =>
       convergeEntries({ database, ldap, baseDn }, accountIds),
     'converge-agencies': (_: object, signal) => convergeAgencies(database, ldap, baseDn, signal),
+    'open-accounts': ({ requestId }: { requestId: string }) =>
+      carryOutNextPart(database, requestId, config.USERNAME_PATTERNS),
     'settle-requests': ({ accountIds }: { accountIds: string[] }) =>
       database.transaction((transaction) => settleRequests(transaction, accountIds)),
     // A net under everything: what is overdue is asked for again, whatever became of its jobs.
     'queue-overdue': async () => {
+      await addJobs(database, 'directory', (await listUnfinishedRequests(database, 100)).map(openAccountsJob));
       await database.transaction(async (transaction) => {
         const ids = await takeOverdue(transaction, 200);
         if (ids.length === 0) return;
@@ -60,6 +65,8 @@ const app = createDirectoryApp({
   seal: createNationalIdSeal(config.PERSONAL_DATA_KEY, config.PERSONAL_DATA_INDEX_KEY),
   authenticate: tokenAuthentication({ issuer: tokens.issuer, keys: createLocalJWKSet(tokens.keySet) }),
   activationCodeDays: config.ACTIVATION_CODE_DAYS,
+  usernamePatterns: config.USERNAME_PATTERNS,
+  deadlines: { decisionDays: config.DECISION_DAYS, correctionDays: config.CORRECTION_DAYS },
 });
 await serve(app, {
   host: config.HOST,
