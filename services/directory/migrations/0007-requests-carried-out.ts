@@ -58,6 +58,16 @@ alter table directory.accounts
   -- Why the last one was revoked by a request, as RFC 5280 names it.
   add column certificate_revocation_reason text;
 
+-- What was revoked at retirement stays revoked: an account that comes back is to have another.
+create function directory.another_certificate() returns trigger language plpgsql as $$
+begin
+  new.certificate_number := old.certificate_number + 1;
+  return new;
+end $$;
+create trigger another_certificate before update on directory.accounts
+  for each row when (old.state = 'retired' and new.state <> 'retired') execute function directory.another_certificate();
+revoke execute on function directory.another_certificate from public;
+
 -- What the certificate service makes true of an account.
 create view directory.certificate_orders_v as
   select id as account_id, certificate_path, certificate_number, certificate_revocation_reason from directory.accounts;

@@ -1,6 +1,7 @@
 /**
  * Makes the certificates of an account what the account says: an enrolment and its certificate for one that is active and
- * was asked one, a hold for one that is suspended, revocation for one that is retired; and in LDAP exactly the valid ones.
+ * was asked one, a hold for one that is suspended, revocation for one that is retired, and of all that came before the one
+ * that was asked last; and in LDAP exactly the valid ones.
  * Harmless to repeat; begins again when the account changed meanwhile.
  */
 import { randomUUID } from 'node:crypto';
@@ -17,6 +18,7 @@ import { issueCertificate } from '../certificates/issue-certificate.ts';
 import { crlJob } from '../revocation/crl-job.ts';
 import {
   type AccountSource,
+  closeEnrolmentsBefore,
   findAccount,
   findOpenEnrolment,
   forgetPrivateKey,
@@ -60,14 +62,25 @@ async function convergeRevocation(
   { database, authority }: EnrolmentDependencies,
   source: AccountSource,
 ): Promise<void> {
-  const reason = reasonByState[source.state];
+  const byState = reasonByState[source.state];
+  // Nothing that came before the one that is wanted; and with none wanted, nothing at all.
+  const wanted = source.certificatePath === 'none' ? source.certificateNumber + 1 : source.certificateNumber;
   await database.transaction(async (transaction) => {
+    await closeEnrolmentsBefore(transaction, source.id, wanted);
     const certificates = await listOfAccount(transaction, source.id);
-    if (certificates.length === 0) return;
-    const ids = certificates.map((certificate) => certificate.id);
-    const changed = new Set(reason ? await setRevoked(transaction, ids, reason) : await releaseHold(transaction, ids));
+    const isWanted = (certificate: { enrolment_number: number }) => certificate.enrolment_number >= wanted;
+    const idsOf = (some: typeof certificates) => some.map((certificate) => certificate.id);
+    const current = idsOf(certificates.filter(isWanted));
+    const former = idsOf(certificates.filter((certificate) => !isWanted(certificate)));
+    const formerReason =
+      source.state === 'retired' ? 'cessationOfOperation' : (source.revocationReason ?? 'superseded');
+    const changed = new Set([
+      ...(former.length > 0 ? await setRevoked(transaction, former, formerReason) : []),
+      ...(byState ? await setRevoked(transaction, current, byState) : await releaseHold(transaction, current)),
+    ]);
     for (const certificate of certificates.filter(({ id }) => changed.has(id))) {
-      if (source.state === 'retired') await forgetPrivateKey(transaction, certificate.enrolment_id);
+      const reason = isWanted(certificate) ? byState : formerReason;
+      if (reason && reason !== 'certificateHold') await forgetPrivateKey(transaction, certificate.enrolment_id);
       const serialNumber = certificate.serial_number.toString('hex');
       const action = reason ? 'certificate.revoked' : 'certificate.hold_released';
       await recordCertificateEvent(
@@ -101,6 +114,7 @@ async function enrol(
     const inserted = await insertEnrolment(transaction, {
       id,
       accountId: source.id,
+      number: source.certificateNumber,
       profile: authority.profile.id,
       path: pair ? 'server_key' : 'csr',
       wrappedPrivateKey: pair ? wrapPrivateKey(pair.privateKey, wrappingKey, id) : null,
@@ -122,7 +136,7 @@ const listValid = async (database: Database, accountId: string): Promise<Buffer[
     state === 'valid' && certificate && not_after > new Date() ? [certificate] : [],
   );
 
-/** Also tells the directory once the certificate is where it belongs. */
+/** Also tells the directory once the certificate is where it belongs, or is gone as was wanted. */
 export async function publishCertificates(
   { database, ldap, baseDn }: Pick<EnrolmentDependencies, 'database' | 'ldap' | 'baseDn'>,
   source: AccountSource,
@@ -147,5 +161,6 @@ export async function publishCertificates(
   const now = await listValid(database, source.id);
   if (diffAttributes({ valid }, { valid: now }).length > 0)
     return publishCertificates({ database, ldap, baseDn }, source);
-  if (valid.length > 0) await database.raw('select directory.report_provisioned(?::uuid[])', [[source.id]]);
+  if (valid.length > 0 || source.certificatePath === 'none')
+    await database.raw('select directory.report_provisioned(?::uuid[])', [[source.id]]);
 }

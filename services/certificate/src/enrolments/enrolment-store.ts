@@ -2,7 +2,7 @@
 import type { Enrolment } from '@congvu/contracts';
 import type { Connection, Transaction } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
-import type { Scope } from '../certificates/certificate-store.ts';
+import type { RevocationReason, Scope } from '../certificates/certificate-store.ts';
 
 export interface AccountSource {
   id: string;
@@ -16,12 +16,17 @@ export interface AccountSource {
   agencyName: string;
   requestId: string | null;
   certificatePath: 'server_key' | 'csr' | 'none';
+  /** Which certificate of the account it is to have; those before are to be revoked. */
+  certificateNumber: number;
+  /** Why, if a request had it revoked. */
+  revocationReason: RevocationReason | null;
   version: number;
   entryVersion: number;
 }
 
 export const findAccount = (connection: Connection, id: string): Promise<AccountSource | undefined> =>
   connection('directory.accounts_v')
+    .join('directory.certificate_orders_v as o', 'o.account_id', 'id')
     .where({ id })
     .first(
       'id',
@@ -35,13 +40,16 @@ export const findAccount = (connection: Connection, id: string): Promise<Account
       'agency_id as agencyId',
       'agency_name as agencyName',
       'request_id as requestId',
-      'certificate_path as certificatePath',
+      'o.certificate_path as certificatePath',
+      'o.certificate_number as certificateNumber',
+      'o.certificate_revocation_reason as revocationReason',
       'entry_version as entryVersion',
     );
 
 export interface EnrolmentRow {
   id: string;
   account_id: string;
+  number: number;
   profile: string;
   path: Enrolment['path'];
   state: Enrolment['state'];
@@ -70,6 +78,7 @@ export async function insertEnrolment(
   enrolment: {
     id: string;
     accountId: string;
+    number: number;
     profile: string;
     path: Enrolment['path'];
     wrappedPrivateKey: Buffer | null;
@@ -77,12 +86,13 @@ export async function insertEnrolment(
   },
 ): Promise<boolean> {
   const inserted = await transaction.raw<{ rowCount: number }>(
-    `insert into certificate.enrolments (id, account_id, profile, path, state, wrapped_private_key, subject_public_key_info)
-     values (?, ?, ?, ?, ?, ?, ?)
+    `insert into certificate.enrolments (id, account_id, number, profile, path, state, wrapped_private_key, subject_public_key_info)
+     values (?, ?, ?, ?, ?, ?, ?, ?)
      on conflict (account_id, profile) where state in ('awaiting_csr', 'awaiting_pickup', 'issued') do nothing`,
     [
       enrolment.id,
       enrolment.accountId,
+      enrolment.number,
       enrolment.profile,
       enrolment.path,
       enrolment.path === 'csr' ? 'awaiting_csr' : 'awaiting_pickup',
@@ -91,6 +101,19 @@ export async function insertEnrolment(
     ] as never[],
   );
   return inserted.rowCount === 1;
+}
+
+/** Closes the open ones that come before `number`, and forgets their keys. */
+export async function closeEnrolmentsBefore(
+  transaction: Transaction,
+  accountId: string,
+  number: number,
+): Promise<void> {
+  await rows(transaction)
+    .where({ account_id: accountId })
+    .where('number', '<', number)
+    .whereNot({ state: 'revoked' })
+    .update({ state: 'revoked', wrapped_private_key: null, updated_at: transaction.fn.now() } as never);
 }
 
 /** Locks the enrolment until the transaction ends: what is done to one is done one after the other. */

@@ -8,6 +8,7 @@ export interface CertificateOrder {
   agencyId: string;
   certificatePath: CertificatePath;
   certificateNumber: number;
+  revocationReason: string | null;
 }
 
 /** Locks the account until the transaction ends. It must exist. */
@@ -21,6 +22,7 @@ export async function lockCertificateOrder(transaction: Transaction, accountId: 
       'agency_id as agencyId',
       'certificate_path as certificatePath',
       'certificate_number as certificateNumber',
+      'certificate_revocation_reason as revocationReason',
     );
   if (!row) throw new Error('an account that a line is about is not there');
   return row;

@@ -7,7 +7,7 @@ import { ServiceError } from '@congvu/errors';
 import { insertEvents } from '../audit/audit-store.ts';
 import { type CertificateOrder, lockCertificateOrder, saveCertificateOrder } from './certificate-order-store.ts';
 import type { Cause } from './change-account.ts';
-import { queueOtherParts } from './queue-convergence.ts';
+import { queueEntries, queueOtherParts } from './queue-convergence.ts';
 
 /** A new certificate; one that is still valid is revoked as superseded. */
 export async function orderCertificate(
@@ -20,7 +20,9 @@ export async function orderCertificate(
     throw conflict('account_state', `The account is ${order.state}; a certificate is for one that is active.`);
   }
   const number = order.certificateNumber + 1;
-  await change(transaction, order, 'account.certificate_ordered', { path: input.path, number, reason: null }, cause);
+  // One that was just withdrawn may still have to be revoked, for the reason given then.
+  const reason = order.certificatePath === 'none' ? order.revocationReason : null;
+  await change(transaction, order, 'account.certificate_ordered', { path: input.path, number, reason }, cause);
 }
 
 /** The account is to have no certificate any more. */
@@ -59,6 +61,8 @@ async function change(
       after: { certificate: wanted.path, number: wanted.number, ...(wanted.reason ? { reason: wanted.reason } : {}) },
     },
   ]);
+  // The entry says nothing of it, but has to be seen at the account's new version.
+  await queueEntries(transaction, [order.id]);
   await queueOtherParts(transaction, [order.id]);
 }
 
