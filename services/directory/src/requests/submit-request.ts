@@ -108,7 +108,7 @@ async function insertSubmitted(
     correctedCount: stored.filter((line) => line.findings.length > 0).length,
   });
   await insertLines(transaction, id, stored);
-  const after = { agencyCode: agency.code, lineCount: stored.length, decision: input.decision ?? null };
+  const after = { state: 'submitted', agencyCode: agency.code, lineCount: stored.length, decision: head.decision };
   await recordSubmission(transaction, { id, agencyId: agency.id }, actor, null, after);
   return id;
 }
