@@ -244,7 +244,7 @@ test('another agency does not see the request, and without a token, or with one 
 
 test('no secret, code, password or identity number stands in any log', () => {
   const logs = platform.logs();
-  const nationalIds = lines.map((line) => (line.kind === 'person' ? line.nationalId : ''));
+  const nationalIds = lines.map((line) => ('nationalId' in line ? line.nationalId : ''));
   const secrets = Object.values(platform.description.clients).map((client) => client.clientSecret);
   for (const secret of [
     ...nationalIds,

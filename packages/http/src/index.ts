@@ -8,6 +8,7 @@ export {
   PageQuery,
   pageAnswer,
   pageOf,
+  toCsv,
   toPage,
 } from './list.ts';
 export { Problem, toProblem } from './problem.ts';

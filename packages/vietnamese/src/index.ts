@@ -21,4 +21,11 @@ export { maximumNameLength, type NameOptions, type NameResult, type ParsedName, 
 export { type KnownOfPerson, maskNationalId, type NationalIdResult, parseNationalId } from './national-id.ts';
 export { type MobileResult, parseMobile } from './phone.ts';
 export { compareNames, postgresCollation, type SortableName, searchKey, stripMarks } from './transliterate.ts';
-export { usernameCandidates } from './username.ts';
+export {
+  defaultUsernamePatterns,
+  parseUsernamePatterns,
+  positionUsernameCandidates,
+  type UsernamePatterns,
+  type UsernamePatternsResult,
+  usernameCandidates,
+} from './username.ts';

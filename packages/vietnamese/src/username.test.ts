@@ -3,9 +3,22 @@ import fc from 'fast-check';
 import { agencyShortName, agencyShortNameCandidates } from './agency-short-name.ts';
 import { isLocalPart, isReservedLocalPart } from './local-part.ts';
 import { parseFullName } from './name.ts';
-import { usernameCandidates } from './username.ts';
+import {
+  defaultUsernamePatterns,
+  parseUsernamePatterns,
+  positionUsernameCandidates,
+  type UsernamePatterns,
+  usernameCandidates,
+} from './username.ts';
 
 const addressForm = /^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/;
+
+function sound(text: string): UsernamePatterns {
+  const result = parseUsernamePatterns(text);
+  if (!result.ok) throw new Error(JSON.stringify(result.faults));
+  return result.patterns;
+}
+const usual = sound(defaultUsernamePatterns);
 
 function take(candidates: Generator<string>, count: number): string[] {
   return Array.from({ length: count }, () => candidates.next().value);
@@ -13,7 +26,7 @@ function take(candidates: Generator<string>, count: number): string[] {
 function usernames(fullName: string, agency: string, count = 4): string[] {
   const name = parseFullName(fullName, { honorific: 'absent', singleWord: 'accept' });
   if (!name.ok) throw new Error('refused');
-  return take(usernameCandidates(name, agency), count);
+  return take(usernameCandidates(name, agency, usual), count);
 }
 
 test.each([
@@ -31,6 +44,42 @@ test.each([
   expect(usernames(fullName, agency)).toEqual(expected);
 });
 
+test.each([
+  ['{given}.{surname},{given}.{surname}{number}', 'syt', ['dien.huynh', 'dien.huynh2', 'dien.huynh3']],
+  ['{surname}-{given},{initials}.{agency},{given}{number}', 'syt', ['huynh-dien', 'ht.syt', 'dien2', 'dien3']],
+  ['{given}{initials}.{agency},{given}{initials}.{agency}{number}', '', ['dienht', 'dienht2', 'dienht3']],
+])('by the policy %s', (policy, agency, expected) => {
+  const name = { surname: 'Huỳnh', middleNames: 'Thanh', givenName: 'Điền' };
+  expect(take(usernameCandidates(name, agency, sound(policy)), expected.length)).toEqual(expected);
+});
+
+test('a policy is refused with every fault of it', () => {
+  const codes = (policy: string) => {
+    const result = parseUsernamePatterns(policy);
+    return result.ok ? [] : result.faults.map((fault) => fault.code);
+  };
+  expect(codes(defaultUsernamePatterns)).toEqual([]);
+  expect(codes('')).toEqual(['pattern_empty']);
+  expect(codes('{given}')).toEqual(['pattern_number']);
+  expect(codes('{given}{number},{given}{number}')).toEqual(['pattern_number']);
+  expect(codes('{Given}_x,{agency}.{number}.')).toEqual([
+    'pattern_part',
+    'pattern_character',
+    'pattern_nameless',
+    'pattern_dot',
+    'pattern_nameless',
+  ]);
+  expect(codes('{given}..{surname},{given}{middle}{agency}{number}')).toEqual(['pattern_dot', 'pattern_long']);
+});
+
+test.each([
+  ['Chủ tịch', 'quynhluu', ['chutich.quynhluu', 'chutich2.quynhluu', 'chutich3.quynhluu']],
+  ['Phó Giám đốc', 'syt', ['phogiamdoc.syt', 'phogiamdoc2.syt', 'phogiamdoc3.syt']],
+  ['Văn thư', '', ['vanthu2', 'vanthu3', 'vanthu4']], // vanthu itself is reserved
+])('the office %s of %j: %j', (title, agency, expected) => {
+  expect(take(positionUsernameCandidates(title, agency), 3)).toEqual(expected);
+});
+
 test('candidates of any name and agency are valid, distinct and never reserved', () => {
   const text = fc.oneof(
     fc.string({ unit: 'binary' }),
@@ -39,7 +88,7 @@ test('candidates of any name and agency are valid, distinct and never reserved',
   );
   fc.assert(
     fc.property(text, text, text, text, (surname, middleNames, givenName, agency) => {
-      const found = take(usernameCandidates({ surname, middleNames, givenName }, agency), 12);
+      const found = take(usernameCandidates({ surname, middleNames, givenName }, agency, usual), 12);
       expect(new Set(found).size).toBe(12);
       for (const candidate of found) {
         expect(candidate).toMatch(addressForm);

@@ -1,6 +1,6 @@
 /** The certificate schema's history, in order. Names never change once released. */
 import type { Migrations } from '@congvu/database';
 import { up as initial } from './0001-initial.ts';
-import { up as credentialEpoch } from './0003-credential-epoch.ts';
+import { up as numberedEnrolments } from './0002-numbered-enrolments.ts';
 
-export const migrations: Migrations = { '0001-initial': initial, '0003-credential-epoch': credentialEpoch };
+export const migrations: Migrations = { '0001-initial': initial, '0002-numbered-enrolments': numberedEnrolments };

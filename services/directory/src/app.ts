@@ -3,6 +3,7 @@ import type { Database } from '@congvu/database';
 import { pingDatabase, translateDatabaseError } from '@congvu/database';
 import { type Authenticate, createApp } from '@congvu/http';
 import type { Ldap } from '@congvu/ldap';
+import type { UsernamePatterns } from '@congvu/vietnamese';
 import type { Express } from 'express';
 import type { Logger } from 'pino';
 import { credentialRoutes } from './accounts/credential-routes.ts';
@@ -14,6 +15,7 @@ import { createRateLimit } from './clients/rate-limit.ts';
 import { clientRoutes } from './clients/routes.ts';
 import type { TokenIssuer } from './clients/token-issuer.ts';
 import type { NationalIdSeal } from './people/national-id-seal.ts';
+import type { Deadlines } from './requests/deadlines.ts';
 import { requestRoutes } from './requests/routes.ts';
 import { serviceAccountRoutes } from './service-accounts/routes.ts';
 
@@ -29,6 +31,8 @@ export interface DirectoryDependencies {
   activationUrl?: string | undefined;
   /** How long the mailbox of a retired account is kept, unless told. */
   retentionDays?: number | undefined;
+  usernamePatterns: UsernamePatterns;
+  deadlines: Deadlines;
   /** Express's `trust proxy`; nobody is believed unless told. */
   trustProxy?: string | undefined;
   log: Logger;

@@ -1,5 +1,6 @@
 /** What the directory service is told from outside; every fault is listed at once and the process does not start. */
 import { serviceConfig } from '@congvu/http';
+import { defaultUsernamePatterns, parseUsernamePatterns } from '@congvu/vietnamese';
 import { z } from 'zod';
 
 const key32 = z
@@ -20,5 +21,18 @@ export const configSchema = z.object({
   ACTIVATION_URL: z.url().max(120).optional(),
   /** How long the mailbox of a retired account is kept, and the account can be reactivated. */
   RETENTION_DAYS: z.coerce.number().int().min(1).max(3_650).default(90),
+  /** How people are called, in order of preference; {given} {surname} {middle} {initials} {agency} {number}. */
+  USERNAME_PATTERNS: z
+    .string()
+    .default(defaultUsernamePatterns)
+    .transform((text, context) => {
+      const result = parseUsernamePatterns(text);
+      if (result.ok) return result.patterns;
+      for (const { detail } of result.faults) context.addIssue({ code: 'custom', message: detail });
+      return z.NEVER;
+    }),
+  /** Working days within which a request should be decided on, and a returned one corrected. */
+  DECISION_DAYS: z.coerce.number().int().min(1).max(60).default(3),
+  CORRECTION_DAYS: z.coerce.number().int().min(1).max(60).default(10),
 });
 export type Config = z.infer<typeof configSchema>;

@@ -1,5 +1,5 @@
 /** Wiring of the directory service: configuration, connections, worker, HTTP. Nothing is decided here. */
-import { openDatabase, startWorker } from '@congvu/database';
+import { addJobs, openDatabase, startWorker } from '@congvu/database';
 import { createLog, exitOnFault, parseConfig, serve, tokenAuthentication } from '@congvu/http';
 import { openLdap } from '@congvu/ldap';
 import { createLocalJWKSet } from 'jose';
@@ -12,7 +12,9 @@ import { createDirectoryApp } from './app.ts';
 import { createTokenIssuer } from './clients/token-issuer.ts';
 import { configSchema } from './config.ts';
 import { createNationalIdSeal } from './people/national-id-seal.ts';
+import { carryOutNextPart, openAccountsJob } from './requests/carry-out-lines.ts';
 import { settleRequests } from './requests/settle-requests.ts';
+import { listUnfinishedRequests } from './requests/work-store.ts';
 import { convergeServiceAccounts } from './service-accounts/converge-service-accounts.ts';
 
 const log = createLog('directory', process.env.LOG_LEVEL ?? 'info');
@@ -36,10 +38,13 @@ const worker = await startWorker({
     'converge-agencies': (_: object, signal) => convergeAgencies(database, ldap, baseDn, signal),
     'converge-service-accounts': (_: object, signal) => convergeServiceAccounts({ database, ldap, baseDn }, signal),
     'end-suspensions': (_: object, signal) => endSuspensions(database, signal),
+    'open-accounts': ({ requestId }: { requestId: string }) =>
+      carryOutNextPart(database, requestId, config.USERNAME_PATTERNS),
     'settle-requests': ({ accountIds }: { accountIds: string[] }) =>
       database.transaction((transaction) => settleRequests(transaction, accountIds)),
     // A net under everything: what is overdue is asked for again, whatever became of its jobs.
     'queue-overdue': async () => {
+      await addJobs(database, 'directory', (await listUnfinishedRequests(database, 100)).map(openAccountsJob));
       await database.transaction(async (transaction) => {
         const ids = await takeOverdue(transaction, 200);
         if (ids.length === 0) return;
@@ -66,6 +71,8 @@ const app = createDirectoryApp({
   activationCodeDays: config.ACTIVATION_CODE_DAYS,
   activationUrl: config.ACTIVATION_URL,
   retentionDays: config.RETENTION_DAYS,
+  usernamePatterns: config.USERNAME_PATTERNS,
+  deadlines: { decisionDays: config.DECISION_DAYS, correctionDays: config.CORRECTION_DAYS },
 });
 await serve(app, {
   host: config.HOST,

@@ -9,6 +9,7 @@ import type { Database } from '@congvu/database';
 import { createTestDatabase, testStack } from '@congvu/database/testing';
 import { createTestAuthority, type TestAuthority } from '@congvu/http/testing';
 import { distinguishedName, type Ldap, openLdap } from '@congvu/ldap';
+import { defaultUsernamePatterns, parseUsernamePatterns, type UsernamePatterns } from '@congvu/vietnamese';
 import type { Express } from 'express';
 import { pino } from 'pino';
 import supertest from 'supertest';
@@ -22,6 +23,14 @@ export const sampleCsv = readFileSync(
   new URL('../../../infra/local/sample/nghe-an/agencies.csv', import.meta.url),
   'utf8',
 );
+
+export const usernamePatterns = soundPatterns(defaultUsernamePatterns);
+
+export function soundPatterns(text: string): UsernamePatterns {
+  const result = parseUsernamePatterns(text);
+  if (!result.ok) throw new Error(JSON.stringify(result.faults));
+  return result.patterns;
+}
 
 export interface TestClient {
   id: string;
@@ -77,6 +86,8 @@ export async function startTestDirectory(): Promise<TestDirectory> {
     log: pino({ level: 'debug' }, { write: (line) => void lines.push(line) }),
     authenticate: authority.authenticate,
     activationCodeDays: 14,
+    usernamePatterns,
+    deadlines: { decisionDays: 3, correctionDays: 10 },
   };
   const app = createDirectoryApp(dependencies);
 

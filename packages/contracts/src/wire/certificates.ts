@@ -42,7 +42,7 @@ export const Enrolment = z.object({
   address: z.string(),
   profile: z.string(),
   path: z.enum(['server_key', 'csr']),
-  state: z.enum(['awaiting_csr', 'awaiting_pickup', 'issued', 'rejected', 'expired']),
+  state: z.enum(['awaiting_csr', 'awaiting_pickup', 'issued', 'rejected', 'expired', 'revoked']),
   serialNumber: z.string().nullable(),
   pickedUpAt: Timestamp.nullable(),
   createdAt: Timestamp,

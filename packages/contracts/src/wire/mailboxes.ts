@@ -17,7 +17,7 @@ export type Mailbox = z.infer<typeof Mailbox>;
 
 export const Notice = z.object({
   id: Uuid,
-  kind: z.enum(['welcome', 'decision']),
+  kind: z.enum(['welcome', 'decision', 'return']),
   subjectId: Uuid,
   recipient: z.string().nullable(),
   messageId: z.string(),

@@ -30,8 +30,15 @@ export const findOfEnrolment = (connection: Connection, enrolmentId: string): Pr
 export const isRevokedForGood = ({ state, revocation_reason }: CertificateRow): boolean =>
   state === 'revoked' && revocation_reason !== 'certificateHold';
 
-export const listOfAccount = (connection: Connection, accountId: string): Promise<CertificateRow[]> =>
-  rows(connection).where({ account_id: accountId }).select('*');
+/** With which certificate of the account each is. */
+export const listOfAccount = (
+  connection: Connection,
+  accountId: string,
+): Promise<(CertificateRow & { enrolment_number: number })[]> =>
+  connection('certificate.certificates as x')
+    .join('certificate.enrolments as e', 'e.id', 'x.enrolment_id')
+    .where('x.account_id', accountId)
+    .select('x.*', 'e.number as enrolment_number');
 
 export interface Intent {
   authorityId: string;

@@ -6,6 +6,7 @@ import { unwrapPrivateKey } from '../authority/key-wrap.ts';
 import { certificateSystem } from '../certificates/certificate-event.ts';
 import { revokeCertificate } from '../certificates/revoke-certificate.ts';
 import { startTestCertificates, type TestCertificates } from '../testing.ts';
+import { pickUp } from './pick-up.ts';
 
 let service: TestCertificates;
 beforeAll(async () => {
@@ -150,8 +151,8 @@ describe('LDAP holds exactly the valid ones', () => {
     expect(old).toMatchObject({ id: before!.id, state: 'revoked', revocation_reason: 'affiliationChanged' });
     expect(own).toMatchObject({ state: 'valid' });
     expect(await service.enrolments(account)).toMatchObject([
-      { state: 'expired', credential_epoch: 1, wrapped_private_key: null },
-      { state: 'awaiting_pickup', credential_epoch: 2 },
+      { state: 'revoked', number: 1, wrapped_private_key: null },
+      { state: 'awaiting_pickup', number: 2 },
     ]);
     expect(await service.published(account)).toEqual([hex(own!.certificate)]);
     expect(await service.queued()).toContain(crlKey());
@@ -261,6 +262,125 @@ describe('LDAP holds exactly the valid ones', () => {
     };
     await service.converge(account, { ldap: slow });
     expect(await service.published(account)).toEqual([]);
+  });
+});
+
+describe('a certificate by request', () => {
+  const order = (account: TestAccount, path: string, number: number, reason: string | null = null) =>
+    change(account, {
+      certificate_path: path,
+      certificate_number: number,
+      certificate_revocation_reason: reason,
+    });
+  const waits = (account: TestAccount) =>
+    service.owner('directory.provisioning').where({ account_id: account.id }).update({ state: 'waiting' });
+
+  test('withdrawn: revoked for the reason given, its key erased, out of LDAP, and said so', async () => {
+    const account = await service.accountWithEntry();
+    await service.converge(account);
+    await waits(account);
+    await order(account, 'none', 1, 'affiliationChanged');
+    expect(await service.certificates(account)).toMatchObject([
+      { state: 'revoked', revocation_reason: 'affiliationChanged' },
+    ]);
+    expect(await service.enrolments(account)).toMatchObject([{ state: 'revoked', wrapped_private_key: null }]);
+    expect(await service.published(account)).toEqual([]);
+    expect(await part(account)).toBe('done');
+    const actions = await service.actions(account);
+    await service.converge(account);
+    expect(await service.actions(account)).toEqual(actions);
+    for (const state of ['suspended', 'active']) await change(account, { state });
+    expect(await service.certificates(account)).toMatchObject([{ revocation_reason: 'affiliationChanged' }]);
+  });
+
+  test('asked again after a revocation: another enrolment, another key, another certificate, once', async () => {
+    const account = await service.accountWithEntry();
+    await service.converge(account);
+    const [first] = await service.certificates(account);
+    const scope = { agencyCode: 'H41' };
+    const { database, authority } = service;
+    await revokeCertificate(database, authority, first!.serial_number, 'keyCompromise', scope, certificateSystem);
+    await waits(account);
+    await order(account, 'server_key', 2);
+    await service.converge(account);
+    const certificates = await service.certificates(account);
+    expect(certificates).toMatchObject([
+      { id: first!.id, state: 'revoked', revocation_reason: 'keyCompromise' },
+      { state: 'valid' },
+    ]);
+    const [former, latter] = await service.enrolments(account);
+    expect([former, latter]).toMatchObject([
+      { number: 1, state: 'revoked' },
+      { number: 2, state: 'awaiting_pickup' },
+    ]);
+    expect(latter!.subject_public_key_info).not.toEqual(former!.subject_public_key_info);
+    expect(await service.published(account)).toEqual([hex(certificates[1]!.certificate)]);
+    expect(await part(account)).toBe('done');
+  });
+
+  test('asked anew while one is valid: that one is superseded; from the holder’s token this time', async () => {
+    const account = await service.accountWithEntry();
+    await service.converge(account);
+    await waits(account);
+    await order(account, 'csr', 2);
+    expect(await service.certificates(account)).toMatchObject([{ state: 'revoked', revocation_reason: 'superseded' }]);
+    expect(await service.enrolments(account)).toMatchObject([
+      { path: 'server_key', state: 'revoked' },
+      { path: 'csr', state: 'awaiting_csr' },
+    ]);
+    expect(await service.published(account)).toEqual([]);
+    expect(await part(account)).toBe('waiting');
+  });
+
+  test('withdrawn and asked anew before anybody looked: both are done', async () => {
+    const account = await service.accountWithEntry();
+    await service.converge(account);
+    await order(account, 'server_key', 2, 'keyCompromise');
+    expect(await service.certificates(account)).toMatchObject([
+      { state: 'revoked', revocation_reason: 'keyCompromise' },
+      { state: 'valid' },
+    ]);
+  });
+
+  test('withdrawn while it is being made: it does not stay valid', async () => {
+    const account = await service.accountWithEntry();
+    const { issuer } = service.authority;
+    const slow = {
+      ...issuer,
+      sign: async (data: Buffer) => {
+        await order(account, 'none', 1, 'unspecified');
+        return issuer.sign(data);
+      },
+    };
+    await service.converge(account, { authority: { ...service.authority, issuer: slow } });
+    expect(await service.certificates(account)).toMatchObject([{ state: 'revoked', revocation_reason: 'unspecified' }]);
+    expect(await service.published(account)).toEqual([]);
+  });
+
+  test('an account that comes back after its retirement gets another', async () => {
+    const account = await service.accountWithEntry();
+    await service.converge(account);
+    await change(account, { state: 'retired' });
+    await change(account, { state: 'active' });
+    expect(await service.certificates(account)).toMatchObject([
+      { state: 'revoked', revocation_reason: 'cessationOfOperation' },
+      { state: 'valid' },
+    ]);
+  });
+
+  test('the key of one that was withdrawn before its pickup is not handed out', async () => {
+    const account = await service.accountWithEntry();
+    await service.converge(account);
+    const [enrolment] = await service.enrolments(account);
+    await order(account, 'none', 1, 'unspecified');
+    const pickup = pickUp(
+      service,
+      enrolment!.id,
+      { accountId: account.id, credentialEpoch: 1 },
+      { passphrase: 'mật khẩu của tôi', form: 'modern' },
+      certificateSystem,
+    );
+    await expect(pickup).rejects.toMatchObject({ kind: 'conflict', code: 'certificate_revoked' });
   });
 });
 

@@ -1,11 +1,11 @@
 /**
  * Makes the certificates of an account what the account says: an enrolment and its certificate for one that is active and
- * was asked one, a hold for one that is suspended, revocation for one that is retired or was handed over; and in LDAP exactly the
- * valid ones.
+ * was asked one, a hold for one that is suspended, revocation for one that is retired, and of all that came before the one
+ * that was asked last; and in LDAP exactly the valid ones.
  * Harmless to repeat; begins again when the account changed meanwhile.
  */
 import { randomUUID } from 'node:crypto';
-import { addJobs, type Database, type Transaction } from '@congvu/database';
+import { addJobs, type Database } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
 import { anyOf, diffAttributes, type Ldap } from '@congvu/ldap';
 import type { AuthorityContext } from '../authorities/authority-context.ts';
@@ -13,18 +13,12 @@ import { generateKeyPair } from '../authority/key-pair.ts';
 import { type WrappingKey, wrapPrivateKey } from '../authority/key-wrap.ts';
 import type { KeyKind } from '../authority/public-key.ts';
 import { certificateSystem, recordCertificateEvent } from '../certificates/certificate-event.ts';
-import {
-  type CertificateRow,
-  listOfAccount,
-  type RevocationReason,
-  releaseHold,
-  setRevoked,
-} from '../certificates/certificate-store.ts';
+import { listOfAccount, type RevocationReason, releaseHold, setRevoked } from '../certificates/certificate-store.ts';
 import { issueCertificate } from '../certificates/issue-certificate.ts';
 import { crlJob } from '../revocation/crl-job.ts';
 import {
   type AccountSource,
-  closeEarlierEnrolments,
+  closeEnrolmentsBefore,
   findAccount,
   findOpenEnrolment,
   forgetPrivateKey,
@@ -68,43 +62,38 @@ async function convergeRevocation(
   { database, authority }: EnrolmentDependencies,
   source: AccountSource,
 ): Promise<void> {
-  const reason = reasonByState[source.state];
+  const byState = reasonByState[source.state];
+  // Nothing that came before the one that is wanted; and with none wanted, nothing at all.
+  const wanted = source.certificatePath === 'none' ? source.certificateNumber + 1 : source.certificateNumber;
   await database.transaction(async (transaction) => {
-    const earlier = await closeEarlierEnrolments(transaction, source.id, source.credentialEpoch);
+    await closeEnrolmentsBefore(transaction, source.id, wanted);
     const certificates = await listOfAccount(transaction, source.id);
-    const before = certificates.filter(({ enrolment_id }) => earlier.has(enrolment_id));
-    const now = certificates.filter(({ enrolment_id }) => !earlier.has(enrolment_id));
-    const changes = [
-      // Whoever held the account before: for good, whatever the account is now.
-      await setStatus(transaction, before, source.state === 'retired' ? reason : 'affiliationChanged'),
-      await setStatus(transaction, now, reason),
-    ];
-    if (changes.some((changed) => changed > 0)) await addJobs(transaction, 'certificate', [crlJob(authority.id)]);
+    const isWanted = (certificate: { enrolment_number: number }) => certificate.enrolment_number >= wanted;
+    const idsOf = (some: typeof certificates) => some.map((certificate) => certificate.id);
+    const current = idsOf(certificates.filter(isWanted));
+    const former = idsOf(certificates.filter((certificate) => !isWanted(certificate)));
+    const formerReason =
+      source.state === 'retired' ? 'cessationOfOperation' : (source.revocationReason ?? 'superseded');
+    const changed = new Set([
+      ...(former.length > 0 ? await setRevoked(transaction, former, formerReason) : []),
+      ...(byState ? await setRevoked(transaction, current, byState) : await releaseHold(transaction, current)),
+    ]);
+    for (const certificate of certificates.filter(({ id }) => changed.has(id))) {
+      const reason = isWanted(certificate) ? byState : formerReason;
+      if (reason && reason !== 'certificateHold') await forgetPrivateKey(transaction, certificate.enrolment_id);
+      const serialNumber = certificate.serial_number.toString('hex');
+      const action = reason ? 'certificate.revoked' : 'certificate.hold_released';
+      await recordCertificateEvent(
+        transaction,
+        certificateSystem,
+        action,
+        certificate,
+        { state: certificate.state },
+        { serialNumber, reason: reason ?? null },
+      );
+    }
+    if (changed.size > 0) await addJobs(transaction, 'certificate', [crlJob(authority.id)]);
   });
-}
-
-/** Revokes them, or without a reason ends their hold; how many that changed. */
-async function setStatus(
-  transaction: Transaction,
-  certificates: readonly CertificateRow[],
-  reason: RevocationReason | undefined,
-): Promise<number> {
-  if (certificates.length === 0) return 0;
-  const ids = certificates.map((certificate) => certificate.id);
-  const changed = new Set(reason ? await setRevoked(transaction, ids, reason) : await releaseHold(transaction, ids));
-  for (const certificate of certificates.filter(({ id }) => changed.has(id))) {
-    if (reason && reason !== 'certificateHold') await forgetPrivateKey(transaction, certificate.enrolment_id);
-    const serialNumber = certificate.serial_number.toString('hex');
-    await recordCertificateEvent(
-      transaction,
-      certificateSystem,
-      reason ? 'certificate.revoked' : 'certificate.hold_released',
-      certificate,
-      { state: certificate.state },
-      { serialNumber, reason: reason ?? null },
-    );
-  }
-  return changed.size;
 }
 
 async function ensureCertificate(dependencies: EnrolmentDependencies, source: AccountSource): Promise<void> {
@@ -125,9 +114,9 @@ async function enrol(
     const inserted = await insertEnrolment(transaction, {
       id,
       accountId: source.id,
+      number: source.certificateNumber,
       profile: authority.profile.id,
       path: pair ? 'server_key' : 'csr',
-      credentialEpoch: source.credentialEpoch,
       wrappedPrivateKey: pair ? wrapPrivateKey(pair.privateKey, wrappingKey, id) : null,
       subjectPublicKeyInfo: pair?.subjectPublicKeyInfo ?? null,
     });
@@ -147,7 +136,7 @@ const listValid = async (database: Database, accountId: string): Promise<Buffer[
     state === 'valid' && certificate && not_after > new Date() ? [certificate] : [],
   );
 
-/** Also tells the directory once the certificate is where it belongs. */
+/** Also tells the directory once the certificate is where it belongs, or is gone as was wanted. */
 export async function publishCertificates(
   { database, ldap, baseDn }: Pick<EnrolmentDependencies, 'database' | 'ldap' | 'baseDn'>,
   source: AccountSource,
@@ -172,5 +161,6 @@ export async function publishCertificates(
   const now = await listValid(database, source.id);
   if (diffAttributes({ valid }, { valid: now }).length > 0)
     return publishCertificates({ database, ldap, baseDn }, source);
-  if (valid.length > 0) await database.raw('select directory.report_provisioned(?::uuid[])', [[source.id]]);
+  if (valid.length > 0 || source.certificatePath === 'none')
+    await database.raw('select directory.report_provisioned(?::uuid[])', [[source.id]]);
 }

@@ -2,7 +2,7 @@
 import type { Enrolment } from '@congvu/contracts';
 import type { Connection, Transaction } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
-import type { Scope } from '../certificates/certificate-store.ts';
+import type { RevocationReason, Scope } from '../certificates/certificate-store.ts';
 
 export interface AccountSource {
   id: string;
@@ -16,14 +16,17 @@ export interface AccountSource {
   agencyName: string;
   requestId: string | null;
   certificatePath: 'server_key' | 'csr' | 'none';
+  /** Which certificate of the account it is to have; those before are to be revoked. */
+  certificateNumber: number;
+  /** Why, if a request had it revoked. */
+  revocationReason: RevocationReason | null;
   version: number;
   entryVersion: number;
-  /** Grows when whoever held the account goes. */
-  credentialEpoch: number;
 }
 
 export const findAccount = (connection: Connection, id: string): Promise<AccountSource | undefined> =>
   connection('directory.accounts_v')
+    .join('directory.certificate_orders_v as o', 'o.account_id', 'id')
     .where({ id })
     .first(
       'id',
@@ -37,14 +40,16 @@ export const findAccount = (connection: Connection, id: string): Promise<Account
       'agency_id as agencyId',
       'agency_name as agencyName',
       'request_id as requestId',
-      'certificate_path as certificatePath',
+      'o.certificate_path as certificatePath',
+      'o.certificate_number as certificateNumber',
+      'o.certificate_revocation_reason as revocationReason',
       'entry_version as entryVersion',
-      'credential_epoch as credentialEpoch',
     );
 
 export interface EnrolmentRow {
   id: string;
   account_id: string;
+  number: number;
   profile: string;
   path: Enrolment['path'];
   state: Enrolment['state'];
@@ -73,25 +78,24 @@ export async function insertEnrolment(
   enrolment: {
     id: string;
     accountId: string;
+    number: number;
     profile: string;
     path: Enrolment['path'];
-    credentialEpoch: number;
     wrappedPrivateKey: Buffer | null;
     subjectPublicKeyInfo: Buffer | null;
   },
 ): Promise<boolean> {
   const inserted = await transaction.raw<{ rowCount: number }>(
-    `insert into certificate.enrolments (id, account_id, profile, path, state, credential_epoch, wrapped_private_key,
-       subject_public_key_info)
+    `insert into certificate.enrolments (id, account_id, number, profile, path, state, wrapped_private_key, subject_public_key_info)
      values (?, ?, ?, ?, ?, ?, ?, ?)
      on conflict (account_id, profile) where state in ('awaiting_csr', 'awaiting_pickup', 'issued') do nothing`,
     [
       enrolment.id,
       enrolment.accountId,
+      enrolment.number,
       enrolment.profile,
       enrolment.path,
       enrolment.path === 'csr' ? 'awaiting_csr' : 'awaiting_pickup',
-      enrolment.credentialEpoch,
       enrolment.wrappedPrivateKey,
       enrolment.subjectPublicKeyInfo,
     ] as never[],
@@ -99,27 +103,17 @@ export async function insertEnrolment(
   return inserted.rowCount === 1;
 }
 
-/**
- * Closes the enrolments of those who held the account before, with their keys; returns the ids of all that they ever had.
- * Locked first, so that nobody is just taking a key out of one.
- */
-export async function closeEarlierEnrolments(
+/** Closes the open ones that come before `number`, and forgets their keys. */
+export async function closeEnrolmentsBefore(
   transaction: Transaction,
   accountId: string,
-  credentialEpoch: number,
-): Promise<Set<string>> {
-  const earlier = await rows(transaction)
+  number: number,
+): Promise<void> {
+  await rows(transaction)
     .where({ account_id: accountId })
-    .where('credential_epoch', '<', credentialEpoch)
-    .orderBy('id')
-    .forUpdate()
-    .select('id');
-  const ids = earlier.map((row) => row.id);
-  await transaction('certificate.enrolments')
-    .whereIn('id', ids)
-    .whereIn('state', ['awaiting_csr', 'awaiting_pickup', 'issued'])
-    .update({ state: 'expired', wrapped_private_key: null, updated_at: transaction.fn.now() });
-  return new Set(ids);
+    .where('number', '<', number)
+    .whereNot({ state: 'revoked' })
+    .update({ state: 'revoked', wrapped_private_key: null, updated_at: transaction.fn.now() } as never);
 }
 
 /** Locks the enrolment until the transaction ends: what is done to one is done one after the other. */

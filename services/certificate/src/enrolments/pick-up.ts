@@ -29,7 +29,7 @@ export async function pickUp(
   const certificate = await findOfEnrolment(database, enrolmentId);
   if (enrolment.path !== 'server_key')
     throw conflict('enrolment_path', 'The key of this enrolment was made by its holder; there is nothing to pick up.');
-  if (certificate && isRevokedForGood(certificate))
+  if (enrolment.state === 'revoked' || (certificate && isRevokedForGood(certificate)))
     throw conflict('certificate_revoked', 'The certificate of this key was revoked; there is nothing to pick up.');
   if (!certificate?.certificate || certificate.state !== 'valid') {
     throw new ServiceError({

@@ -4,9 +4,27 @@ import type { Connection, Transaction } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
 import { inSubtree } from '../agencies/agency-store.ts';
 
+/** An approved line that opens an account, with what its agency gives to it. */
+export interface OpeningLine {
+  id: string;
+  kind: 'person' | 'agency' | 'position';
+  agencyId: string;
+  agencyName: string;
+  mailDomain: string;
+  shortName: string;
+  fullName: string | null;
+  birthDate: string | null;
+  sex: 'male' | 'female' | null;
+  title: string | null;
+  mobile: string | null;
+  nationalIdSealed: Buffer | null;
+  nationalIdHash: Buffer | null;
+  certificatePath: CertificatePath;
+}
+
 export interface NewAccount {
   id: string;
-  kind: 'person' | 'position' | 'agency';
+  kind: 'person' | 'agency' | 'position';
   username: string;
   address: string;
   agencyId: string;
@@ -229,6 +247,32 @@ export async function updateAccount(
   await transaction('directory.accounts')
     .where({ id })
     .update({ ...set, version: transaction.raw('version + 1'), updated_at: transaction.fn.now() });
+}
+
+const uuidForm = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
+export interface NamedAccount {
+  id: string;
+  agency_id: string;
+  title: string | null;
+}
+
+/** Accounts at and below an agency, by whichever of these small-lettered names they were asked for: id, username or address. */
+export async function findAccountsByName(
+  connection: Connection,
+  names: readonly string[],
+  scope: string,
+): Promise<Map<string, NamedAccount>> {
+  if (names.length === 0) return new Map();
+  const { rows } = await connection.raw<{ rows: (NamedAccount & { name: string })[] }>(
+    `select named.name, c.id, c.agency_id, c.title from (
+       select c.username as name, c.id from directory.accounts c where c.username = any(:names::text[])
+       union all select c.address, c.id from directory.accounts c where c.address = any(:names::text[])
+       union all select c.id::text, c.id from directory.accounts c where c.id = any(:ids::uuid[])) named
+     join directory.accounts c on c.id = named.id where c.agency_id in (select directory.agency_subtree(:scope))`,
+    { names: [...names], ids: names.filter((name) => uuidForm.test(name)), scope },
+  );
+  return new Map(rows.map((row) => [row.name, row]));
 }
 
 /** Locks those whose suspension is over, but for those that somebody is just changing. */

@@ -184,55 +184,58 @@ describe('a name once given', () => {
   });
 });
 
-describe('someone who has an account by another request', () => {
-  /** Two requests for one person that both wait, as when they were sent at the same moment. */
-  async function twoRequests(line: Parameters<TestDirectory['submit']>[2][number], ...others: (typeof line)[]) {
-    const first = await directory.submit(district, 'H41.32', [line]);
-    const waiting = () => directory.owner('directory.request_lines').where({ request_id: first.id });
-    await waiting().update({ state: 'cancelled' });
-    const second = await directory.submit(district, 'H41.32', [...others, line]);
-    await waiting().update({ state: 'submitted' });
-    return { first, second };
+describe('someone who has an account by the time of the approval', () => {
+  /** A request for what has an account, submitted while that account was retired. */
+  async function lateRequest(line: Parameters<TestDirectory['submit']>[2][number], ...others: (typeof line)[]) {
+    const [opened] = (await open('H41.32', line)).lines;
+    const account = directory.owner('directory.accounts').where({ id: opened?.account?.id });
+    await account.clone().update({ state: 'retired' });
+    const request = await directory.submit(district, 'H41.32', [...others, line]);
+    await account.clone().update({ state: 'active' });
+    return request;
   }
-  const record = async () => ({
-    requests: await directory.owner('directory.requests').orderBy('id'),
-    lines: await directory.owner('directory.request_lines').orderBy('id'),
-    accounts: await directory.owner('directory.accounts').orderBy('id'),
-    people: await directory.owner('directory.people').orderBy('id'),
-    usernames: await directory.owner('directory.usernames').orderBy('username'),
-    events: await directory.owner('directory.audit_events').orderBy('id'),
-    jobs: await directory.owner('directory_jobs._private_jobs').orderBy('id').select('id', 'key', 'revision'),
-    notices: await directory.owner('mailbox_jobs._private_jobs').orderBy('id').select('id', 'key', 'revision'),
-  });
-  const approve = (id: string) =>
-    supertest(directory.app).post(`/v1/requests/${id}/approve`).set('Authorization', admin.bearer).send({});
 
-  it('is found at the approval, and nothing is half done', async () => {
-    const { first, second } = await twoRequests(personLine('Nguyễn Hữu Đôi'), personLine('Nguyễn Hữu Lẻ'));
-    await directory.approve(admin, first.id);
-    const before = await record();
-    const answer = await approve(second.id);
-    expect([answer.status, answer.body.code]).toEqual([409, 'account_exists']);
-    expect(await record()).toEqual(before);
-    expect(directory.logged()).toContain('accounts_one_per_person');
+  it('gets no second one: the line fails with its reason, and the others are opened', async () => {
+    const line = personLine('Nguyễn Hữu Đôi');
+    const { id } = await lateRequest(line, personLine('Nguyễn Hữu Lẻ'));
+    const request = await directory.approve(admin, id);
+    expect(request).toMatchObject({ state: 'approved', lineCount: 2, failedCount: 1, fulfilledCount: 0 });
+    expect(request.lines).toMatchObject([
+      { state: 'approved', account: { username: 'lenh' }, failure: null },
+      { state: 'failed', account: null, failure: { code: 'person_has_account' } },
+    ]);
+    expect(await directory.owner('directory.accounts').where({ display_name: line.fullName })).toHaveLength(1);
     expect(directory.logged()).not.toContain('Nguyễn Hữu');
   });
 
-  it('is found when both are approved at once', async () => {
-    const { first, second } = await twoRequests(personLine('Nguyễn Hữu Song'));
-    const answers = await Promise.all([approve(first.id), approve(second.id)]);
-    expect(answers.map((answer) => answer.status).sort()).toEqual([200, 409]);
-    expect(await directory.owner('directory.accounts').where({ display_name: 'Nguyễn Hữu Song' })).toHaveLength(1);
-    expect(await directory.owner('directory.usernames').whereLike('username', 'songnh%')).toHaveLength(1);
+  it('is no second mailbox of an agency either; a request of nothing else is at its end', async () => {
+    const { id } = await lateRequest({ kind: 'agency', agencyCode: 'H41.32.07', certificate: 'none' });
+    const request = await directory.approve(admin, id);
+    expect(request).toMatchObject({ state: 'fulfilled', failedCount: 1 });
+    expect(request.lines).toMatchObject([{ state: 'failed', failure: { code: 'agency_has_account' } }]);
+    const [event] = await directory
+      .owner('directory.audit_events')
+      .where({ request_id: id, action: 'request.fulfilled' });
+    expect(event.after).toEqual({ state: 'fulfilled', fulfilledCount: 0, failedCount: 1, rejectedCount: 0 });
   });
 
-  it('holds for the mailbox of an agency too', async () => {
-    const { first, second } = await twoRequests({ kind: 'agency', agencyCode: 'H41.32.07', certificate: 'none' });
-    await directory.approve(admin, first.id);
-    const before = await record();
-    const answer = await approve(second.id);
-    expect([answer.status, answer.body.code]).toEqual([409, 'account_exists']);
-    expect(await record()).toEqual(before);
+  it('and of whom the database alone knows, fails alone too', async () => {
+    // As when the account came back between the look and the insert: the look finds nothing, the index refuses.
+    const line = personLine('Nguyễn Hữu Song');
+    const { id } = await lateRequest(line, personLine('Nguyễn Hữu Riêng'));
+    await directory.owner.raw(`
+      create table directory.hidden as select id, state from directory.accounts where display_name = 'Nguyễn Hữu Song';
+      update directory.accounts set state = 'retired' where id in (select id from directory.hidden);
+      create function directory.come_back() returns trigger language plpgsql security definer as $$ begin
+        update directory.accounts c set state = h.state from directory.hidden h where c.id = h.id; return null; end $$;
+      create trigger come_back after insert on directory.people for each statement execute function directory.come_back()`);
+    const request = await directory.approve(admin, id);
+    await directory.owner.raw('drop function directory.come_back() cascade; drop table directory.hidden');
+    expect(request.lines).toMatchObject([
+      { state: 'approved', account: { username: 'riengnh' } },
+      { state: 'failed', account: null, failure: { code: 'account_conflict' } },
+    ]);
+    expect(await directory.owner('directory.accounts').where({ display_name: line.fullName })).toHaveLength(1);
   });
 
   it('but whose account is retired gets another, and is one person still', async () => {

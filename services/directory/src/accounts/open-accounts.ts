@@ -1,83 +1,89 @@
 /**
- * Opens the accounts of an approved request inside the approval's transaction: people, usernames, accounts, audit events
- * and the jobs that make LDAP entry, mailbox and certificate. Either all of it is committed or nothing.
+ * Opens accounts for approved lines inside the caller's transaction: people, usernames, accounts, audit events and the jobs
+ * that make LDAP entry, mailbox and certificate. A few statements however many there are.
  */
 import { randomUUID } from 'node:crypto';
-import { brokenConstraint, type Transaction } from '@congvu/database';
-import { ServiceError } from '@congvu/errors';
-import { parseFullName, searchKey, usernameCandidates } from '@congvu/vietnamese';
-import type { Actor } from '../audit/audit-event.ts';
+import type { Connection, Transaction } from '@congvu/database';
+import type { UsernamePatterns } from '@congvu/vietnamese';
+import { parseFullName, positionUsernameCandidates, searchKey, usernameCandidates } from '@congvu/vietnamese';
 import { insertEvents } from '../audit/audit-store.ts';
 import { type NewPerson, savePeople } from '../people/person-store.ts';
-import { attachAccounts, type LineRow, listLinesToOpen } from '../requests/request-store.ts';
-import { insertAccounts, type NewAccount } from './account-store.ts';
+import { insertAccounts, type NewAccount, type OpeningLine } from './account-store.ts';
+import type { Cause } from './change-account.ts';
 import { queueEntries } from './queue-convergence.ts';
-import { takeUsernames, type UsernameWish } from './usernames.ts';
+import { foreseeUsernames, takeUsernames, type UsernameWish } from './usernames.ts';
 
 interface Opening {
-  line: LineRow;
+  line: OpeningLine;
   accountId: string;
   person: NewPerson | undefined;
 }
 
-export async function openAccounts(transaction: Transaction, requestId: string, actor: Actor): Promise<void> {
-  const openings = (await listLinesToOpen(transaction, requestId)).map(prepare);
-  try {
-    // 1. Who they are.
-    const personIds = await savePeople(
-      transaction,
-      openings.flatMap((opening) => opening.person ?? []),
-    );
+/** Line id → account id. */
+export async function openAccounts(
+  transaction: Transaction,
+  lines: readonly OpeningLine[],
+  patterns: UsernamePatterns,
+  cause: Cause,
+): Promise<Map<string, string>> {
+  if (lines.length === 0) return new Map();
+  const openings = lines.map(prepare);
 
-    // 2. What they will be called.
-    const usernames = await takeUsernames(transaction, openings.map(toWish));
+  // 1. Who they are.
+  const personIds = await savePeople(
+    transaction,
+    openings.flatMap((opening) => opening.person ?? []),
+  );
 
-    // 3. The accounts.
-    const accounts = openings.map((opening) => toAccount(opening, personIds, usernames));
-    await insertAccounts(transaction, accounts);
-    await attachAccounts(
-      transaction,
-      openings.map(({ line, accountId }) => ({ lineId: line.id, accountId })),
-    );
+  // 2. What they will be called.
+  const usernames = await takeUsernames(
+    transaction,
+    openings.map((opening) => toWish(opening, patterns)),
+  );
 
-    // 4. The record of it, and the work that follows.
-    await insertEvents(
-      transaction,
-      accounts.map((account) => ({
-        actor,
-        action: 'account.opened',
-        subjectType: 'account',
-        subjectId: account.id,
-        agencyId: account.agencyId,
-        requestId,
-        after: { username: account.username, address: account.address, kind: account.kind, title: account.title },
-      })),
-    );
-    await queueEntries(
-      transaction,
-      accounts.map((account) => account.id),
-    );
-  } catch (error) {
-    const broken = brokenConstraint(error);
-    if (broken === 'accounts_one_per_person' || broken === 'accounts_one_per_agency') {
-      throw new ServiceError({
-        kind: 'conflict',
-        code: 'account_exists',
-        detail:
-          'Since this was submitted, one of its lines was given an account by another request; reject it with a remark.',
-        cause: error,
-      });
-    }
-    throw error;
-  }
+  // 3. The accounts.
+  const accounts = openings.map((opening) => toAccount(opening, personIds, usernames));
+  await insertAccounts(transaction, accounts);
+
+  // 4. The record of it, and the work that follows.
+  await insertEvents(
+    transaction,
+    accounts.map((account) => ({
+      actor: cause.actor,
+      action: 'account.opened',
+      subjectType: 'account',
+      subjectId: account.id,
+      agencyId: account.agencyId,
+      requestId: cause.requestId,
+      after: { username: account.username, address: account.address, kind: account.kind, title: account.title },
+    })),
+  );
+  await queueEntries(
+    transaction,
+    accounts.map((account) => account.id),
+  );
+  return new Map(openings.map(({ line, accountId }) => [line.id, accountId]));
 }
 
-function prepare(line: LineRow): Opening {
+/** Line id → the username that it would get now. Nothing is taken; `foreseen` is what lines before these would get. */
+export async function foreseeOpenings(
+  connection: Connection,
+  lines: readonly OpeningLine[],
+  patterns: UsernamePatterns,
+  foreseen: Set<string>,
+): Promise<Map<string, string>> {
+  const openings = lines.map(prepare);
+  const wishes = openings.map((opening) => toWish(opening, patterns));
+  const given = await foreseeUsernames(connection, wishes, foreseen);
+  return new Map(openings.map(({ line, accountId }) => [line.id, given.get(accountId) as string]));
+}
+
+function prepare(line: OpeningLine): Opening {
   const accountId = randomUUID();
-  if (line.kind === 'agency') return { line, accountId, person: undefined };
-  const name = parseFullName(line.full_name ?? '', { honorific: 'absent', singleWord: 'accept' });
-  if (!name.ok || !line.birth_date || !line.national_id_sealed || !line.national_id_hash) {
-    throw new Error(`line ${line.line_number} of a request holds what its submission should have refused`);
+  if (line.kind !== 'person') return { line, accountId, person: undefined };
+  const name = parseFullName(line.fullName ?? '', { honorific: 'absent', singleWord: 'accept' });
+  if (!name.ok || !line.birthDate || !line.nationalIdSealed || !line.nationalIdHash) {
+    throw new Error(`the line ${line.id} holds what its submission should have refused`);
   }
   const person: NewPerson = {
     id: randomUUID(),
@@ -86,18 +92,22 @@ function prepare(line: LineRow): Opening {
     middleNames: name.middleNames,
     givenName: name.givenName,
     searchKey: searchKey(name.fullName),
-    birthDate: line.birth_date,
+    birthDate: line.birthDate,
     sex: line.sex,
     mobile: line.mobile,
-    nationalIdSealed: line.national_id_sealed,
-    nationalIdHash: line.national_id_hash,
+    nationalIdSealed: line.nationalIdSealed,
+    nationalIdHash: line.nationalIdHash,
   };
   return { line, accountId, person };
 }
 
-function toWish({ line, accountId, person }: Opening): UsernameWish {
-  if (person) return { accountId, candidates: usernameCandidates(person, line.short_name), mayTakeAgencyName: false };
-  return { accountId, candidates: numbered(line.short_name), mayTakeAgencyName: true };
+function toWish({ line, accountId, person }: Opening, patterns: UsernamePatterns): UsernameWish {
+  const { shortName } = line;
+  if (person) {
+    return { accountId, candidates: usernameCandidates(person, shortName, patterns), mayTakeAgencyName: false };
+  }
+  if (line.kind === 'agency') return { accountId, candidates: numbered(shortName), mayTakeAgencyName: true };
+  return { accountId, candidates: positionUsernameCandidates(line.title ?? '', shortName), mayTakeAgencyName: false };
 }
 
 function* numbered(name: string): Generator<string> {
@@ -113,19 +123,25 @@ function toAccount(
   const username = usernames.get(accountId);
   const personId = person && personIds.get(person.id);
   if (!username || (person && !personId)) throw new Error('an account was left without its username or person');
-  const displayName = person?.fullName ?? line.agency_name;
+  const displayName = displayNameOf(line);
   return {
     id: accountId,
     kind: line.kind,
     username,
-    address: `${username}@${line.mail_domain}`,
-    agencyId: line.agency_id,
+    address: `${username}@${line.mailDomain}`,
+    agencyId: line.agencyId,
     personId: personId ?? null,
     displayName,
-    surname: person ? person.surname || person.givenName : line.agency_name,
-    givenName: person?.givenName ?? line.agency_name,
+    surname: person ? person.surname || person.givenName : displayName,
+    givenName: person?.givenName ?? displayName,
     searchKey: searchKey(`${displayName} ${username}`),
     title: line.title,
-    certificatePath: line.certificate_path,
+    certificatePath: line.certificatePath,
   };
+}
+
+/** A person's name, the agency's, or "Chủ tịch UBND huyện Quỳnh Lưu". */
+export function displayNameOf(line: Pick<OpeningLine, 'kind' | 'fullName' | 'title' | 'agencyName'>): string {
+  if (line.kind === 'person') return line.fullName ?? '';
+  return line.kind === 'agency' ? line.agencyName : `${line.title} ${line.agencyName}`;
 }

@@ -4,7 +4,7 @@
  * Approvals choose names one after the other, from here to their commit: each locks the names that it took, and two that
  * then looked for further ones could wait for each other for ever.
  */
-import type { Transaction } from '@congvu/database';
+import type { Connection, Transaction } from '@congvu/database';
 import { isReservedLocalPart } from '@congvu/vietnamese';
 
 export interface UsernameWish {
@@ -15,18 +15,54 @@ export interface UsernameWish {
   mayTakeAgencyName: boolean;
 }
 
-const lookahead = 8;
+/** How many candidates are looked up for each in a round: most get their first or second. */
+const lookaheads = [2, 8, 32];
+
+export const lockUsernames = (transaction: Transaction): Promise<unknown> =>
+  transaction.raw("select pg_advisory_xact_lock(hashtextextended('directory.usernames', 0))");
 
 /** Account id → username. Deterministic for the same names taken before. */
 export async function takeUsernames(
   transaction: Transaction,
   wishes: readonly UsernameWish[],
 ): Promise<Map<string, string>> {
-  await transaction.raw("select pg_advisory_xact_lock(hashtextextended('directory.usernames', 0))");
+  await lockUsernames(transaction);
+  return choose(
+    wishes,
+    (candidates) => findFree(transaction, candidates),
+    (chosen) => insertUsernames(transaction, chosen),
+  );
+}
+
+/**
+ * What `takeUsernames` would give now; nothing is taken. `foreseen` holds what those before would get, and gets these too.
+ */
+export async function foreseeUsernames(
+  connection: Connection,
+  wishes: readonly UsernameWish[],
+  foreseen: Set<string>,
+): Promise<Map<string, string>> {
+  const findStillFree = async (candidates: string[]) =>
+    findFree(
+      connection,
+      candidates.filter((candidate) => !foreseen.has(candidate)),
+    );
+  return choose(wishes, findStillFree, async (chosen) => {
+    for (const username of chosen.keys()) foreseen.add(username);
+    return new Set(chosen.keys());
+  });
+}
+
+async function choose(
+  wishes: readonly UsernameWish[],
+  findFreeAmong: (candidates: string[]) => Promise<Map<string, 'free' | 'agency_name'>>,
+  take: (chosen: ReadonlyMap<string, string>) => Promise<Set<string>>,
+): Promise<Map<string, string>> {
   const given = new Map<string, string>();
   let waiting = wishes.map((wish) => ({ wish, iterator: wish.candidates[Symbol.iterator](), next: [] as string[] }));
-  while (waiting.length > 0) {
+  for (let round = 0; waiting.length > 0; round += 1) {
     // 1. Look a few candidates ahead for everyone, in one query.
+    const lookahead = lookaheads[Math.min(round, lookaheads.length - 1)] as number;
     for (const one of waiting) {
       while (one.next.length < lookahead) {
         const { value, done } = one.iterator.next();
@@ -35,7 +71,7 @@ export async function takeUsernames(
       }
       if (one.next.length === 0) throw new Error('the candidates for a username ended');
     }
-    const free = await findFree(transaction, [...new Set(waiting.flatMap((one) => one.next))]);
+    const free = await findFreeAmong([...new Set(waiting.flatMap((one) => one.next))]);
 
     // 2. In line order, each takes the first that is free and not taken by a line before.
     const chosen = new Map<string, string>();
@@ -51,15 +87,15 @@ export async function takeUsernames(
     }
 
     // 3. What the insert refuses, somebody took who does not go by the lock; those look again.
-    const taken = await insertUsernames(transaction, chosen);
+    const taken = await take(chosen);
     for (const [username, accountId] of chosen) if (taken.has(username)) given.set(accountId, username);
     waiting = waiting.filter((one) => !given.has(one.wish.accountId));
   }
   return given;
 }
 
-async function findFree(transaction: Transaction, candidates: string[]): Promise<Map<string, 'free' | 'agency_name'>> {
-  const { rows } = await transaction.raw<{ rows: { username: string; kind: 'free' | 'agency_name' }[] }>(
+async function findFree(connection: Connection, candidates: string[]): Promise<Map<string, 'free' | 'agency_name'>> {
+  const { rows } = await connection.raw<{ rows: { username: string; kind: 'free' | 'agency_name' }[] }>(
     `select wish.username, case when exists (select 1 from directory.agencies a where a.short_name = wish.username)
        then 'agency_name' else 'free' end as kind
      from unnest(?::text[]) as wish(username)

@@ -1,88 +1,149 @@
 /**
- * The decision on a request: approved, rejected, or taken back. Nobody decides on what the same client submitted; two who
- * decide at once are one after the other, and the second is told. Approval opens all accounts in one transaction.
+ * The decision on a request: approved, whole or by line, returned with remarks, rejected, or taken back. Two who decide at once
+ * are one after the other, and the second is told. The first lines of an approved one are carried out with it.
  */
-import type { Database } from '@congvu/database';
-import { ServiceError } from '@congvu/errors';
-import { openAccounts } from '../accounts/open-accounts.ts';
+import type { LineRemark } from '@congvu/contracts';
+import type { Database, Transaction } from '@congvu/database';
+import { invalid, ServiceError } from '@congvu/errors';
+import type { UsernamePatterns } from '@congvu/vietnamese';
 import type { Actor } from '../audit/audit-event.ts';
 import { insertEvents } from '../audit/audit-store.ts';
-import { decideRequest, type RequestRow, requireRequestForUpdate } from './request-store.ts';
+import { carryOutPart } from './carry-out-lines.ts';
+import { type Deadlines, endOfWorkingDay } from './deadlines.ts';
+import { findForeignLine, findUnknownLines, moveLines, rejectLinesExcept, remarkLines } from './line-store.ts';
+import { checkAction, transitions } from './request-states.ts';
+import { deleteSheet, insertReturn, type RequestRow, requireRequestForUpdate, setState } from './request-store.ts';
 
-interface Decision {
-  state: 'approved' | 'rejected' | 'cancelled';
-  remark?: string | undefined;
-  /** Version that the decision was made on (If-Match); undefined when the caller did not say. */
-  version?: number | undefined;
+export interface DecideDependencies {
+  database: Database;
+  deadlines: Deadlines;
+  usernamePatterns: UsernamePatterns;
 }
 
+type Remarked = { remark?: string | undefined; lineRemarks?: readonly LineRemark[] | undefined };
+export type Decision = (
+  | ({ action: 'approve'; lines?: readonly number[] | undefined } & Remarked)
+  | ({ action: 'return'; remark: string } & Remarked)
+  | ({ action: 'reject' | 'cancel' } & Remarked)
+) & {
+  /** That the decision was made on (If-Match); undefined when the caller did not say. */
+  version?: number | undefined;
+};
+
+type Decider = Actor & { agencyCode: string };
+
 export async function decide(
-  database: Database,
+  { database, deadlines, usernamePatterns }: DecideDependencies,
   id: string,
   decision: Decision,
-  actor: Actor & { agencyCode: string },
+  actor: Decider,
 ): Promise<void> {
   await database.transaction(async (transaction) => {
     // 1. May this be decided, now, by this client?
-    const request = await requireRequestForUpdate(transaction, id, actor.agencyCode);
-    checkDecision(request, decision, actor);
+    const request = await requireRequestForUpdate(transaction, id, actor);
+    checkAction(request, decision.action, actor.id, decision.version);
+    await checkLines(transaction, request, decision, actor);
 
-    // 2. Decide, and for an approval open the accounts.
-    await decideRequest(transaction, id, { state: decision.state, by: actor.id, remark: decision.remark ?? null });
-    await insertEvents(transaction, [
-      {
-        actor,
-        action: `request.${decision.state}`,
-        subjectType: 'request',
-        subjectId: id,
-        agencyId: request.agency_id,
-        requestId: id,
-        before: { state: request.state },
-        after: { state: decision.state, remark: decision.remark ?? null },
-      },
-    ]);
-    if (decision.state === 'approved') await openAccounts(transaction, id, actor);
+    // 2. The decision, on the request and on its lines.
+    await decideLines(transaction, request, decision);
+    const dueAt = decision.action === 'return' ? endOfWorkingDay(new Date(), deadlines.correctionDays) : null;
+    const decided = decision.action === 'return' ? {} : { decided: { by: actor.id, from: actor.ip } };
+    const { to: state } = transitions[decision.action];
+    await setState(transaction, id, { state, remark: decision.remark ?? null, dueAt, ...decided });
+    await recordDecision(transaction, request, decision, actor);
 
-    // 3. The agency is told; what it took back itself it knows.
-    if (decision.state !== 'cancelled') await transaction.raw('select mailbox.request_decision_notice(?)', [id]);
+    // 3. What follows: the agency is told, but what it took back itself it knows.
+    if (decision.action === 'approve') {
+      await carryOutPart(transaction, request, usernamePatterns, { actor, requestId: id });
+    }
+    if (decision.action === 'return') await tellReturn(transaction, request, decision, actor);
+    else {
+      await deleteSheet(transaction, id);
+      if (decision.action !== 'cancel') await transaction.raw('select mailbox.request_decision_notice(?)', [id]);
+    }
   });
 }
 
-function checkDecision(request: RequestRow, decision: Decision, actor: Actor): void {
-  if (decision.version !== undefined && decision.version !== request.version) {
-    throw new ServiceError({
-      kind: 'stale',
-      code: 'stale_version',
-      detail: `The request is now at version ${request.version}; read it again before deciding.`,
-    });
+/** Every line that the decision names is there; and whoever approves may decide for every agency that is touched. */
+async function checkLines(
+  transaction: Transaction,
+  request: RequestRow,
+  decision: Decision,
+  actor: Decider,
+): Promise<void> {
+  const approved = decision.action === 'approve' ? (decision.lines ?? []) : [];
+  const remarked = (decision.lineRemarks ?? []).map((line) => line.lineNumber);
+  const unknown = await findUnknownLines(transaction, request.id, [...approved, ...remarked]);
+  if (unknown.length > 0) {
+    throw invalid(
+      'request_invalid',
+      unknown.map((lineNumber) => ({
+        pointer: '/lines',
+        code: 'line_not_found',
+        detail: `The request has no line ${lineNumber} that could be decided on.`,
+      })),
+    );
   }
-  const own = request.submitted_by === actor.id;
-  if (decision.state === 'cancelled' && !own) {
+  if (decision.action !== 'approve') return;
+  const foreign = await findForeignLine(transaction, request.id, decision.lines, actor.agencyCode);
+  if (foreign !== undefined) {
     throw new ServiceError({
       kind: 'forbidden',
-      code: 'not_submitter',
-      detail: 'Only the client that submitted a request may cancel it.',
+      code: 'line_outside_scope',
+      detail: `Line ${foreign} touches an agency that is not below yours; whoever is above both has to approve it.`,
     });
   }
-  if (decision.state !== 'cancelled' && request.submitter_made_by === actor.id) {
-    throw new ServiceError({
-      kind: 'forbidden',
-      code: 'own_client',
-      detail: 'Your client made the client that submitted this; somebody else has to decide on it.',
-    });
+}
+
+async function decideLines(transaction: Transaction, request: RequestRow, decision: Decision): Promise<void> {
+  const { id } = request;
+  await remarkLines(transaction, id, decision.lineRemarks ?? []);
+  switch (decision.action) {
+    case 'approve':
+      if (decision.lines) await rejectLinesExcept(transaction, id, decision.lines);
+      await moveLines(transaction, id, 'submitted', 'approved');
+      return;
+    case 'return':
+      await moveLines(transaction, id, 'submitted', 'draft');
+      return;
+    case 'reject':
+      await moveLines(transaction, id, 'submitted', 'rejected');
+      return;
+    case 'cancel':
+      await moveLines(transaction, id, request.state === 'submitted' ? 'submitted' : 'draft', 'cancelled');
   }
-  if (decision.state !== 'cancelled' && own) {
-    throw new ServiceError({
-      kind: 'forbidden',
-      code: 'own_request',
-      detail: 'A request is decided on by someone other than its submitter.',
-    });
-  }
-  if (request.state !== 'submitted') {
-    throw new ServiceError({
-      kind: 'conflict',
-      code: 'request_decided',
-      detail: `The request is ${request.state} already.`,
-    });
-  }
+}
+
+const recordDecision = (
+  transaction: Transaction,
+  request: RequestRow,
+  decision: Decision,
+  actor: Actor,
+): Promise<void> => {
+  const state = transitions[decision.action].to;
+  const lines = decision.action === 'approve' && decision.lines ? { lines: decision.lines } : {};
+  const lineRemarks = decision.lineRemarks?.length ? { lineRemarks: decision.lineRemarks } : {};
+  return insertEvents(transaction, [
+    {
+      actor,
+      action: `request.${state}`,
+      subjectType: 'request',
+      subjectId: request.id,
+      agencyId: request.agency_id,
+      requestId: request.id,
+      before: { state: request.state },
+      after: { state, remark: decision.remark ?? null, ...lines, ...lineRemarks },
+    },
+  ]);
+};
+
+async function tellReturn(
+  transaction: Transaction,
+  request: RequestRow,
+  decision: Decision & { action: 'return' },
+  actor: Actor,
+): Promise<void> {
+  const { remark, lineRemarks: lines = [] } = decision;
+  const returnId = await insertReturn(transaction, { requestId: request.id, returnedBy: actor.id, remark, lines });
+  await transaction.raw('select mailbox.request_return_notice(?)', [returnId]);
 }

@@ -2,10 +2,25 @@
 import type { Transaction } from '@congvu/database';
 import { systemActor } from '../audit/audit-event.ts';
 import { insertEvents } from '../audit/audit-store.ts';
-import { settleLines } from './request-store.ts';
+import { completeRequests, lockRequests } from './request-store.ts';
+import { listRequestsOfAccounts, settleLines } from './work-store.ts';
 
 export async function settleRequests(transaction: Transaction, accountIds: readonly string[]): Promise<void> {
-  const completed = await settleLines(transaction, accountIds);
+  const requestIds = await listRequestsOfAccounts(transaction, accountIds);
+  if (requestIds.length === 0) return;
+  await lockRequests(transaction, requestIds);
+  await settleLines(transaction, accountIds);
+  await complete(transaction, requestIds);
+}
+
+/** After its last lines were carried out: some of them may have been at their end with that. */
+export async function completeRequest(transaction: Transaction, id: string): Promise<void> {
+  await lockRequests(transaction, [id]);
+  await complete(transaction, [id]);
+}
+
+async function complete(transaction: Transaction, ids: readonly string[]): Promise<void> {
+  const completed = await completeRequests(transaction, ids);
   await insertEvents(
     transaction,
     completed.map((request) => ({
@@ -16,7 +31,7 @@ export async function settleRequests(transaction: Transaction, accountIds: reado
       agencyId: request.agency_id,
       requestId: request.id,
       before: { state: 'approved' },
-      after: { state: 'fulfilled' },
+      after: { state: 'fulfilled', ...request.counts },
     })),
   );
 }

@@ -93,6 +93,15 @@ describe('a sound request', () => {
         nationalId: masked,
         certificate: 'server_key',
         account: null,
+        sheetRow: null,
+        operation: 'open',
+        reason: null,
+        target: null,
+        findings: expect.arrayContaining([
+          { code: 'capitals', detail: expect.stringContaining('Điền'), severity: 'correction' },
+        ]),
+        remark: null,
+        failure: null,
       },
       expect.objectContaining({
         lineNumber: 2,

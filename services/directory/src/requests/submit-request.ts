@@ -1,27 +1,55 @@
-/** An agency asks for accounts. The whole request is taken or none of it; the same Idempotency-Key never makes two. */
+/**
+ * An agency submits: lines that it sends now, or a draft, or what was returned to it and it has corrected. All of it is taken or
+ * none, and the same Idempotency-Key never makes two. Submissions are one after the other from their check to their commit, so
+ * that of two for one person the second is told.
+ */
 import { createHash } from 'node:crypto';
 import type { RequestDetail, RequestInput } from '@congvu/contracts';
-import { brokenConstraint, type Database } from '@congvu/database';
-import { invalid, ServiceError } from '@congvu/errors';
+import { brokenConstraint, type Database, type Transaction } from '@congvu/database';
+import { type Fault, invalid, ServiceError } from '@congvu/errors';
+import { toPage } from '@congvu/http';
 import type { Actor } from '../audit/audit-event.ts';
 import { insertEvents } from '../audit/audit-store.ts';
 import type { NationalIdSeal } from '../people/national-id-seal.ts';
-import { readLines } from './read-lines.ts';
-import { findByIdempotencyKey, insertRequest, listLines, requireSummary } from './request-store.ts';
+import { type Deadlines, endOfWorkingDay } from './deadlines.ts';
+import { findObstacles, type Obstacle } from './line-obstacles.ts';
+import {
+  findRepeatedLines,
+  insertLines,
+  type LineFinding,
+  listLines,
+  listLinesToCheck,
+  listRefusals,
+  moveLines,
+} from './line-store.ts';
+import { type ReadLines, readLines } from './read-lines.ts';
+import { checkAction } from './request-states.ts';
+import {
+  findByIdempotencyKey,
+  insertRequest,
+  lockSubmissions,
+  requireRequestForUpdate,
+  requireSummary,
+  setState,
+} from './request-store.ts';
 
 export interface SubmitDependencies {
   database: Database;
   seal: NationalIdSeal;
+  deadlines: Deadlines;
 }
 
+type Requester = Actor & { agencyCode: string };
+
 export async function submitRequest(
-  { database, seal }: SubmitDependencies,
+  dependencies: SubmitDependencies,
   input: RequestInput,
-  actor: Actor & { agencyCode: string },
+  actor: Requester,
   idempotencyKey: string | undefined,
 ): Promise<{ created: boolean; request: RequestDetail }> {
+  const { database, seal } = dependencies;
   // 1. The same key again: the same answer, or a conflict when it is not the same request.
-  const bodyHash = createHash('sha256').update(JSON.stringify(input)).digest();
+  const bodyHash = fingerprintOf(input);
   const findRepeated = async (): Promise<RequestDetail | undefined> => {
     const repeated = idempotencyKey && (await findByIdempotencyKey(database, actor.id, idempotencyKey));
     if (!repeated) return undefined;
@@ -31,49 +59,173 @@ export async function submitRequest(
   const repeated = await findRepeated();
   if (repeated) return { created: false, request: repeated };
 
-  // 2. Read it; every fault at once. The fault may be that the same request, sent twice, was taken a moment ago.
-  const { agency, lines, faults, corrections } = await readLines(database, input, actor.agencyCode, seal);
-  if (faults.length > 0 || !agency) {
-    const request = await findRepeated();
-    if (request) return { created: false, request };
-    throw invalid('request_invalid', faults);
-  }
-
-  // 3. Keep it, with its audit event.
+  // 2. Read it; check it against the record; keep it, with its audit event.
+  const read = await readLines(database, input, actor.agencyCode, seal);
   try {
-    const id = await database.transaction(async (transaction) => {
-      const requestId = await insertRequest(transaction, {
-        agencyId: agency.id,
-        submittedBy: actor.id,
-        contactAddress: input.contactAddress ?? null,
-        decision: input.decision ?? null,
+    const id = await database.transaction((transaction) =>
+      insertSubmitted(transaction, dependencies.deadlines, input, read, actor, {
         idempotencyKey: idempotencyKey ?? null,
         bodyHash,
-        lines,
-      });
-      const after = { agencyCode: agency.code, lineCount: lines.length, decision: input.decision ?? null };
-      await insertEvents(transaction, [
-        {
-          actor,
-          action: 'request.submitted',
-          subjectType: 'request',
-          subjectId: requestId,
-          agencyId: agency.id,
-          requestId,
-          after,
-        },
-      ]);
-      return requestId;
-    });
-    return { created: true, request: { ...(await readRequest(database, id, actor.agencyCode, seal)), corrections } };
+      }),
+    );
+    const request = await readRequest(database, id, actor.agencyCode, seal);
+    return { created: true, request: { ...request, corrections: read.corrections } };
   } catch (error) {
-    // Two with the same key at the same time: the second finds what the first made.
-    if (brokenConstraint(error) === 'requests_idempotency_unique') {
-      return submitRequest({ database, seal }, input, actor, idempotencyKey);
-    }
+    // The fault may be that the same request, sent twice at once, was taken a moment ago.
+    const isOurs = error instanceof ServiceError || brokenConstraint(error) === 'requests_idempotency_unique';
+    const request = isOurs && (await findRepeated());
+    if (request) return { created: false, request };
     throw error;
   }
 }
+
+async function insertSubmitted(
+  transaction: Transaction,
+  deadlines: Deadlines,
+  input: RequestInput,
+  { agency, lines, faults, corrections }: ReadLines,
+  actor: Requester,
+  key: { idempotencyKey: string | null; bodyHash: Buffer },
+): Promise<string> {
+  // 1. Every fault of what was sent, and of how it stands to the record.
+  await lockSubmissions(transaction);
+  const numbered = lines.flatMap((line, index) => (line ? [{ ...line, lineNumber: index + 1 }] : []));
+  const obstacles = agency ? await findObstacles(transaction, { id: null, agencyCode: agency.code }, numbered) : [];
+  const all = [...faults, ...obstacles.map((obstacle) => toFault(obstacle, input))];
+  if (all.length > 0 || !agency) throw invalid('request_invalid', all);
+
+  // 2. On record.
+  const stored = numbered.map((line) => ({
+    ...line,
+    state: 'submitted' as const,
+    sheetRow: null,
+    findings: findingsOf(corrections, line.lineNumber),
+  }));
+  const head = { agencyId: agency.id, submittedBy: actor.id, ...headOf(input), ...key };
+  const id = await insertRequest(transaction, head, {
+    state: 'submitted',
+    dueAt: endOfWorkingDay(new Date(), deadlines.decisionDays),
+    correctedCount: stored.filter((line) => line.findings.length > 0).length,
+  });
+  await insertLines(transaction, id, stored);
+  const after = { state: 'submitted', agencyCode: agency.code, lineCount: stored.length, decision: head.decision };
+  await recordSubmission(transaction, { id, agencyId: agency.id }, actor, null, after);
+  return id;
+}
+
+export const fingerprintOf = (input: RequestInput): Buffer =>
+  createHash('sha256').update(JSON.stringify(input)).digest();
+
+export const headOf = (input: RequestInput) => ({
+  contactAddress: input.contactAddress ?? null,
+  decision: input.decision ?? null,
+  attachments: input.attachments ?? [],
+});
+
+/** What was read of a line differently from how it was written. */
+export const findingsOf = (corrections: readonly Fault[], lineNumber: number): LineFinding[] =>
+  corrections
+    .filter(({ pointer }) => pointer.startsWith(`/lines/${lineNumber - 1}/`))
+    .map(({ code, detail }) => ({ code, detail, severity: 'correction' }));
+
+function toFault({ lineNumber, field, code, detail }: Obstacle, input?: RequestInput): Fault {
+  const line = `/lines/${lineNumber - 1}`;
+  const known = input === undefined || field in (input.lines[lineNumber - 1] ?? {});
+  return { pointer: known ? `${line}/${field}` : line, code, detail };
+}
+
+/** A draft, or what was returned, with the lines that it has now. */
+export async function submitDraft(
+  { database, seal, deadlines }: SubmitDependencies,
+  id: string,
+  submission: { leaveOutRefused: boolean; version: number | undefined },
+  actor: Requester,
+): Promise<RequestDetail> {
+  await database.transaction(async (transaction) => {
+    // 1. May it be submitted, with the lines that it has?
+    const request = await requireRequestForUpdate(transaction, id, actor);
+    checkAction(request, 'submit', actor.id, submission.version);
+    if (!submission.leaveOutRefused) await refuseRefusedLines(transaction, id);
+    await lockSubmissions(transaction);
+    const faults = await checkStoredLines(transaction, { id, agencyCode: request.agency_code });
+    if (faults.length > 0) throw invalid('request_invalid', faults);
+
+    // 2. Submitted.
+    const lineCount = await moveLines(transaction, id, 'draft', 'submitted');
+    if (lineCount === 0) {
+      throw invalid('request_invalid', [
+        { pointer: '/lines', code: 'too_small', detail: 'A request needs at least one line that is not refused.' },
+      ]);
+    }
+    const dueAt = endOfWorkingDay(new Date(), deadlines.decisionDays);
+    await setState(transaction, id, { state: 'submitted', remark: null, dueAt, submitted: true });
+    const subject = { id, agencyId: request.agency_id };
+    const after = { agencyCode: request.agency_code, lineCount, state: 'submitted' };
+    await recordSubmission(transaction, subject, actor, { state: request.state }, after);
+  });
+  return readRequest(database, id, actor.agencyCode, seal);
+}
+
+/** So many faults are named in an answer at most. */
+const mostFaults = 1_000;
+
+async function refuseRefusedLines(transaction: Transaction, id: string): Promise<void> {
+  const refusals = await listRefusals(transaction, id, mostFaults);
+  if (refusals.length === 0) return;
+  throw invalid(
+    'lines_refused',
+    refusals.map(({ lineNumber, sheetRow, findings }) => {
+      const where = findings.find((finding) => finding.severity === 'fault');
+      const place = where?.cell ?? (sheetRow === null ? `line ${lineNumber}` : `row ${sheetRow}`);
+      const why = where?.detail ?? 'It could not be read.';
+      const detail = `${place}: ${why} Correct it, or submit with leaveOutRefused.`;
+      return { pointer: `/lines/${lineNumber - 1}`, code: where?.code ?? 'line_refused', detail };
+    }),
+  );
+}
+
+async function checkStoredLines(
+  transaction: Transaction,
+  request: { id: string; agencyCode: string },
+): Promise<Fault[]> {
+  const repeats = await findRepeatedLines(transaction, request.id, mostFaults);
+  const faults = repeats.map(({ lineNumber, first }) => ({
+    pointer: `/lines/${lineNumber - 1}`,
+    code: 'repeated_in_request',
+    detail: `Line ${first} of this request asks for the same; each may stand in it once.`,
+  }));
+  for (let after = 0; faults.length < mostFaults; ) {
+    const lines = await listLinesToCheck(transaction, request.id, 1_000, after);
+    const last = lines.at(-1);
+    if (!last) break;
+    faults.push(...(await findObstacles(transaction, request, lines)).map((obstacle) => toFault(obstacle)));
+    after = last.lineNumber;
+  }
+  return faults;
+}
+
+const recordSubmission = (
+  transaction: Transaction,
+  subject: { id: string; agencyId: string },
+  actor: Actor,
+  before: object | null,
+  after: object,
+): Promise<void> =>
+  insertEvents(transaction, [
+    {
+      actor,
+      action: 'request.submitted',
+      subjectType: 'request',
+      subjectId: subject.id,
+      agencyId: subject.agencyId,
+      requestId: subject.id,
+      before,
+      after,
+    },
+  ]);
+
+/** So many lines stand in a request's own answer; the others are read page by page. */
+const linesInDetail = 500;
 
 export async function readRequest(
   database: Database,
@@ -82,7 +234,9 @@ export async function readRequest(
   seal: NationalIdSeal,
 ): Promise<RequestDetail> {
   const summary = await requireSummary(database, id, scope);
-  return { ...summary, lines: await listLines(database, id, seal.open) };
+  const rows = await listLines(database, { requestId: id }, linesInDetail, 0, seal.open);
+  const { items, nextCursor } = toPage(rows, linesInDetail, (line) => [line.lineNumber]);
+  return { ...summary, lines: items, linesNextCursor: nextCursor };
 }
 
 const keyReused = (): ServiceError =>

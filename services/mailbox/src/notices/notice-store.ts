@@ -62,7 +62,10 @@ export interface DecisionSource {
   decidedByName: string | null;
   submittedAt: Date;
   lineCount: number;
+  /** The first of them; `openedCount` says how many there are or will be. */
   accounts: { name: string; address: string }[];
+  openedCount: number;
+  rejectedCount: number;
 }
 
 export const findDecision = (connection: Connection, requestId: string): Promise<DecisionSource | undefined> =>
@@ -78,6 +81,33 @@ export const findDecision = (connection: Connection, requestId: string): Promise
       'decided_by_name as decidedByName',
       'submitted_at as submittedAt',
       'line_count as lineCount',
+      'opened_count as openedCount',
+      'rejected_count as rejectedCount',
+    );
+
+export interface ReturnSource {
+  recipient: string | null;
+  agencyName: string;
+  submittedAt: Date;
+  returnedAt: Date;
+  returnedByName: string;
+  remark: string;
+  lines: { lineNumber: number; remark: string }[];
+  dueAt: Date | null;
+}
+
+export const findReturn = (connection: Connection, returnId: string): Promise<ReturnSource | undefined> =>
+  connection('directory.returns_v')
+    .where({ return_id: returnId })
+    .first(
+      'recipient',
+      'remark',
+      'lines',
+      'agency_name as agencyName',
+      'submitted_at as submittedAt',
+      'returned_at as returnedAt',
+      'returned_by_name as returnedByName',
+      'due_at as dueAt',
     );
 
 /** For those who see the whole province: the log of what was sent. */

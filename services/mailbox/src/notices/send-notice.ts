@@ -6,8 +6,8 @@ import { randomUUID } from 'node:crypto';
 import type { Database } from '@congvu/database';
 import { deliverability, findSource } from '../mailboxes/mailbox-store.ts';
 import type { MailTransport } from './mail-transport.ts';
-import { findDecision, markSent, type NoticeKind, saveNotice } from './notice-store.ts';
-import { decisionText, type NoticeText, welcomeText } from './templates.ts';
+import { findDecision, findReturn, markSent, type NoticeKind, saveNotice } from './notice-store.ts';
+import { decisionText, type NoticeText, returnText, welcomeText } from './templates.ts';
 
 export interface NoticeDependencies {
   database: Database;
@@ -44,6 +44,10 @@ async function compose(
   if (kind === 'decision') {
     const decision = await findDecision(database, subjectId);
     return decision && { recipient: decision.recipient, text: decisionText(decision) };
+  }
+  if (kind === 'return') {
+    const returned = await findReturn(database, subjectId);
+    return returned && { recipient: returned.recipient, text: returnText(returned) };
   }
   const account = await findSource(database, subjectId);
   return account && { recipient: account.address, text: welcomeText(account) };

@@ -1,5 +1,5 @@
 /** What notices say, in Vietnamese: subject, plain text, and the same as HTML. */
-import type { DecisionSource } from './notice-store.ts';
+import type { DecisionSource, ReturnSource } from './notice-store.ts';
 
 export interface NoticeText {
   subject: string;
@@ -38,16 +38,41 @@ const outcome: Record<string, string> = {
   rejected: 'bị từ chối',
 };
 
+function accountList({ accounts, openedCount }: DecisionSource): string {
+  const named = accounts.map(({ name, address }) => `- ${name}: ${address}`);
+  const others = openedCount - accounts.length;
+  if (others > 0) named.push(`- và ${others} tài khoản khác; danh sách đầy đủ trên hệ thống`);
+  return `Tài khoản được cấp:\n${named.join('\n')}`;
+}
+
 export function decisionText(decision: DecisionSource): NoticeText {
   const result = outcome[decision.state] ?? decision.state;
   return compose(`Yêu cầu cấp tài khoản của ${decision.agencyName} đã ${result}`, [
     `Kính gửi ${decision.agencyName},`,
     `Yêu cầu gồm ${decision.lineCount} dòng, gửi lúc ${vietnamTime.format(decision.submittedAt)}, đã ${result} lúc ${vietnamTime.format(decision.decidedAt)}${decision.decidedByName ? ` bởi ${decision.decidedByName}` : ''}.`,
     ...(decision.remark ? [`Ý kiến: ${decision.remark}`] : []),
-    ...(decision.accounts.length > 0
-      ? [`Tài khoản được cấp:\n${decision.accounts.map(({ name, address }) => `- ${name}: ${address}`).join('\n')}`]
+    ...(decision.rejectedCount > 0 && decision.state !== 'rejected'
+      ? [`Trong đó ${decision.rejectedCount} dòng không được duyệt; xem ý kiến từng dòng trên hệ thống.`]
       : []),
+    ...(decision.accounts.length > 0 ? [accountList(decision)] : []),
     ...(decision.accounts.length > 0 ? ['Cơ quan lấy mã kích hoạt trên hệ thống và giao tận tay từng người.'] : []),
+    'Thư này được gửi tự động; vui lòng không trả lời.',
+  ]);
+}
+
+/** So many remarks on single lines are in a letter; all are in the system. */
+const mostLines = 50;
+
+export function returnText(returned: ReturnSource): NoticeText {
+  const lines = returned.lines.slice(0, mostLines).map(({ lineNumber, remark }) => `- Dòng ${lineNumber}: ${remark}`);
+  const others = returned.lines.length - lines.length;
+  if (others > 0) lines.push(`- và ${others} dòng khác; xem trên hệ thống`);
+  return compose(`Yêu cầu của ${returned.agencyName} cần bổ sung, chỉnh sửa`, [
+    `Kính gửi ${returned.agencyName},`,
+    `Yêu cầu gửi lúc ${vietnamTime.format(returned.submittedAt)} được ${returned.returnedByName} trả lại lúc ${vietnamTime.format(returned.returnedAt)} để chỉnh sửa.`,
+    `Ý kiến: ${returned.remark}`,
+    ...(lines.length > 0 ? [lines.join('\n')] : []),
+    `Đề nghị chỉnh sửa và gửi lại${returned.dueAt ? ` trước ${vietnamTime.format(returned.dueAt)}` : ''}.`,
     'Thư này được gửi tự động; vui lòng không trả lời.',
   ]);
 }

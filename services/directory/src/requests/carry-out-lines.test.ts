@@ -1,0 +1,269 @@
+/** Requests of thousands of lines: approved at once, carried out a part at a time, whatever is killed; memory does not grow. */
+import type { RequestLine } from '@congvu/contracts';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import supertest from 'supertest';
+import { personLine, startTestDirectory, type TestClient, type TestDirectory, usernamePatterns } from '../testing.ts';
+import { carryOutNextPart, linesPerPart } from './carry-out-lines.ts';
+import { type DraftLine, saveDraft } from './draft-request.ts';
+import { emptyLine } from './line-store.ts';
+import { settleRequests } from './settle-requests.ts';
+import { listUnfinishedRequests } from './work-store.ts';
+
+let directory: TestDirectory;
+let district: TestClient;
+let admin: TestClient;
+let agencyId: string;
+
+beforeAll(async () => {
+  directory = await startTestDirectory();
+  await directory.importSample();
+  district = await directory.client('H41.32', ['requests:submit', 'requests:read']);
+  admin = await directory.client('H41', ['requests:read', 'requests:approve']);
+  agencyId = (await directory.owner('directory.agencies').where({ code: 'H41.32' }).first()).id;
+});
+afterAll(() => directory.stop());
+
+const givenNames = ['An', 'Bình', 'Cường', 'Dũng', 'Giang', 'Hà', 'Hùng', 'Khánh', 'Lan', 'Minh'];
+let people = 0;
+function draftLine(sheetRow: number): DraftLine {
+  people += 1;
+  const nationalId = `04028${String(people).padStart(7, '0')}`;
+  const line = {
+    ...emptyLine,
+    operation: 'open' as const,
+    agencyId,
+    kind: 'person' as const,
+    fullName: `Nguyễn Văn ${givenNames[people % givenNames.length]}`,
+    birthDate: '1980-03-05',
+    nationalIdSealed: directory.seal.seal(nationalId),
+    nationalIdHash: directory.seal.index(nationalId),
+  };
+  return { sheetRow, line, findings: [] };
+}
+async function* batches(count: number): AsyncGenerator<DraftLine[]> {
+  for (let start = 0; start < count; start += 500) {
+    yield Array.from({ length: Math.min(500, count - start) }, (_, index) => draftLine(start + index + 2));
+  }
+}
+
+async function submitted(count: number): Promise<string> {
+  const id = await directory.database.transaction((transaction) =>
+    saveDraft(
+      transaction,
+      {
+        agencyId,
+        submittedBy: district.id,
+        decision: null,
+        contactAddress: null,
+        idempotencyKey: null,
+        bodyHash: Buffer.from('x'),
+      },
+      batches(count),
+    ),
+  );
+  await supertest(directory.app)
+    .post(`/v1/requests/${id}/submit`)
+    .set('Authorization', district.bearer)
+    .send({})
+    .expect(200);
+  return id;
+}
+const next = (id: string) => carryOutNextPart(directory.database, id, usernamePatterns);
+const opened = async (id: string): Promise<number> =>
+  (await directory.owner('directory.request_lines').where({ request_id: id }).whereNotNull('account_id')).length;
+const job = (id: string) => directory.owner('directory_jobs._private_jobs').where({ key: `open:${id}` });
+/** As the worker does: takes the job, and runs it. */
+async function runJobs(id: string): Promise<number> {
+  for (let runs = 0; ; runs += 1) {
+    if ((await job(id).delete()) === 0) return runs;
+    await next(id);
+  }
+}
+const get = (path: string, type = 'application/json') =>
+  supertest(directory.app).get(path).set('Authorization', district.bearer).set('Accept', type);
+
+it('5,000 lines: the first part with the approval, ten in all, each account once, and nothing is held in memory', async () => {
+  const id = await submitted(5_000);
+  const answer = await directory.approve(admin, id);
+  expect(answer).toMatchObject({ state: 'approved', lineCount: 5_000 });
+  expect(answer.lines).toHaveLength(500);
+  expect(answer.linesNextCursor).not.toBeNull();
+  expect(await opened(id)).toBe(linesPerPart);
+
+  const heap: number[] = [];
+  let runs = 0;
+  for (; (await job(id).delete()) > 0; runs += 1) {
+    await next(id);
+    globalThis.gc?.();
+    heap.push(process.memoryUsage().heapUsed);
+  }
+  expect(runs).toBe(9);
+  expect(await opened(id)).toBe(5_000);
+  const { rows } = await directory.owner.raw(
+    `select count(distinct c.id)::int as accounts, count(distinct c.username)::int as usernames, count(distinct c.person_id)::int as people
+     from directory.request_lines l join directory.accounts c on c.id = l.account_id where l.request_id = ?`,
+    [id],
+  );
+  expect(rows).toEqual([{ accounts: 5_000, usernames: 5_000, people: 5_000 }]);
+  // Lines, accounts and names of 5,000 would be tens of megabytes.
+  if (globalThis.gc) expect(heap.at(-1)! - heap[0]!).toBeLessThan(10_000_000);
+
+  // Who approved is who opened every one of them, and from where.
+  const actors = await directory
+    .owner('directory.audit_events')
+    .where({ request_id: id, action: 'account.opened' })
+    .distinct('actor_id', 'actor_kind', 'source_ip');
+  expect(actors).toHaveLength(1);
+  expect(actors[0]).toMatchObject({ actor_id: admin.id, actor_kind: 'client' });
+
+  // The letter names the first of them.
+  const [decision] = (await directory.owner.raw('select * from directory.decisions_v where request_id = ?', [id])).rows;
+  expect([decision.opened_count, decision.accounts.length]).toEqual([5_000, 50]);
+
+  // Fulfilled when the last part of the last account stands.
+  const accounts: string[] = await directory
+    .owner('directory.request_lines')
+    .where({ request_id: id })
+    .pluck('account_id');
+  await directory
+    .owner('directory.provisioning')
+    .whereIn('account_id', accounts.slice(0, 3_000))
+    .update({ state: 'done' });
+  await directory
+    .owner('directory.provisioning')
+    .whereIn('account_id', accounts.slice(3_000))
+    .update({ state: 'done' });
+  for (let start = 0; start < accounts.length; start += 500) {
+    await directory.database.transaction((transaction) =>
+      settleRequests(transaction, accounts.slice(start, start + 500)),
+    );
+  }
+  const { body } = await get(`/v1/requests/${id}`);
+  expect(body).toMatchObject({ state: 'fulfilled', fulfilledCount: 5_000, failedCount: 0 });
+}, 120_000);
+
+describe('killed between or within parts', () => {
+  it('what was done stays done, what was half done is undone, and the job that is run again does the rest', async () => {
+    const id = await submitted(1_700);
+    await directory.approve(admin, id);
+    // Killed before the commit: nothing of the part is there, and the job still is.
+    const forbid = `create function directory.fail() returns trigger language plpgsql as $$ begin raise exception 'killed'; end $$;
+      create trigger fail before update on directory.request_lines for each row execute function directory.fail()`;
+    await directory.owner.raw(forbid);
+    await expect(next(id)).rejects.toThrow('killed');
+    await directory.owner.raw('drop function directory.fail() cascade');
+    expect([await opened(id), (await job(id)).length]).toEqual([500, 1]);
+
+    // Run twice at the same moment, as when a worker is taken for dead: each line once.
+    await Promise.all([next(id), next(id)]);
+    await runJobs(id);
+    expect(await opened(id)).toBe(1_700);
+    const events = await directory.owner('directory.audit_events').where({ request_id: id, action: 'account.opened' });
+    expect(new Set(events.map((event) => event.subject_id)).size).toBe(1_700);
+    expect(events).toHaveLength(1_700);
+    await next(id); // and again is harmless
+    expect(await opened(id)).toBe(1_700);
+  }, 60_000);
+
+  it('a request whose job was lost is found again', async () => {
+    const id = await submitted(600);
+    await directory.approve(admin, id);
+    await job(id).delete();
+    expect(await listUnfinishedRequests(directory.database, 10)).not.toContain(id); // its job may just be on its way
+    await directory
+      .owner('directory.requests')
+      .where({ id })
+      .update({ decided_at: directory.owner.raw("now() - interval '2 minutes'") });
+    expect(await listUnfinishedRequests(directory.database, 10)).toContain(id);
+    await next(id);
+    expect(await listUnfinishedRequests(directory.database, 10)).not.toContain(id);
+  });
+});
+
+it('a small request is not held up by a large one', async () => {
+  const large = await submitted(1_200);
+  await directory.approve(admin, large);
+  const small = await submitted(3);
+  const request = await directory.approve(admin, small);
+  expect(request.lines.every((line) => line.account !== null)).toBe(true);
+  expect(await opened(large)).toBe(500);
+  await runJobs(large);
+  expect(await opened(large)).toBe(1_200);
+});
+
+it('what fails in a later part fails alone', async () => {
+  const id = await submitted(550);
+  await directory.approve(admin, id);
+  // By the time of the second part, one of its people has an account.
+  const line = await directory.owner('directory.request_lines').where({ request_id: id, line_number: 540 }).first();
+  const other = personLine('Nguyễn Văn Khác');
+  await directory.owner('directory.request_lines').where({ id: line.id }).update({ state: 'draft' });
+  const request = await directory.submit(district, 'H41.32', [other]);
+  await directory
+    .owner('directory.request_lines')
+    .where({ request_id: request.id })
+    .update({ national_id_hash: line.national_id_hash });
+  await directory.approve(admin, request.id);
+  await directory.owner('directory.request_lines').where({ id: line.id }).update({ state: 'approved' });
+  await runJobs(id);
+  expect(await opened(id)).toBe(549);
+  const { body } = await get(`/v1/requests/${id}/lines?state=failed`);
+  expect(body.items).toMatchObject([{ lineNumber: 540, failure: { code: 'person_has_account' } }]);
+});
+
+describe('the lines of a large request', () => {
+  it('are read page by page, each once, filtered, and as CSV', async () => {
+    const id = await submitted(1_100);
+    const seen: number[] = [];
+    for (let path: string | undefined = `/v1/requests/${id}/lines?limit=400`; path !== undefined; ) {
+      const answer: supertest.Response = await get(path).expect(200);
+      seen.push(...answer.body.items.map((line: RequestLine) => line.lineNumber));
+      path = /^<(.+)>; rel="next"$/.exec(answer.headers.link ?? '')?.[1];
+    }
+    expect(seen).toEqual(Array.from({ length: 1_100 }, (_, index) => index + 1));
+    expect((await get(`/v1/requests/${id}/lines?state=failed`)).body).toEqual({ items: [], nextCursor: null });
+    const { linesNextCursor } = (await get(`/v1/requests/${id}`)).body;
+    const rest = await get(`/v1/requests/${id}/lines?cursor=${linesNextCursor}&limit=1`);
+    expect(rest.body.items).toMatchObject([{ lineNumber: 501 }]);
+    const csv = await get(`/v1/requests/${id}/lines`, 'text/csv').expect(200);
+    expect(csv.text.trim().split('\r\n')).toHaveLength(1_101);
+    expect(csv.text).not.toMatch(/0402[0-9]{8}/);
+    for (const path of [`/v1/requests/${id}/lines`, `/v1/requests/${id}/usernames`]) {
+      const neighbour = await directory.client('H41.33', ['requests:read']);
+      const answer = await supertest(directory.app).get(path).set('Authorization', neighbour.bearer);
+      expect([answer.status, answer.body.code]).toEqual([404, 'request_not_found']);
+    }
+  });
+});
+
+describe('the preview of usernames', () => {
+  const preview = async (id: string, limit: number) => {
+    const all: { lineNumber: number; username: string; taken: boolean }[] = [];
+    for (let path: string | undefined = `/v1/requests/${id}/usernames?limit=${limit}`; path !== undefined; ) {
+      const answer: supertest.Response = await get(path).expect(200);
+      all.push(...answer.body.items);
+      path = /^<(.+)>; rel="next"$/.exec(answer.headers.link ?? '')?.[1];
+    }
+    return all;
+  };
+
+  it('says what the approval then gives, namesakes and all, and takes nothing', async () => {
+    const id = await submitted(620);
+    const before = await directory.owner('directory.usernames');
+    const foreseen = await preview(id, 250);
+    expect(await directory.owner('directory.usernames')).toEqual(before);
+    const csv = await get(`/v1/requests/${id}/usernames`, 'text/csv').expect(200);
+    await directory.approve(admin, id);
+    await runJobs(id);
+    const given = await preview(id, 500);
+    expect(given.map((one) => one.username)).toEqual(foreseen.map((one) => one.username));
+    expect([foreseen.some((one) => one.taken), given.every((one) => one.taken)]).toEqual([false, true]);
+    expect(
+      csv.text
+        .trim()
+        .split('\r\n')
+        .slice(1)
+        .map((line) => line.split(',')[3]),
+    ).toEqual(given.map((one) => one.username));
+  });
+});

@@ -1,0 +1,154 @@
+/**
+ * Carries out the lines of an approved request, a part at a time: the first part within the approval, each further one in a
+ * transaction and a job of its own, so that a request of 100,000 lines holds up no other. What cannot be done any more fails
+ * with its reason and harms no other line. Killed anywhere, what is left is done by the job that is run again.
+ */
+import { addJobs, brokenConstraint, type Database, type Transaction } from '@congvu/database';
+import { ServiceError } from '@congvu/errors';
+import type { UsernamePatterns } from '@congvu/vietnamese';
+import type { Cause } from '../accounts/change-account.ts';
+import { changeTitle } from '../accounts/change-title.ts';
+import { openAccounts } from '../accounts/open-accounts.ts';
+import { orderCertificate, withdrawCertificate } from '../accounts/order-certificate.ts';
+import { renameAccount } from '../accounts/rename-account.ts';
+import { retireAccount } from '../accounts/retire-account.ts';
+import { transferAccount } from '../accounts/transfer-account.ts';
+import { lockUsernames } from '../accounts/usernames.ts';
+import { findObstacles } from './line-obstacles.ts';
+import { findApproval, type RequestRow } from './request-store.ts';
+import { completeRequest } from './settle-requests.ts';
+import {
+  hasLinesToCarryOut,
+  type LineFailure,
+  type LineToCarryOut,
+  listLinesToCarryOut,
+  markCarriedOut,
+} from './work-store.ts';
+
+/** So many lines are one transaction: enough to share the price of a commit, few enough to be done in a third of a second. */
+export const linesPerPart = 500;
+
+export const openAccountsJob = (requestId: string) => ({
+  task: 'open-accounts',
+  payload: { requestId },
+  key: `open:${requestId}`,
+});
+
+/** The next part of a request; nothing when it is not approved, or nothing is left. */
+export async function carryOutNextPart(
+  database: Database,
+  requestId: string,
+  patterns: UsernamePatterns,
+): Promise<void> {
+  await database.transaction(async (transaction) => {
+    const approval = await findApproval(transaction, requestId);
+    if (!approval) return;
+    const { decided_by: id, decided_from: ip, approver_agency: agencyCode } = approval;
+    const actor = { kind: 'client' as const, id, ip, agencyCode };
+    await carryOutPart(transaction, approval, patterns, { actor, requestId });
+  });
+}
+
+export async function carryOutPart(
+  transaction: Transaction,
+  request: Pick<RequestRow, 'id' | 'agency_code'>,
+  patterns: UsernamePatterns,
+  cause: Cause,
+): Promise<void> {
+  // 1. What stands against them by now. From here to the commit nobody else opens accounts.
+  const lines = await listLinesToCarryOut(transaction, request.id, linesPerPart);
+  const openings = lines.filter((line) => line.operation === 'open');
+  if (openings.length > 0) await lockUsernames(transaction);
+  const failures = new Map<string, LineFailure>();
+  const byNumber = new Map(lines.map((line) => [line.lineNumber, line]));
+  const asked = { id: request.id, agencyCode: request.agency_code };
+  for (const { lineNumber, code, detail } of await findObstacles(transaction, asked, lines)) {
+    const line = byNumber.get(lineNumber);
+    if (line && !failures.has(line.id)) failures.set(line.id, { code, detail });
+  }
+  const possible = (line: LineToCarryOut): boolean => !failures.has(line.id);
+
+  // 2. New accounts together, changes of accounts one by one.
+  const opened = await openEach(transaction, openings.filter(possible), patterns, cause, failures);
+  const changes = lines.filter((line) => line.operation !== 'open' && possible(line)).sort(byTarget);
+  for (const line of changes) await attempt(transaction, line, failures, (inner) => changeAccount(inner, line, cause));
+
+  // 3. How each ended, and what is next.
+  await markCarriedOut(transaction, lines, opened, failures);
+  if (await hasLinesToCarryOut(transaction, request.id)) {
+    await addJobs(transaction, 'directory', [openAccountsJob(request.id)]);
+  } else await completeRequest(transaction, request.id);
+}
+
+/** In one order, so that two requests about the same accounts do not wait for each other. */
+const byTarget = (one: LineToCarryOut, other: LineToCarryOut): number =>
+  (one.targetAccountId ?? '') < (other.targetAccountId ?? '') ? -1 : 1;
+
+/** All at once; if the database refuses one, each by itself, so that it is refused alone. Line id → account id. */
+async function openEach(
+  transaction: Transaction,
+  lines: readonly LineToCarryOut[],
+  patterns: UsernamePatterns,
+  cause: Cause,
+  failures: Map<string, LineFailure>,
+): Promise<Map<string, string>> {
+  try {
+    return await transaction.transaction((inner) => openAccounts(inner, lines.map(toOpening), patterns, cause));
+  } catch (error) {
+    if (brokenConstraint(error) === undefined) throw error;
+  }
+  const opened = new Map<string, string>();
+  for (const line of lines) {
+    await attempt(transaction, line, failures, async (inner) => {
+      const [pair] = await openAccounts(inner, [toOpening(line)], patterns, cause);
+      if (pair) opened.set(...pair);
+    });
+  }
+  return opened;
+}
+
+const toOpening = (line: LineToCarryOut) => {
+  if (line.kind === null) throw new Error(`line ${line.lineNumber} opens an account of no kind`);
+  return { ...line, kind: line.kind };
+};
+
+/** Within a savepoint: what the line did before it failed is undone. An outage is no failure of the line. */
+async function attempt(
+  transaction: Transaction,
+  line: LineToCarryOut,
+  failures: Map<string, LineFailure>,
+  act: (inner: Transaction) => Promise<void>,
+): Promise<void> {
+  try {
+    await transaction.transaction(act);
+  } catch (error) {
+    if (error instanceof ServiceError && error.kind !== 'unavailable') {
+      failures.set(line.id, { code: error.code, detail: error.message });
+    } else if (brokenConstraint(error) !== undefined) {
+      const detail = 'Another account, made or changed meanwhile, stands against it.';
+      failures.set(line.id, { code: 'account_conflict', detail });
+    } else throw error;
+  }
+}
+
+function changeAccount(transaction: Transaction, line: LineToCarryOut, cause: Cause): Promise<void> {
+  const { targetAccountId: accountId, reason, title, certificatePath: path } = line;
+  if (!accountId) throw new Error(`line ${line.lineNumber} is about no account`);
+  const because = reason === null ? {} : { reason };
+  switch (line.operation) {
+    case 'close':
+      return retireAccount(transaction, { accountId, reason: reason ?? '' }, cause);
+    case 'transfer':
+      return transferAccount(transaction, { accountId, toAgencyId: line.agencyId, title, ...because }, cause);
+    case 'rename':
+      return renameAccount(transaction, { accountId, fullName: line.fullName ?? '' }, cause);
+    case 'change_position':
+      return changeTitle(transaction, { accountId, title }, cause);
+    case 'issue_certificate':
+      return orderCertificate(transaction, { accountId, path: path === 'csr' ? 'csr' : 'server_key' }, cause);
+    case 'revoke_certificate':
+      return withdrawCertificate(transaction, { accountId, reason: reason ?? 'unspecified' }, cause);
+    case 'open':
+      throw new Error('a line that opens an account changes none');
+  }
+}

@@ -1,0 +1,141 @@
+/**
+ * What in the record stands against lines: people who have accounts, agencies that closed, accounts in another state, other
+ * requests for the same. Asked when a request is submitted, and again when its lines are carried out, which may be weeks later.
+ */
+import type { RequestOperation } from '@congvu/contracts';
+import type { Connection } from '@congvu/database';
+import type { LineToCheck } from './line-store.ts';
+
+export interface Obstacle {
+  lineNumber: number;
+  /** Of the line, as it stands on the wire. */
+  field: 'nationalId' | 'agencyCode' | 'toAgencyCode' | 'title' | 'account';
+  code: string;
+  detail: string;
+}
+
+/** `request`: the lines' own, if it is on record, and its agency. Lines by the thousand; one query. */
+export async function findObstacles(
+  connection: Connection,
+  request: { id: string | null; agencyCode: string },
+  lines: readonly LineToCheck[],
+): Promise<Obstacle[]> {
+  if (lines.length === 0) return [];
+  const rows = lines.map(({ nationalIdHash, lineNumber, operation, kind, agencyId, targetAccountId, title }) => {
+    return { lineNumber, operation, kind, agencyId, targetAccountId, title, hash: nationalIdHash?.toString('hex') };
+  });
+  const { rows: found } = await connection.raw<{ rows: FoundRow[] }>(obstacles, {
+    lines: JSON.stringify(rows),
+    request: request.id,
+    agency: request.agencyCode,
+  });
+  return found.map((row) => ({ lineNumber: row.line_number, code: row.code, ...describe(row) }));
+}
+
+interface FoundRow {
+  line_number: number;
+  operation: RequestOperation;
+  code: keyof typeof details;
+  subject: string | null;
+}
+
+const obstacles = `
+with line as materialized (
+  select row.*, decode(row.hash, 'hex') as id_hash
+  from jsonb_to_recordset(:lines::jsonb) as row("lineNumber" int, operation text, kind text, "agencyId" uuid,
+    "targetAccountId" uuid, title text, hash text)),
+opens as (select * from line where operation = 'open'),
+about as (
+  select line.*, c.id, c.kind as account_kind, c.state, c.username, c.agency_id, c.certificate_path
+  from line join directory.accounts c on c.id = line."targetAccountId" where operation <> 'open'),
+waiting as (
+  select * from directory.request_lines w
+  where w.state in ('submitted', 'approved') and w.carried_out_at is null and w.request_id is distinct from :request::uuid)
+select "lineNumber" as line_number, operation, code, subject from (
+  select "lineNumber", operation, 'agency_closed' as code, a.code || ' closed on ' || a.valid_to as subject
+  from line join directory.agencies a on a.id = "agencyId"
+  where a.valid_to <= current_date and operation in ('open', 'transfer')
+  union all
+  select "lineNumber", operation, 'person_has_account', null
+  from opens join directory.people p on p.national_id_hash = id_hash
+  join directory.accounts c on c.person_id = p.id and c.state <> 'retired' where opens.kind = 'person'
+  union all
+  select "lineNumber", opens.operation, 'person_has_request', null
+  from opens join waiting w on w.operation = 'open' and w.kind = 'person' and w.national_id_hash = id_hash
+  where opens.kind = 'person'
+  union all
+  select "lineNumber", operation, 'agency_has_account', c.address
+  from opens join directory.accounts c on c.agency_id = "agencyId" and c.kind = 'agency' and c.state <> 'retired'
+  where opens.kind = 'agency'
+  union all
+  select "lineNumber", opens.operation, 'agency_has_request', null
+  from opens join waiting w on w.operation = 'open' and w.kind = 'agency' and w.agency_id = "agencyId"
+  where opens.kind = 'agency'
+  union all
+  select "lineNumber", operation, 'position_has_account', c.address
+  from opens join directory.accounts c on c.agency_id = "agencyId" and c.kind = 'position' and c.state <> 'retired'
+    and lower(c.title) = lower(opens.title)
+  where opens.kind = 'position'
+  union all
+  select "lineNumber", operation, 'account_outside_request', username from about
+  where agency_id not in (select directory.agency_subtree(:agency))
+  union all
+  select "lineNumber", operation, 'account_there_already', username from about
+  where operation = 'transfer' and agency_id = "agencyId"
+  union all
+  select "lineNumber", operation, 'account_kind', username || ' is an account of kind ' || account_kind from about
+  where account_kind not in ('person', 'position', 'agency') or operation <> 'close' and account_kind <> 'person'
+  union all
+  select "lineNumber", operation, 'account_state', username || ' is ' || state from about
+  where state = 'retired' or operation = 'issue_certificate' and state <> 'active'
+  union all
+  select "lineNumber", operation, 'account_without_certificate', username from about
+  where operation = 'revoke_certificate' and certificate_path = 'none' and account_kind = 'person'
+  union all
+  select "lineNumber", about.operation, 'account_has_request', about.username
+  from about join waiting w on w.target_account_id = about.id and w.operation = about.operation
+) found
+order by 1, 3`;
+
+const details = {
+  agency_closed: (subject) => `The agency ${subject}.`,
+  person_has_account: () =>
+    'The person with this identity number has an account already; ask for its transfer instead.',
+  person_has_request: () => 'Another request for the person with this identity number waits for its decision.',
+  agency_has_account: (address) => `The agency has its mailbox already, ${address}; leave this line out.`,
+  agency_has_request: () => 'Another request for the mailbox of this agency waits for its decision.',
+  position_has_account: (address) =>
+    `The agency has an account for an office of this name already, ${address}; name this one differently.`,
+  account_outside_request: (username) =>
+    `The account ${username} does not lie at or below the agency for which this request is made.`,
+  account_there_already: (username) => `The account ${username} belongs to that agency already.`,
+  account_kind: (subject, operation) => `The account ${subject}, for which there is no ${wordsOf(operation)}.`,
+  account_state: (subject, operation) => `The account ${subject}, which allows no ${wordsOf(operation)}.`,
+  account_without_certificate: (username) => `The account ${username} has no certificate that could be revoked.`,
+  account_has_request: (username, operation) =>
+    `Another request for the ${wordsOf(operation)} of the account ${username} waits for its decision.`,
+} satisfies Record<string, (subject: string | null, operation: RequestOperation) => string>;
+
+const words: Readonly<Record<RequestOperation, string>> = {
+  open: 'opening',
+  close: 'closing',
+  transfer: 'transfer',
+  rename: 'renaming',
+  change_position: 'change of position',
+  issue_certificate: 'new certificate',
+  revoke_certificate: 'revocation of the certificate',
+};
+const wordsOf = (operation: RequestOperation): string => words[operation];
+
+function describe({ code, subject, operation }: FoundRow): Pick<Obstacle, 'field' | 'detail'> {
+  const field = code.startsWith('person_')
+    ? 'nationalId'
+    : code === 'position_has_account'
+      ? 'title'
+      : !code.startsWith('agency_')
+        ? 'account'
+        : operation === 'transfer'
+          ? 'toAgencyCode'
+          : 'agencyCode';
+  return { field, detail: details[code](subject, operation) };
+}
