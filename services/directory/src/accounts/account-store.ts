@@ -197,10 +197,11 @@ export async function requireAccountForUpdate(
   id: string,
   scope: string | null,
 ): Promise<LockedAccount> {
-  // No join: a row that was transferred while we waited for its lock would be looked for at the agency that it left.
+  // No join, and no subquery that becomes one: a row that was transferred while we waited for its lock would be looked for at the
+  // agency that it left.
   const row = await transaction('directory.accounts as c')
     .modify((query) => {
-      if (scope !== null) query.whereRaw(inSubtree('c.agency_id'), [scope]);
+      if (scope !== null) query.whereRaw('c.agency_id = any(array(select directory.agency_subtree(?)))', [scope]);
     })
     .where('c.id', id)
     .forUpdate('c')

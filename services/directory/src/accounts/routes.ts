@@ -119,7 +119,7 @@ export function accountRoutes({ database, retentionDays }: { database: Database;
       path: '/v1/accounts/{id}/retire',
       summary: 'Retires an account: nothing works any more, the mailbox is kept for a while',
       description:
-        'Password and activation codes are void, certificates are revoked, positions held become vacant. Until `retainedUntil` (a day; some months unless told) it can be reactivated. Username and address are never given again.',
+        'Password and activation codes are void, certificates are revoked, positions held become vacant. Until `retainedUntil` (a day; as configured unless told) it can be reactivated. Username and address are never given again.',
       ...changing,
       body: z.strictObject({ reason, retainedUntil: z.iso.date().optional() }),
       handle: (context) =>

@@ -137,7 +137,8 @@ function drawLeftOut(document: PDFKit.PDFDocument, leftOut: readonly LeftOut[]):
   for (const { displayName, address, reason } of leftOut) document.text(`${displayName} <${address}>: ${reason}`);
 }
 
-const vietnameseTime = (time: Date): string =>
-  new Intl.DateTimeFormat('vi-VN', { timeZone: 'Asia/Ho_Chi_Minh', dateStyle: 'short', timeStyle: 'short' }).format(
-    time,
-  );
+/** 09:30 ngày 22/11/2026, in Vietnam's time. */
+const vietnameseTime = (time: Date): string => {
+  const [date, clock] = time.toLocaleString('sv-SE', { timeZone: 'Asia/Ho_Chi_Minh' }).split(' ');
+  return `${clock?.slice(0, 5)} ngày ${date?.split('-').reverse().join('/')}`;
+};
