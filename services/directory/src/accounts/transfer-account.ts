@@ -4,7 +4,7 @@ import { type Cause, changeAccount, conflict } from './change-account.ts';
 
 export const transferAccount = (
   transaction: Transaction,
-  input: { accountId: string; toAgencyId: string; title?: string | null; reason?: string },
+  input: { accountId: string; toAgencyId: string; title?: string | null | undefined; reason?: string | undefined },
   cause: Cause,
 ): Promise<void> =>
   changeAccount(
