@@ -127,6 +127,7 @@ export async function insertAccount(
         agency_id: agency.id,
         kind: 'agency',
         state: 'approved',
+        carried_out_at: transaction.fn.now(),
         certificate_path: 'none',
         account_id: row.id,
       });

@@ -46,6 +46,8 @@ export interface TestDirectory {
   appWith: (parts: Partial<DirectoryDependencies>) => Express;
   /** As the service's own role. */
   database: Database;
+  /** For a worker of one's own. */
+  databaseUrl: string;
   /** As the owner of the schema, for what the service itself may not do. */
   owner: Database;
   ldap: Ldap;
@@ -95,6 +97,7 @@ export async function startTestDirectory(): Promise<TestDirectory> {
     app,
     appWith: (parts) => createDirectoryApp({ ...dependencies, ...parts }),
     database,
+    databaseUrl: testDatabase.urlAs('directory'),
     owner,
     ldap,
     baseDn,

@@ -49,7 +49,7 @@ export const RequestLineInput = z.discriminatedUnion('operation', [
     operation: z.literal('transfer'),
     account,
     toAgencyCode: AgencyCodeInput,
-    title: lineOfText(200).nullable().optional().describe('The office there; as before unless told'),
+    title: lineOfText(200).optional().describe('The office there; as before unless told'),
     reason: lineOfText(500).optional(),
   }),
   z.strictObject({
@@ -113,7 +113,8 @@ export const RequestInput = z.strictObject({
 export type RequestInput = z.infer<typeof RequestInput>;
 
 export const RequestRemark = z.string().trim().min(1, 'Say why.').max(2_000);
-export const LineRemark = z.strictObject({ lineNumber: z.number().int().min(1), remark: RequestRemark });
+export const LineNumber = z.number().int().min(1).max(10_000_000);
+export const LineRemark = z.strictObject({ lineNumber: LineNumber, remark: RequestRemark });
 export type LineRemark = z.infer<typeof LineRemark>;
 
 /** So many requests are decided on in one call at most. */

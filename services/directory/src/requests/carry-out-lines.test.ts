@@ -1,6 +1,9 @@
 /** Requests of thousands of lines: approved at once, carried out a part at a time, whatever is killed; memory does not grow. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { RequestLine } from '@congvu/contracts';
+import { startWorker } from '@congvu/database';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { pino } from 'pino';
 import supertest from 'supertest';
 import { personLine, startTestDirectory, type TestClient, type TestDirectory, usernamePatterns } from '../testing.ts';
 import { carryOutNextPart, linesPerPart } from './carry-out-lines.ts';
@@ -24,6 +27,7 @@ beforeAll(async () => {
 afterAll(() => directory.stop());
 
 const givenNames = ['An', 'Bình', 'Cường', 'Dũng', 'Giang', 'Hà', 'Hùng', 'Khánh', 'Lan', 'Minh'];
+const surnames = ['Bùi', 'Cao', 'Đỗ', 'Hồ', 'Lê', 'Mai', 'Ngô', 'Phan', 'Trần', 'Vũ'];
 let people = 0;
 function draftLine(sheetRow: number): DraftLine {
   people += 1;
@@ -33,7 +37,7 @@ function draftLine(sheetRow: number): DraftLine {
     operation: 'open' as const,
     agencyId,
     kind: 'person' as const,
-    fullName: `Nguyễn Văn ${givenNames[people % givenNames.length]}`,
+    fullName: `${surnames[Math.floor(people / 10) % 10]} Văn ${givenNames[people % 10]}`,
     birthDate: '1980-03-05',
     nationalIdSealed: directory.seal.seal(nationalId),
     nationalIdHash: directory.seal.index(nationalId),
@@ -180,6 +184,37 @@ describe('killed between or within parts', () => {
   });
 });
 
+it('the worker itself goes from part to part, and another goes on where one was stopped', async () => {
+  const id = await submitted(2_100);
+  const start = (stop: AbortController | undefined) =>
+    startWorker({
+      url: directory.databaseUrl,
+      schema: 'directory',
+      log: pino({ level: 'silent' }),
+      concurrency: 4,
+      probe: async () => undefined,
+      tasks: {
+        'open-accounts': async ({ requestId }: { requestId: string }) => {
+          await next(requestId);
+          stop?.abort();
+        },
+        'converge-entries': async () => undefined,
+        'converge-agencies': async () => undefined,
+      },
+    });
+  await directory.approve(admin, id);
+  const stopped = new AbortController();
+  const first = await start(stopped);
+  await new Promise((resolve) => stopped.signal.addEventListener('abort', resolve));
+  await first.stop();
+  const soFar = await opened(id);
+  expect(soFar).toBeGreaterThanOrEqual(1_000);
+  const second = await start(undefined);
+  while ((await opened(id)) < 2_100) await sleep(50);
+  await second.stop();
+  expect(await job(id)).toEqual([]);
+}, 60_000);
+
 it('a small request is not held up by a large one', async () => {
   const large = await submitted(1_200);
   await directory.approve(admin, large);
@@ -225,6 +260,13 @@ describe('the lines of a large request', () => {
     const { linesNextCursor } = (await get(`/v1/requests/${id}`)).body;
     const rest = await get(`/v1/requests/${id}/lines?cursor=${linesNextCursor}&limit=1`);
     expect(rest.body.items).toMatchObject([{ lineNumber: 501 }]);
+    for (const key of [[1e20], [-1], [1.5], ['x'], [1, 2]]) {
+      const cursor = Buffer.from(JSON.stringify(key)).toString('base64url');
+      for (const list of ['lines', 'usernames']) {
+        const { status, body } = await get(`/v1/requests/${id}/${list}?cursor=${cursor}`);
+        expect([status, body.code]).toEqual([422, 'cursor_invalid']);
+      }
+    }
     const csv = await get(`/v1/requests/${id}/lines`, 'text/csv').expect(200);
     expect(csv.text.trim().split('\r\n')).toHaveLength(1_101);
     expect(csv.text).not.toMatch(/0402[0-9]{8}/);

@@ -134,12 +134,15 @@ async function attempt(
 function changeAccount(transaction: Transaction, line: LineToCarryOut, cause: Cause): Promise<void> {
   const { targetAccountId: accountId, reason, title, certificatePath: path } = line;
   if (!accountId) throw new Error(`line ${line.lineNumber} is about no account`);
-  const because = reason === null ? {} : { reason };
   switch (line.operation) {
     case 'close':
       return retireAccount(transaction, { accountId, reason: reason ?? '' }, cause);
     case 'transfer':
-      return transferAccount(transaction, { accountId, toAgencyId: line.agencyId, title, ...because }, cause);
+      return transferAccount(
+        transaction,
+        { accountId, toAgencyId: line.agencyId, title: title ?? undefined, reason: reason ?? undefined },
+        cause,
+      );
     case 'rename':
       return renameAccount(transaction, { accountId, fullName: line.fullName ?? '' }, cause);
     case 'change_position':

@@ -10,7 +10,7 @@ import type { Actor } from '../audit/audit-event.ts';
 import { insertEvents } from '../audit/audit-store.ts';
 import { carryOutPart } from './carry-out-lines.ts';
 import { type Deadlines, endOfWorkingDay } from './deadlines.ts';
-import { findForeignLine, findUnknownLines, moveLines, rejectLinesExcept, remarkLines } from './line-store.ts';
+import { findForeignLine, findUnknownLines, moveLines, rejectLines, remarkLines } from './line-store.ts';
 import { checkAction, transitions } from './request-states.ts';
 import { deleteSheet, insertReturn, type RequestRow, requireRequestForUpdate, setState } from './request-store.ts';
 
@@ -22,7 +22,12 @@ export interface DecideDependencies {
 
 type Remarked = { remark?: string | undefined; lineRemarks?: readonly LineRemark[] | undefined };
 export type Decision = (
-  | ({ action: 'approve'; lines?: readonly number[] | undefined } & Remarked)
+  | ({
+      action: 'approve';
+      /** These alone, or all but those; all when neither is said. */
+      lines?: readonly number[] | undefined;
+      exceptLines?: readonly number[] | undefined;
+    } & Remarked)
   | ({ action: 'return'; remark: string } & Remarked)
   | ({ action: 'reject' | 'cancel' } & Remarked)
 ) & {
@@ -71,9 +76,9 @@ async function checkLines(
   decision: Decision,
   actor: Decider,
 ): Promise<void> {
-  const approved = decision.action === 'approve' ? (decision.lines ?? []) : [];
+  const named = decision.action === 'approve' ? [...(decision.lines ?? []), ...(decision.exceptLines ?? [])] : [];
   const remarked = (decision.lineRemarks ?? []).map((line) => line.lineNumber);
-  const unknown = await findUnknownLines(transaction, request.id, [...approved, ...remarked]);
+  const unknown = await findUnknownLines(transaction, request.id, [...named, ...remarked]);
   if (unknown.length > 0) {
     throw invalid(
       'request_invalid',
@@ -85,7 +90,7 @@ async function checkLines(
     );
   }
   if (decision.action !== 'approve') return;
-  const foreign = await findForeignLine(transaction, request.id, decision.lines, actor.agencyCode);
+  const foreign = await findForeignLine(transaction, request.id, decision, actor.agencyCode);
   if (foreign !== undefined) {
     throw new ServiceError({
       kind: 'forbidden',
@@ -100,7 +105,7 @@ async function decideLines(transaction: Transaction, request: RequestRow, decisi
   await remarkLines(transaction, id, decision.lineRemarks ?? []);
   switch (decision.action) {
     case 'approve':
-      if (decision.lines) await rejectLinesExcept(transaction, id, decision.lines);
+      await rejectLines(transaction, id, decision);
       await moveLines(transaction, id, 'submitted', 'approved');
       return;
     case 'return':
@@ -121,7 +126,7 @@ const recordDecision = (
   actor: Actor,
 ): Promise<void> => {
   const state = transitions[decision.action].to;
-  const lines = decision.action === 'approve' && decision.lines ? { lines: decision.lines } : {};
+  const { lines, exceptLines } = decision.action === 'approve' ? decision : {};
   const lineRemarks = decision.lineRemarks?.length ? { lineRemarks: decision.lineRemarks } : {};
   return insertEvents(transaction, [
     {
@@ -132,7 +137,7 @@ const recordDecision = (
       agencyId: request.agency_id,
       requestId: request.id,
       before: { state: request.state },
-      after: { state, remark: decision.remark ?? null, ...lines, ...lineRemarks },
+      after: { state, remark: decision.remark ?? null, lines, exceptLines, ...lineRemarks },
     },
   ]);
 };

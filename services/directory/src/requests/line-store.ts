@@ -106,19 +106,30 @@ export async function findUnknownLines(
   return [...new Set(numbers)].filter((number) => !there.has(number));
 }
 
-/** The first submitted line, among `numbers` if given, that touches an agency outside the subtree of `scope`. */
+/** Which submitted lines of a request are meant: these alone, or all but those, or all. */
+export interface LineChoice {
+  lines?: readonly number[] | undefined;
+  exceptLines?: readonly number[] | undefined;
+}
+
+const chosen = ({ lines, exceptLines }: LineChoice): { sql: string; values: readonly number[][] } => {
+  if (lines) return { sql: 'line_number = any(?::int[])', values: [[...lines]] };
+  if (exceptLines) return { sql: 'not line_number = any(?::int[])', values: [[...exceptLines]] };
+  return { sql: 'true', values: [] };
+};
+
+/** The first of the chosen lines that touches an agency outside the subtree of `scope`. */
 export async function findForeignLine(
   transaction: Transaction,
   requestId: string,
-  numbers: readonly number[] | undefined,
+  choice: LineChoice,
   scope: string,
 ): Promise<number | undefined> {
+  const { sql, values } = chosen(choice);
   const row = await transaction('directory.request_lines as l')
     .leftJoin('directory.accounts as t', 't.id', 'l.target_account_id')
     .where({ 'l.request_id': requestId, 'l.state': 'submitted' })
-    .modify((query) => {
-      if (numbers) query.whereRaw('l.line_number = any(?::int[])', [[...numbers]]);
-    })
+    .whereRaw(sql, values)
     .whereRaw(
       `(not l.agency_id = any(array(select directory.agency_subtree(:scope)))
         or not t.agency_id = any(array(select directory.agency_subtree(:scope))))`,
@@ -129,14 +140,13 @@ export async function findForeignLine(
   return row?.line_number;
 }
 
-export async function rejectLinesExcept(
-  transaction: Transaction,
-  requestId: string,
-  numbers: readonly number[],
-): Promise<void> {
+/** All that are not chosen. */
+export async function rejectLines(transaction: Transaction, requestId: string, choice: LineChoice): Promise<void> {
+  if (!choice.lines && !choice.exceptLines) return;
+  const { sql, values } = chosen(choice);
   await transaction('directory.request_lines')
     .where({ request_id: requestId, state: 'submitted' })
-    .whereRaw('not line_number = any(?::int[])', [[...numbers]])
+    .whereRaw(`not (${sql})`, values)
     .update({ state: 'rejected' });
 }
 

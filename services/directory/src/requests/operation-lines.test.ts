@@ -68,6 +68,14 @@ describe('approved', () => {
     }
   });
 
+  it('a transfer that says nothing of the office leaves it as it is by then', async () => {
+    const { id } = await account({ title: 'Kế toán' });
+    const { body } = await post([{ operation: 'transfer', account: id, toAgencyCode: 'H41.32.05' }]);
+    await set(id, { title: 'Kế toán trưởng' });
+    await directory.approve(admin, body.id);
+    expect(await row(id)).toMatchObject({ title: 'Kế toán trưởng' });
+  });
+
   it('a new certificate is asked for by the next number, and stands when the certificate service says so', async () => {
     const { id } = await account();
     await directory.owner('directory.provisioning').where({ account_id: id }).update({ state: 'done' });

@@ -164,8 +164,7 @@ function readAccountLine(
       return about;
     case 'transfer': {
       const to = findAgency(line.toAgencyCode, `${pointer}/toAgencyCode`, 'in_scope');
-      const title = line.title === undefined ? (account?.title ?? null) : line.title;
-      return about && to && { ...about, agencyId: to.id, title };
+      return about && to && { ...about, agencyId: to.id, title: line.title ?? null };
     }
     case 'rename': {
       const name = parseFullName(line.fullName);

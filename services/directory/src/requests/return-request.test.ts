@@ -245,6 +245,17 @@ describe('an approval by line', () => {
     expect(decision).toMatchObject({ line_count: 3, opened_count: 2, rejected_count: 1 });
   });
 
+  it('or rejects those alone that are named, and opens the rest', async () => {
+    const { id } = await submit('Nguyễn Văn Bốn', 'Trần Thị Năm', 'Lê Văn Bảy');
+    const { body } = await act(id, 'approve', admin, { exceptLines: [2] });
+    expect(body.lines.map((line: { state: string }) => line.state)).toEqual(['approved', 'rejected', 'approved']);
+    const other = await submit('Nguyễn Văn Tám');
+    const both = await act(other.id, 'approve', admin, { lines: [1], exceptLines: [1] });
+    expect(both.body.errors).toMatchObject([{ pointer: '/exceptLines' }]);
+    const huge = await act(other.id, 'approve', admin, { lines: [3_000_000_000] });
+    expect([huge.status, huge.body.errors]).toMatchObject([422, [{ pointer: '/lines/0' }]]);
+  });
+
   it('names lines that are there', async () => {
     const { id } = await submit('Nguyễn Văn Một');
     const { status, body } = await act(id, 'approve', admin, { lines: [1, 2, 9] });

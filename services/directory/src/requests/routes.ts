@@ -4,6 +4,7 @@ import {
   BulkApproval,
   BulkApprovalResult,
   LateSummary,
+  LineNumber,
   LineRemark,
   maxRequestLines,
   RequestDetail,
@@ -16,6 +17,7 @@ import {
   UsernamePreview,
   WaitsFor,
 } from '@congvu/contracts';
+import { invalid } from '@congvu/errors';
 import {
   client,
   decodeCursor,
@@ -43,12 +45,18 @@ import { listLateness, listSummaries, requireSummary } from './request-store.ts'
 import { readRequest, type SubmitDependencies, submitDraft, submitRequest } from './submit-request.ts';
 
 const ById = z.object({ id: z.uuid() });
-const LineNumber = z.number().int().min(1);
 const lineRemarks = z.array(LineRemark).max(maxRequestLines).optional();
 const readers = ['requests:read', 'requests:approve'] as const;
 
+const lineNumbers = z.array(LineNumber).min(1).max(maxRequestLines).optional();
+
 /** The number of the last line seen. */
-const lineCursor = (cursor: string | undefined): number => Number(decodeCursor(cursor, 1)?.[0] ?? 0) || 0;
+function lineCursor(cursor: string | undefined): number {
+  const key = decodeCursor(cursor, 1)?.[0] ?? 0;
+  if (key === 0 || LineNumber.safeParse(key).success) return key as number;
+  const detail = 'The cursor is not one that this list gave; begin again without it.';
+  throw invalid('cursor_invalid', [{ pointer: 'query/cursor', code: 'cursor_invalid', detail }]);
+}
 
 export function requestRoutes(dependencies: SubmitDependencies & DecideDependencies): Route[] {
   const { database, seal } = dependencies;
@@ -232,14 +240,20 @@ export function requestRoutes(dependencies: SubmitDependencies & DecideDependenc
       path: '/v1/requests/{id}/approve',
       summary: 'Approves a request, whole or by line',
       description:
-        'Its first 500 lines are carried out with the approval, the others within seconds. With `lines`, those alone are approved and the others rejected.',
+        'Its first 500 lines are carried out with the approval, the others within seconds. With `lines`, those alone are approved and the others rejected; with `exceptLines`, those alone are rejected.',
       permission: 'requests:approve',
       params: ById,
-      body: z.strictObject({
-        remark: RequestRemark.optional(),
-        lines: z.array(LineNumber).min(1).max(maxRequestLines).optional(),
-        lineRemarks,
-      }),
+      body: z
+        .strictObject({
+          remark: RequestRemark.optional(),
+          lines: lineNumbers,
+          exceptLines: lineNumbers,
+          lineRemarks,
+        })
+        .refine((body) => !body.lines || !body.exceptLines, {
+          path: ['exceptLines'],
+          error: 'Name the lines to approve or those to reject, not both.',
+        }),
       response: RequestDetail,
       handle: (context) => decided(context, { action: 'approve', ...context.body }),
     }),

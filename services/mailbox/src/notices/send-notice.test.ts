@@ -20,7 +20,7 @@ async function provisioned(options?: Parameters<TestMailbox['account']>[0]): Pro
 }
 const notices = (subjectId: string) =>
   mailbox.owner('mailbox.notices').where({ subject_id: subjectId }).select('kind', 'state', 'recipient', 'message_id');
-const send = (kind: 'welcome' | 'decision', id: string, mail: Partial<MailTransport> = {}) =>
+const send = (kind: 'welcome' | 'decision' | 'return', id: string, mail: Partial<MailTransport> = {}) =>
   sendNotice({ ...mailbox, mail: { ...mailbox.mail, ...mail } }, kind, id);
 /** Local delivery takes a moment; waits for as many messages, and a little for one too many. */
 async function arrived(account: TestAccount, count: number) {
@@ -147,6 +147,54 @@ test("a decision waits for the recipient's mailbox, and goes when it stands", as
   for (const part of ['Đã đối chiếu hồ sơ', person.address, 'mã kích hoạt']) expect(sent[0]?.text).toContain(part);
   expect(await arrived(agency, 1)).toMatchObject([{ subject: sent[0]?.subject }]);
   expect(await notices(requestId)).toMatchObject([{ state: 'sent' }]);
+});
+
+test('an approval of many names the first, says how many more, and how many lines were not approved', async () => {
+  const requestId = await insertRequest(mailbox.owner, {
+    agencyCode: 'H41.02',
+    contactAddress: 'vanthu@elsewhere.test',
+  });
+  for (let n = 0; n < 52; n++) await mailbox.account({ requestId, agencyCode: 'H41.02' });
+  const last = mailbox.owner('directory.request_lines').where({ request_id: requestId, line_number: 52 });
+  await last.update({ state: 'rejected', account_id: null });
+  const sent: OutgoingNotice[] = [];
+  await send('decision', requestId, { send: remember(sent) });
+  expect(sent).toHaveLength(1);
+  expect(sent[0]?.text.match(/^- .+@nghean\.gov\.vn$/gm)).toHaveLength(50);
+  for (const part of ['và 1 tài khoản khác', 'Trong đó 1 dòng không được duyệt']) expect(sent[0]?.text).toContain(part);
+});
+
+test('each return is a letter of its own: why, which lines, by when', async () => {
+  const requestId = await insertRequest(mailbox.owner, {
+    agencyCode: 'H41.02',
+    contactAddress: 'vanthu@elsewhere.test',
+  });
+  const by = await mailbox.owner('directory.requests').where({ id: requestId }).first();
+  await mailbox
+    .owner('directory.requests')
+    .where({ id: requestId })
+    .update({ state: 'returned', due_at: '2026-03-10T16:59:59.999Z' });
+  const insertReturn = async (remark: string, lines: object[]): Promise<string> =>
+    (
+      await mailbox
+        .owner('directory.request_returns')
+        .insert({ request_id: requestId, returned_by: by.decided_by, remark, lines: JSON.stringify(lines) })
+        .returning('id')
+    )[0].id;
+  const many = Array.from({ length: 53 }, (_, index) => ({ lineNumber: index + 1, remark: 'Sai <ngày> sinh' }));
+  const sent: OutgoingNotice[] = [];
+  for (const id of [await insertReturn('Thiếu quyết định', many), await insertReturn('Vẫn thiếu', [])]) {
+    await send('return', id, { send: remember(sent) });
+    expect(await notices(id)).toMatchObject([{ kind: 'return', state: 'sent', recipient: 'vanthu@elsewhere.test' }]);
+  }
+  expect(sent).toHaveLength(2);
+  const [first, second] = sent;
+  expect(first?.subject).toContain('Sở Thông tin và Truyền thông');
+  expect(first?.text.match(/^- Dòng \d+: /gm)).toHaveLength(50);
+  for (const part of ['Thiếu quyết định', 'và 3 dòng khác', '10/3/26']) expect(first?.text).toContain(part);
+  expect(first?.html).not.toContain('<ngày>');
+  expect(second?.text).toContain('Vẫn thiếu');
+  expect(second?.text).not.toContain('Dòng');
 });
 
 test('put on record while the mailbox is just being noted: it is not forgotten', async () => {
