@@ -7,3 +7,4 @@ export * from './wire/clients.ts';
 export { AgencyCodeInput, CertificatePath, lineOfText, Timestamp } from './wire/common.ts';
 export * from './wire/mailboxes.ts';
 export * from './wire/requests.ts';
+export * from './wire/sheets.ts';

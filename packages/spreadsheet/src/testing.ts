@@ -1,7 +1,8 @@
 /** For tests and benches: workbooks made cell by cell, sound ones and others. */
 import { Readable } from 'node:stream';
 import { ZipFile } from 'yazl';
-import { cellName } from './sheet.ts';
+import { cellName, defaultLimits } from './sheet.ts';
+import { openContainer } from './workbook.ts';
 
 /** A number with `date` is shown as a date; `xml` is the inside of the `c` element as it stands. */
 export type MadeCell = string | number | boolean | null | { date: number } | { xml: string; type?: string };
@@ -45,6 +46,18 @@ export async function makeWorkbook(
   for (const [name, part] of Object.entries(all)) {
     if (typeof part === 'function') zip.addReadStreamLazy(name, (give) => give(null, Readable.from(octets(part()))));
     else zip.addBuffer(Buffer.from(part), name);
+  }
+  zip.end();
+  return Buffer.concat(await (zip.outputStream as Readable).toArray());
+}
+
+/** The same workbook with its XML changed, part by part. */
+export async function rewriteWorkbook(file: Buffer, change: (part: string, xml: string) => string): Promise<Buffer> {
+  const container = await openContainer(file, defaultLimits);
+  const zip = new ZipFile();
+  for (const name of container.names) {
+    const xml = Buffer.concat(await Readable.from(container.read(name)).toArray()).toString();
+    zip.addBuffer(Buffer.from(change(name, xml)), name);
   }
   zip.end();
   return Buffer.concat(await (zip.outputStream as Readable).toArray());

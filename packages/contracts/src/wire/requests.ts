@@ -39,7 +39,15 @@ export type RequestInput = z.infer<typeof RequestInput>;
 
 const Party = z.object({ id: Uuid, name: z.string() });
 
-export const RequestState = z.enum(['submitted', 'approved', 'returned', 'rejected', 'cancelled', 'fulfilled']);
+export const RequestState = z.enum([
+  'draft',
+  'submitted',
+  'approved',
+  'returned',
+  'rejected',
+  'cancelled',
+  'fulfilled',
+]);
 export const RequestSummary = z.object({
   id: Uuid,
   agencyCode: z.string(),
@@ -60,14 +68,23 @@ export type RequestSummary = z.infer<typeof RequestSummary>;
 
 export const RequestLine = z.object({
   lineNumber: z.number().int(),
-  kind: z.enum(['person', 'agency']),
+  sheetRow: z.number().int().nullable(),
+  kind: z.enum(['person', 'agency']).nullable(),
   agencyCode: z.string(),
-  state: z.enum(['submitted', 'approved', 'rejected', 'cancelled', 'fulfilled']),
+  state: z.enum(['draft', 'refused', 'submitted', 'approved', 'rejected', 'cancelled', 'fulfilled']),
   fullName: z.string().nullable(),
   birthDate: z.string().nullable(),
   title: z.string().nullable(),
   nationalId: z.string().nullable().describe('Masked'),
   certificate: CertificatePath,
+  findings: z.array(
+    z.object({
+      cell: z.string().optional().describe('As in the sheet, such as C14'),
+      code: z.string(),
+      detail: z.string(),
+      severity: z.enum(['fault', 'correction', 'warning']),
+    }),
+  ),
   account: z
     .object({
       id: Uuid,

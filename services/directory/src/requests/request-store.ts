@@ -1,8 +1,7 @@
 /** Every query on directory.requests and directory.request_lines. */
-import type { CertificatePath, RequestLine, RequestSummary } from '@congvu/contracts';
+import type { CertificatePath, RequestSummary } from '@congvu/contracts';
 import type { Connection, Transaction } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
-import { maskNationalId } from '@congvu/vietnamese';
 import { inSubtree } from '../agencies/agency-store.ts';
 
 export interface NewLine {
@@ -331,47 +330,4 @@ export async function listSummaries(
     ])
     .limit(limit + 1);
   return rows.map(toSummary);
-}
-
-export async function listLines(
-  connection: Connection,
-  requestId: string,
-  openSealed: (sealed: Buffer) => string,
-): Promise<RequestLine[]> {
-  const rows = await connection('directory.request_lines as l')
-    .join('directory.agencies as a', 'a.id', 'l.agency_id')
-    .leftJoin('directory.accounts as c', 'c.id', 'l.account_id')
-    .where('l.request_id', requestId)
-    .orderBy('l.line_number')
-    .select(
-      'l.*',
-      'a.code as agency_code',
-      connection.raw("to_char(l.birth_date, 'YYYY-MM-DD') as born"),
-      'c.username',
-      'c.address',
-      'c.state as account_state',
-      connection.raw(
-        '(select json_object_agg(p.part, p.state) from directory.provisioning p where p.account_id = c.id) as parts',
-      ),
-    );
-  return rows.map((row) => ({
-    lineNumber: row.line_number,
-    kind: row.kind,
-    agencyCode: row.agency_code,
-    state: row.state,
-    fullName: row.full_name,
-    birthDate: row.born,
-    title: row.title,
-    nationalId: row.national_id_sealed ? maskNationalId(openSealed(row.national_id_sealed)) : null,
-    certificate: row.certificate_path,
-    account: row.account_id
-      ? {
-          id: row.account_id,
-          username: row.username,
-          address: row.address,
-          state: row.account_state,
-          parts: row.parts ?? {},
-        }
-      : null,
-  }));
 }

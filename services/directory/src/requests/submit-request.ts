@@ -6,8 +6,9 @@ import { invalid, ServiceError } from '@congvu/errors';
 import type { Actor } from '../audit/audit-event.ts';
 import { insertEvents } from '../audit/audit-store.ts';
 import type { NationalIdSeal } from '../people/national-id-seal.ts';
+import { listLines } from './line-store.ts';
 import { readLines } from './read-lines.ts';
-import { findByIdempotencyKey, insertRequest, listLines, requireSummary } from './request-store.ts';
+import { findByIdempotencyKey, insertRequest, requireSummary } from './request-store.ts';
 
 export interface SubmitDependencies {
   database: Database;
@@ -82,7 +83,7 @@ export async function readRequest(
   seal: NationalIdSeal,
 ): Promise<RequestDetail> {
   const summary = await requireSummary(database, id, scope);
-  return { ...summary, lines: await listLines(database, id, seal.open) };
+  return { ...summary, lines: (await listLines(database, { requestId: id }, 500, 0, seal.open)).slice(0, 500) };
 }
 
 const keyReused = (): ServiceError =>
