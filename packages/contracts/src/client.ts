@@ -13,7 +13,7 @@ export interface ServiceUrls {
 
 export interface CallOptions {
   method?: 'GET' | 'POST' | 'PUT' | 'DELETE';
-  /** Sent as JSON, unless `contentType` says otherwise (then a string). */
+  /** Sent as JSON, unless `contentType` says otherwise (then a string or octets). */
   body?: unknown;
   contentType?: string;
   accept?: string;
@@ -72,7 +72,7 @@ export function connectApi(
       },
       ...(options.body === undefined
         ? {}
-        : { body: contentType === 'application/json' ? JSON.stringify(options.body) : String(options.body) }),
+        : { body: contentType === 'application/json' ? JSON.stringify(options.body) : asBody(options.body) }),
       signal: options.signal ?? AbortSignal.timeout(60_000),
     });
     if (!response.ok) throw await toError(response);
@@ -90,6 +90,9 @@ export function connectApi(
     },
   };
 }
+
+const asBody = (body: unknown): string | Uint8Array<ArrayBuffer> =>
+  body instanceof Uint8Array ? (body as Uint8Array<ArrayBuffer>) : String(body);
 
 async function reach(url: string, init: RequestInit): Promise<Response> {
   try {
