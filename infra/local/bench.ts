@@ -6,6 +6,7 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
+import { measureImportMemory } from './bench-import-memory.ts';
 import { measureProvisioning } from './bench-provisioning.ts';
 import { ensurePackages } from './packages.ts';
 import { describeFailure, UsageError } from './process.ts';
@@ -37,6 +38,11 @@ const figures: Readonly<
     about:
       'accounts a second, from request to LDAP entry with mail attributes, beside ldapadd of the same finished entries',
     measure: measureProvisioning,
+  },
+  'import-memory': {
+    size: 100_000,
+    about: 'peak memory of the directory service while a sheet of so many people is read, beside 300 MB',
+    measure: measureImportMemory,
   },
 };
 

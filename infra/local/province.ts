@@ -22,6 +22,7 @@ import { ServiceError } from '@congvu/errors';
 import { type Entry, openLdap } from '@congvu/ldap';
 import { z } from 'zod';
 import type { Credentials } from './mail-client.ts';
+import { nationalIdOf } from './sample-sheets.ts';
 import type { connectClients, StackDescription } from './stack.ts';
 
 type Clients = ReturnType<typeof connectClients>;
@@ -39,11 +40,8 @@ export async function importAgencies({ administrator }: Clients): Promise<Agency
 }
 
 /** An identity number of the right form that belongs to nobody: province, century and sex, year of birth, then random. */
-export function inventNationalId(birthDate: string, sex: 'male' | 'female'): string {
-  const century = Math.floor(Number(birthDate.slice(0, 4)) / 100) - 19;
-  const digits = String(randomInt(1_000_000)).padStart(6, '0');
-  return `040${century * 2 + (sex === 'female' ? 1 : 0)}${birthDate.slice(2, 4)}${digits}`;
-}
+export const inventNationalId = (birthDate: string, sex: 'male' | 'female'): string =>
+  nationalIdOf(Number(birthDate.slice(0, 4)), sex, randomInt(1_000_000));
 
 export const person = (
   fullName: string,

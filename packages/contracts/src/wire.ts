@@ -8,3 +8,4 @@ export { AgencyCodeInput, CertificatePath, lineOfText, Timestamp } from './wire/
 export * from './wire/mailboxes.ts';
 export * from './wire/requests.ts';
 export * from './wire/service-accounts.ts';
+export * from './wire/sheets.ts';

@@ -4,10 +4,12 @@ import { up as initial } from './0001-initial.ts';
 import { up as draftsAndOperations } from './0002-drafts-and-operations.ts';
 import { up as accountLife } from './0004-account-life.ts';
 import { up as requestsCarriedOut } from './0007-requests-carried-out.ts';
+import { up as sheetsAsRead } from './0008-sheets-as-read.ts';
 
 export const migrations: Migrations = {
   '0001-initial': initial,
   '0002-drafts-and-operations': draftsAndOperations,
   '0004-account-life': accountLife,
   '0007-requests-carried-out': requestsCarriedOut,
+  '0008-sheets-as-read': sheetsAsRead,
 };

@@ -18,6 +18,7 @@ import type { NationalIdSeal } from './people/national-id-seal.ts';
 import type { Deadlines } from './requests/deadlines.ts';
 import { requestRoutes } from './requests/routes.ts';
 import { serviceAccountRoutes } from './service-accounts/routes.ts';
+import { sheetRoutes } from './sheets/routes.ts';
 
 export interface DirectoryDependencies {
   database: Database;
@@ -64,6 +65,7 @@ export function createDirectoryApp(dependencies: DirectoryDependencies): Express
         activationUrl: dependencies.activationUrl ?? tokens.issuer,
       }),
       ...serviceAccountRoutes(dependencies),
+      ...sheetRoutes(dependencies),
       ...auditRoutes(database),
     ],
   });

@@ -101,6 +101,10 @@ export async function listAgencies(
 /** All of them, by code; a province has some 850. */
 export const allAgencies = (connection: Connection): Promise<AgencyRow[]> => agencies(connection);
 
+/** An agency and everything below it, by code. */
+export const listSubtree = (connection: Connection, code: string): Promise<AgencyRow[]> =>
+  agencies(connection).whereRaw(inSubtree('a.id'), [code]).orderByRaw('a.code collate "C"');
+
 /** Imports run one at a time: two at once could each find the other's parent missing. */
 export const lockAgencies = (transaction: Transaction): Promise<unknown> =>
   transaction.raw('lock table directory.agencies in share row exclusive mode');

@@ -1,0 +1,30 @@
+/** The agencies that the lines of a sheet may name: that of the request and those below it, by name (marks and case ignored) or code. */
+import type { Connection } from '@congvu/database';
+import { type AgencyRow, listSubtree } from '../agencies/agency-store.ts';
+import { comparable } from './sheet-columns.ts';
+
+export interface AgencyNames {
+  byCode: (code: string) => readonly AgencyRow[];
+  /** All of that name; those that are closed only when no other has it. */
+  byName: (name: string) => readonly AgencyRow[];
+}
+
+export async function loadAgencyNames(connection: Connection, code: string): Promise<AgencyNames> {
+  const agencies = await listSubtree(connection, code);
+  const codes = new Map(agencies.map((agency) => [agency.code, agency]));
+  const names = Map.groupBy(agencies, (agency) => comparable(agency.name));
+  return {
+    byCode: (wanted) => {
+      const agency = codes.get(wanted);
+      return agency ? [agency] : [];
+    },
+    byName: (name) => {
+      const found = names.get(comparable(name)) ?? [];
+      const open = found.filter((agency) => !hasClosed(agency));
+      return open.length > 0 ? open : found;
+    },
+  };
+}
+
+export const hasClosed = ({ valid_to }: AgencyRow): boolean =>
+  valid_to !== null && valid_to <= new Date().toISOString().slice(0, 10);
