@@ -43,7 +43,7 @@ DO $$
 DECLARE
   wanted text;
 BEGIN
-  FOREACH wanted IN ARRAY ARRAY['unaccent', 'pg_trgm', 'pgcrypto'] LOOP
+  FOREACH wanted IN ARRAY ARRAY['unaccent', 'pg_trgm', 'pgcrypto', 'btree_gist'] LOOP
     IF EXISTS (SELECT FROM pg_available_extensions WHERE name = wanted) THEN
       EXECUTE format('CREATE EXTENSION IF NOT EXISTS %I SCHEMA public', wanted);
     ELSE

@@ -7,6 +7,7 @@ import { takeOverdue } from './accounts/account-store.ts';
 import { convergeEntries } from './accounts/converge-entry.ts';
 import { queueEntries, queueOtherParts } from './accounts/queue-convergence.ts';
 import { convergeAgencies } from './agencies/converge-agencies.ts';
+import { settleAgencies } from './agencies/settle-agencies.ts';
 import { createDirectoryApp } from './app.ts';
 import { createTokenIssuer } from './clients/token-issuer.ts';
 import { configSchema } from './config.ts';
@@ -27,11 +28,12 @@ const worker = await startWorker({
   log,
   concurrency: 8,
   probe: () => ldap.ping(),
-  cron: { 'queue-overdue': '* * * * *' },
+  cron: { 'queue-overdue': '* * * * *', 'settle-agencies': '* * * * *' },
   tasks: {
     'converge-entries': ({ accountIds }: { accountIds: string[] }) =>
       convergeEntries({ database, ldap, baseDn }, accountIds),
     'converge-agencies': (_: object, signal) => convergeAgencies(database, ldap, baseDn, signal),
+    'settle-agencies': () => settleAgencies(database),
     'settle-requests': ({ accountIds }: { accountIds: string[] }) =>
       database.transaction((transaction) => settleRequests(transaction, accountIds)),
     // A net under everything: what is overdue is asked for again, whatever became of its jobs.

@@ -1,294 +1,253 @@
 /**
- * Imports the province's agencies from CSV. All or nothing: one fault anywhere refuses the file, with every fault listed
- * by row and column. Importing the same file again changes nothing.
+ * Imports agencies from a file. All or nothing, unless the faulty rows are to be left out: then the sound ones are taken, and none
+ * that hangs on a refused one. Importing the same file again changes nothing.
  */
-import type { AgencyImportReport } from '@congvu/contracts';
-import { addJobs, type Database, type Transaction } from '@congvu/database';
-import { type Fault, invalid, ServiceError } from '@congvu/errors';
-import { agencyShortNameCandidates, parseAgencyCode } from '@congvu/vietnamese';
-import { CsvError, parse } from 'csv-parse/sync';
-import { z } from 'zod';
+import { isDeepStrictEqual } from 'node:util';
+import type { AgencyImportReport, ImportFinding } from '@congvu/contracts';
+import type { Database, Transaction } from '@congvu/database';
+import { type Fault, invalid } from '@congvu/errors';
 import type { Actor } from '../audit/audit-event.ts';
-import { insertEvents } from '../audit/audit-store.ts';
-import {
-  type AgencyFields,
-  type AgencyRow,
-  allAgencies,
-  findAgenciesByCode,
-  lockAgencies,
-  saveAgencies,
-} from './agency-store.ts';
-
-const required = ['code', 'name', 'level', 'parent_code', 'mail_domain'] as const;
-const maxRows = 5_000;
-
-const Row = z.object({
-  code: z.string(),
-  name: z
-    .string()
-    .trim()
-    .min(1, 'The name is empty.')
-    .max(300, 'A name has at most 300 characters.')
-    .regex(/^\P{Cc}*$/u, 'The name holds line breaks, tabs or control characters.'),
-  level: z.enum(['province', 'department', 'district', 'commune', 'school', 'public_unit'], {
-    error: 'The level must be province, department, district, commune, school or public_unit.',
-  }),
-  parent_code: z.string().transform((code) => code || null),
-  mail_domain: z.string().regex(/^[a-z0-9-]+(\.[a-z0-9-]+)+$/, 'The mail domain is not a domain name in lower case.'),
-  gso_code: z
-    .string()
-    .regex(/^\d*$/, 'The statistics code holds digits alone.')
-    .default('')
-    .transform((code) => code || null),
-  valid_to: z
-    .union([z.literal(''), z.iso.date()], { error: 'The date must be YYYY-MM-DD.' })
-    .default('')
-    .transform((date) => date || null),
-});
-
-interface NumberedRow extends z.infer<typeof Row> {
-  rowNumber: number;
-}
+import { type Life, periodAt, type Statement, state, stateHistory, statusAt } from './agency-periods.ts';
+import { type AgencyRecord, countAccounts, loadRecord, lockAgencies, subtreeCodes, today } from './agency-store.ts';
+import { checkTree } from './check-tree.ts';
+import { type AgencyFile, type AgencyLine, type Column, readAgencyRows } from './read-agency-rows.ts';
+import { recordAgencies, type WantedAgency } from './record-agencies.ts';
 
 export async function importAgencies(
   database: Database,
-  csv: string,
+  file: { content: Buffer; mediaType: string },
+  options: { dryRun: boolean; skipRefused: boolean },
   actor: Actor & { agencyCode: string },
 ): Promise<AgencyImportReport> {
   // 1. Read and check every row by itself.
-  const faults: Fault[] = [];
-  const { rows, faultyCodes } = readRows(csv, faults);
+  const read = await readAgencyRows(file.content, file.mediaType);
 
   return database.transaction(async (transaction) => {
     // 2. Check the rows against each other and against the record.
     await lockAgencies(transaction);
-    const existing = new Map((await allAgencies(transaction)).map((agency) => [agency.code, agency]));
-    checkTree(rows, faultyCodes, existing, faults);
-    await checkScope(transaction, rows, existing, actor.agencyCode, faults);
-    if (faults.length > 0) throw invalid('agencies_invalid', faults);
+    const record = await loadRecord(transaction);
+    const day = await today(transaction);
+    const inside = new Set(await subtreeCodes(transaction, actor.agencyCode));
+    const { wanted, refused } = settleRows(read, { record, inside, scope: actor.agencyCode, day }, options.skipRefused);
+    if (refused.length > 0 && !options.skipRefused) throw invalid('agencies_invalid', toFaults(refused));
 
-    // 3. Write what differs.
-    const wanted = withShortNames(rows, existing);
-    const changed = wanted.filter((row) => !isSame(row, existing.get(row.code)));
-    await saveAgencies(transaction, changed);
+    // 3. Say what it comes to.
+    const changed = [...wanted.values()].filter((agency) => !isSame(agency, record.get(agency.code)));
+    const added = changed.filter((agency) => !record.has(agency.code)).length;
+    const report = {
+      dryRun: options.dryRun,
+      added,
+      changed: changed.length - added,
+      unchanged: wanted.size - changed.length,
+      refused,
+      corrections: read.corrections.slice(0, mostRemarks),
+      warnings: [...read.warnings, ...(await remarkEnds(transaction, changed, record, read, day))].slice(
+        0,
+        mostRemarks,
+      ),
+    };
 
-    // 4. Audit, and bring LDAP to the same state.
-    const saved = new Map(
-      (
-        await findAgenciesByCode(
-          transaction,
-          changed.map((row) => row.code),
-          actor.agencyCode,
-        )
-      ).map((row) => [row.code, row.id]),
-    );
-    await insertEvents(
-      transaction,
-      changed.map((row) => ({
-        actor,
-        action: existing.has(row.code) ? 'agency.changed' : 'agency.added',
-        subjectType: 'agency',
-        subjectId: row.code,
-        agencyId: saved.get(row.code) ?? null,
-        before: existing.has(row.code) ? toFields(existing.get(row.code) as AgencyRow) : null,
-        after: row,
-      })),
-    );
-    if (changed.length > 0)
-      await addJobs(transaction, 'directory', [{ task: 'converge-agencies', payload: {}, key: 'agencies' }]);
-    const added = changed.filter((row) => !existing.has(row.code)).length;
-    return { added, changed: changed.length - added, unchanged: wanted.length - changed.length };
+    // 4. Write it, with its events, and bring LDAP to the same state.
+    if (!options.dryRun) await recordAgencies(transaction, changed, record, actor, day);
+    return report;
   });
 }
 
-/** The sound rows, and the codes of the others: an agency stands in the file even when another of its columns is faulty. */
-function readRows(csv: string, faults: Fault[]): { rows: NumberedRow[]; faultyCodes: Set<string> } {
-  requireUtf8(csv);
-  let records: { record: Record<string, string>; info: { lines: number } }[];
-  try {
-    records = parse(csv, {
-      columns: true,
-      bom: true,
-      info: true,
-      skip_empty_lines: true,
-      trim: true,
-      max_record_size: 20_000,
-    });
-  } catch (error) {
-    if (!(error instanceof CsvError)) throw error;
-    const line = typeof error.lines === 'number' ? ` (line ${error.lines})` : '';
-    throw new ServiceError({
-      kind: 'malformed',
-      code: 'malformed_csv',
-      detail: `The file is not well-formed CSV${line}.`,
-      cause: error,
-    });
-  }
-  const missing = required.filter((column) => records[0] && !(column in records[0].record));
-  if (records.length === 0 || missing.length > 0) {
-    const detail =
-      records.length === 0 ? 'The file holds no row below its header.' : `The header lacks: ${missing.join(', ')}.`;
-    throw invalid('agencies_invalid', [{ pointer: 'row/1', code: 'header', detail }]);
-  }
-  if (records.length > maxRows) {
-    const detail = `The file holds ${records.length} rows; at most ${maxRows} are taken at a time.`;
-    throw invalid('agencies_invalid', [{ pointer: `row/${maxRows + 2}`, code: 'too_many_rows', detail }]);
-  }
-  const faultyCodes = new Set<string>();
-  const rows = records.flatMap(({ record, info }) => {
-    const row = Row.safeParse(record);
-    const code = parseAgencyCode(record.code ?? '');
-    const fault = (column: string, kind: string, detail: string) =>
-      faults.push({ pointer: `row/${info.lines}/${column}`, code: kind, detail });
-    for (const issue of row.success ? [] : row.error.issues) fault(String(issue.path[0]), issue.code, issue.message);
-    if (!code.ok) for (const { code: kind, detail } of code.faults) fault('code', kind, detail);
-    const parent = record.parent_code ? parseAgencyCode(record.parent_code) : undefined;
-    if (parent && !parent.ok) for (const { code: kind, detail } of parent.faults) fault('parent_code', kind, detail);
-    if (!row.success || !code.ok || parent?.ok === false) {
-      if (code.ok) faultyCodes.add(code.code);
-      return [];
-    }
-    return [{ ...row.data, code: code.code, parent_code: parent?.code ?? null, rowNumber: info.lines }];
-  });
-  return { rows, faultyCodes };
-}
-
-/** What is not UTF-8 was decoded to U+FFFD, and would be stored as names that nobody can read any more. */
-function requireUtf8(csv: string): void {
-  const at = csv.indexOf('\uFFFD');
-  if (at === -1) return;
-  const line = csv.slice(0, at).split('\n').length;
-  const detail = `The file is not UTF-8 (line ${line}); save it as "CSV UTF-8".`;
-  throw new ServiceError({ kind: 'malformed', code: 'not_utf8', detail });
-}
-
-function checkTree(
-  rows: readonly NumberedRow[],
-  faultyCodes: ReadonlySet<string>,
-  existing: ReadonlyMap<string, AgencyRow>,
-  faults: Fault[],
-): void {
-  const byCode = new Map<string, NumberedRow>();
-  for (const row of rows) {
-    const first = byCode.get(row.code);
-    if (first) {
-      const detail = `The code ${row.code} stands already in row ${first.rowNumber}.`;
-      faults.push({ pointer: `row/${row.rowNumber}/code`, code: 'duplicate_code', detail });
-    } else byCode.set(row.code, row);
-  }
-  const parentOf = (code: string): string | null =>
-    (byCode.has(code) ? byCode.get(code)?.parent_code : existing.get(code)?.parent_code) ?? null;
-  for (const row of rows) {
-    const pointer = `row/${row.rowNumber}/parent_code`;
-    if ((row.level === 'province') !== (row.parent_code === null)) {
-      const detail = 'A province has no parent, and every other agency has one.';
-      faults.push({ pointer, code: 'parent_level', detail });
-    } else if (row.parent_code !== null && faultyCodes.has(row.parent_code)) {
-      // Said of the parent's own row.
-    } else if (row.parent_code !== null && !byCode.has(row.parent_code) && !existing.has(row.parent_code)) {
-      const detail = `There is no agency ${row.parent_code}, neither in the file nor in the record.`;
-      faults.push({ pointer, code: 'parent_not_found', detail });
-    } else if (reachesItself(row.code, parentOf)) {
-      faults.push({ pointer, code: 'cycle', detail: `${row.code} would be an agency below itself.` });
-    }
-  }
-}
-
-function reachesItself(code: string, parentOf: (code: string) => string | null): boolean {
-  const seen = new Set<string>();
-  for (let at = parentOf(code); at !== null && !seen.has(at); at = parentOf(at)) {
-    if (at === code) return true;
-    seen.add(at);
-  }
-  return false;
+interface ImportContext {
+  record: ReadonlyMap<string, AgencyRecord>;
+  inside: ReadonlySet<string>;
+  scope: string;
+  day: string;
 }
 
 /**
- * Nobody writes an agency outside the own subtree, draws one into it, or moves one (or the own agency) out of it. Only the
- * agency at the top makes itself, by the first import of all.
+ * The agencies as the sound rows want them. Where rows may be left out, refusing one can pull others down, so that it is done until
+ * no more fall; where not, what merely follows from the fault of another row is not said.
  */
-async function checkScope(
-  transaction: Transaction,
-  rows: readonly NumberedRow[],
-  existing: ReadonlyMap<string, AgencyRow>,
-  scope: string,
-  faults: Fault[],
-): Promise<void> {
-  const known = await findAgenciesByCode(
-    transaction,
-    rows.flatMap((row) => [row.code, row.parent_code ?? row.code]),
-    scope,
-  );
-  const inside = new Set([scope, ...known.map((agency) => agency.code)]);
-  const parents = new Map(rows.map((row) => [row.code, row.parent_code]));
-  /** Undefined where the way up ends in what is no agency, which is a fault of the tree and said there. */
-  const liesInside = (code: string | null): boolean | undefined => {
-    let at = code;
-    for (let step = 0; step <= rows.length; step += 1) {
-      if (at === null || existing.has(at) || inside.has(at)) return at !== null && inside.has(at);
-      if (!parents.has(at)) return undefined;
-      at = parents.get(at) ?? null;
-    }
-    return undefined;
-  };
-  for (const row of rows) {
-    const present = existing.get(row.code);
-    const fault = (column: string) => {
-      const detail = `${row.code} does not lie below ${scope}, the agency you act for, or would not any more.`;
-      faults.push({ pointer: `row/${row.rowNumber}/${column}`, code: 'outside_scope', detail });
+function settleRows(
+  read: AgencyFile,
+  { record, inside, scope, day }: ImportContext,
+  skipRefused: boolean,
+): { wanted: Map<string, WantedAgency>; refused: ImportFinding[] } {
+  const refused = [...read.refused];
+  const refusedCodes = new Set(read.refusedCodes);
+  for (let lines: AgencyLine[] = read.lines; ; ) {
+    const faults: (ImportFinding & { isConsequence?: boolean })[] = [];
+    const fault = (row: number, column: Column, code: string, detail: string, isConsequence = false): void => {
+      faults.push({ row, cell: read.cellOf(row, column), code, detail, isConsequence });
     };
-    if (present && !inside.has(row.code)) fault('code');
-    else if (row.code === scope) {
-      if (row.parent_code !== (present?.parent_code ?? null)) fault('parent_code');
-    } else if ((row.level === 'province' || row.parent_code !== null) && liesInside(row.parent_code) === false) {
-      fault(present ? 'parent_code' : 'code');
+    // 1. Each agency by itself: one row, or several that are its history.
+    const wanted = new Map<string, WantedAgency>();
+    for (const [code, rows] of Map.groupBy(lines, (line) => line.code)) {
+      if (refusedCodes.has(code)) {
+        for (const { row } of rows) {
+          fault(row, 'code', 'agency_refused', `Another row of ${code} is refused, and so is this one.`, true);
+        }
+        continue;
+      }
+      const agency = wantedAgency(rows, record.get(code), day, fault);
+      if (agency) wanted.set(code, agency);
     }
+    checkShortNames(lines, wanted, record, fault);
+    // 2. All of them as one tree.
+    const next = new Map([...record, ...(wanted as Map<string, AgencyRecord>)]);
+    const sound = lines.flatMap(({ row, code, facts }) => (wanted.has(code) ? [{ row, code, ...facts }] : []));
+    const fallen = new Set([...refusedCodes, ...lines.flatMap(({ code }) => (wanted.has(code) ? [] : [code]))]);
+    for (const found of checkTree(sound, { record, next, refused: fallen, scope, inside })) {
+      fault(found.row, found.field, found.code, found.detail, found.isConsequence);
+    }
+    // 3. What fell.
+    const said = faults.filter((found) => skipRefused || !found.isConsequence);
+    refused.push(...said.map(({ isConsequence: _, ...finding }) => finding));
+    refused.sort((one, other) => one.row - other.row);
+    if (faults.length === 0 || !skipRefused) return { wanted, refused };
+    const fallenRows = new Set(faults.map(({ row }) => row));
+    for (const { row, code } of lines) if (fallenRows.has(row)) refusedCodes.add(code);
+    lines = lines.filter(({ row }) => !fallenRows.has(row));
   }
 }
 
-/** A short name, once given, stays, because addresses are made of it. Parents are named before their children. */
-function withShortNames(rows: readonly NumberedRow[], existing: ReadonlyMap<string, AgencyRow>): AgencyFields[] {
-  const byCode = new Map(rows.map((row) => [row.code, row]));
-  const named = new Map([...existing.values()].map((agency) => [agency.code, agency.short_name]));
-  const taken = new Set(named.values());
-  const shortNameOf = (code: string): string => {
-    const known = named.get(code);
-    if (known) return known;
-    const row = byCode.get(code);
-    if (!row) throw new Error(`agency ${code} is neither in the file nor in the record`);
-    const parentLevel = row.parent_code && (byCode.get(row.parent_code) ?? existing.get(row.parent_code))?.level;
-    const parent =
-      row.parent_code && parentLevel ? { shortName: shortNameOf(row.parent_code), level: parentLevel } : undefined;
-    for (const candidate of agencyShortNameCandidates(row.name, row.level, parent)) {
-      if (taken.has(candidate)) continue;
-      taken.add(candidate);
-      named.set(code, candidate);
-      return candidate;
-    }
-    throw new Error('the candidates for a short name never end');
-  };
-  return rows.map((row) => ({
-    code: row.code,
-    name: row.name,
-    level: row.level,
-    parentCode: row.parent_code,
-    shortName: shortNameOf(row.code),
-    mailDomain: row.mail_domain,
-    gsoCode: row.gso_code,
-    validTo: row.valid_to,
-  }));
+type NoteFault = (row: number, column: Column, code: string, detail: string) => void;
+
+/** What the rows of one agency make of it. */
+function wantedAgency(
+  rows: readonly AgencyLine[],
+  present: AgencyRecord | undefined,
+  day: string,
+  fault: NoteFault,
+): WantedAgency | undefined {
+  // 1. Two rows for the same time are one too many.
+  const byDate = new Map<string | undefined, AgencyLine>();
+  for (const line of rows) {
+    const first = byDate.get(line.validFrom);
+    if (first) {
+      const detail = `${line.code} stands already in row ${first.row}, from the same date on; codes are the same in both forms and in small letters.`;
+      fault(line.row, 'code', 'duplicate_code', detail);
+    } else byDate.set(line.validFrom, line);
+  }
+  if (byDate.size < rows.length) return undefined;
+  // 2. Its life.
+  const ordered = [...rows].sort((one, other) => ((one.validFrom ?? '') < (other.validFrom ?? '') ? -1 : 1));
+  const life = lifeOf(ordered, present, day);
+  if (!life.ok) {
+    const { index, field, code, detail } = life.fault;
+    fault(ordered[index]?.row ?? 0, field, code, detail);
+    return undefined;
+  }
+  // 3. What has no date: the latest row that says something of it.
+  const latest = <K extends 'gsoCode' | 'successorCode' | 'shortName'>(field: K) =>
+    ordered.findLast((line) => line[field] !== undefined);
+  const named = latest('successorCode');
+  const ends = life.periods.at(-1)?.validTo !== null;
+  if (named && !ends) {
+    fault(named.row, 'successorCode', 'successor_of_open', 'An agency that has a successor also ends; say when.');
+    return undefined;
+  }
+  return {
+    ...(present && { id: present.id }),
+    code: (ordered[0] as AgencyLine).code,
+    shortName: present?.shortName ?? latest('shortName')?.shortName,
+    gsoCode: latest('gsoCode')?.gsoCode ?? present?.gsoCode ?? null,
+    successorCode: ends ? (named?.successorCode ?? present?.successorCode ?? null) : null,
+    periods: life.periods,
+  } as WantedAgency;
 }
 
-const toFields = (row: AgencyRow): AgencyFields => ({
-  code: row.code,
-  name: row.name,
-  level: row.level,
-  parentCode: row.parent_code,
-  shortName: row.short_name,
-  mailDomain: row.mail_domain,
-  gsoCode: row.gso_code,
-  validTo: row.valid_to,
-});
+function lifeOf(ordered: readonly AgencyLine[], present: AgencyRecord | undefined, day: string): Life {
+  const periods = present?.periods ?? [];
+  const statements = ordered.map(({ facts, validFrom, validTo }): Statement => {
+    const headCount = facts.headCount ?? (present ? undefined : null);
+    return { facts: { ...facts, headCount }, from: validFrom, to: validTo };
+  });
+  const [only] = statements;
+  if (statements.length === 1 && only) return state(periods, only, day);
+  return stateHistory(
+    periods,
+    statements.map((statement) => ({ ...statement, from: statement.from ?? null })),
+  );
+}
 
-const isSame = (row: AgencyFields, existing: AgencyRow | undefined): boolean =>
-  existing !== undefined && JSON.stringify(row) === JSON.stringify(toFields(existing));
+/** A short name may be chosen for a new agency, if it is free. */
+function checkShortNames(
+  lines: readonly AgencyLine[],
+  wanted: Map<string, WantedAgency>,
+  record: ReadonlyMap<string, AgencyRecord>,
+  fault: NoteFault,
+): void {
+  const holders = new Map([...record.values()].map(({ shortName, code }) => [shortName, code]));
+  for (const { row, code, shortName } of lines) {
+    if (shortName === undefined || !wanted.has(code)) continue;
+    const present = record.get(code)?.shortName;
+    const holder = holders.get(shortName) ?? code;
+    if (present !== undefined && present !== shortName) {
+      const detail = `The short name of ${code} is ${present} and stays so, because addresses are made of it.`;
+      fault(row, 'shortName', 'short_name_stays', detail);
+    } else if (holder !== code) {
+      fault(row, 'shortName', 'short_name_taken', `The short name ${shortName} is that of ${holder}.`);
+    } else holders.set(shortName, code);
+  }
+}
+
+function isSame(wanted: WantedAgency, present: AgencyRecord | undefined): boolean {
+  if (!present) return false;
+  const { gsoCode, successorCode, periods } = present;
+  return (
+    gsoCode === wanted.gsoCode && successorCode === wanted.successorCode && isDeepStrictEqual(periods, wanted.periods)
+  );
+}
+
+/** An agency may end while accounts and agencies still hang on it; whoever ends it should know. */
+async function remarkEnds(
+  transaction: Transaction,
+  changed: readonly WantedAgency[],
+  record: ReadonlyMap<string, AgencyRecord>,
+  read: AgencyFile,
+  day: string,
+): Promise<ImportFinding[]> {
+  const endOf = (agency: WantedAgency | undefined) => agency?.periods.at(-1)?.validTo ?? null;
+  const ending = new Map(
+    changed
+      .filter((agency) => endOf(agency) !== null && endOf(agency) !== endOf(record.get(agency.code)))
+      .map((agency) => [agency.code, agency]),
+  );
+  if (ending.size === 0) return [];
+  const accounts = await countAccounts(transaction, [...ending.keys()]);
+  const next = new Map([...record.values(), ...changed].map((agency) => [agency.code, agency]));
+  const children = new Map<string, number>();
+  for (const agency of next.values()) {
+    const parentCode = periodAt(agency.periods, day)?.parentCode ?? '';
+    if (!ending.has(parentCode) || endOf(agency) !== null || statusAt(agency.periods, day) === 'closed') continue;
+    children.set(parentCode, (children.get(parentCode) ?? 0) + 1);
+  }
+  return read.lines.flatMap(({ row, code }) => {
+    const agency = ending.get(code);
+    if (!agency || row !== read.lines.findLast((line) => line.code === code)?.row) return [];
+    const remark = (kind: string, count: number, what: string): ImportFinding[] =>
+      count === 0
+        ? []
+        : [
+            {
+              row,
+              cell: read.cellOf(row, 'validTo'),
+              code: kind,
+              detail: `${code} ends on ${endOf(agency)} and still has ${count} ${what}; move or close them.`,
+            },
+          ];
+    return [
+      ...remark('accounts_remain', accounts.get(code) ?? 0, 'accounts that are not retired'),
+      ...remark('agencies_remain', children.get(code) ?? 0, 'agencies below it that do not end'),
+    ];
+  });
+}
+
+const mostRemarks = 1_000;
+
+/** `row/14/D14`; an answer that lists them must not be many times the size of the file. */
+function toFaults(refused: readonly ImportFinding[]): Fault[] {
+  const listed = refused
+    .slice(0, mostRemarks)
+    .map(({ row, cell, code, detail }) => ({ pointer: `row/${row}/${cell}`, code, detail }));
+  if (refused.length <= mostRemarks) return listed;
+  const detail = `${refused.length - mostRemarks} more faults were found and are not listed.`;
+  return [...listed, { pointer: '', code: 'more_faults', detail }];
+}
