@@ -230,7 +230,7 @@ async function remarkEnds(
               row,
               cell: read.cellOf(row, 'validTo'),
               code: kind,
-              detail: `${code} ends on ${endOf(agency)} and still has ${count} ${what}; move or close them.`,
+              detail: `${code} ends on ${endOf(agency)}; ${what} remain: ${count}. Move or close them.`,
             },
           ];
     return [

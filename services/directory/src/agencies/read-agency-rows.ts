@@ -4,23 +4,17 @@
  */
 import { Agency, type ImportFinding } from '@congvu/contracts';
 import { invalid } from '@congvu/errors';
+import { type Cell, cellName, readRows } from '@congvu/spreadsheet';
 import { isLocalPart, maximumShortNameLength, parseAgencyCode, parseDate, searchKey } from '@congvu/vietnamese';
 import { z } from 'zod';
 import type { Facts } from './agency-periods.ts';
-import { type Cell, cellName, readRows } from './sheet-rows.ts';
 
 export type Column = keyof typeof headings;
 
 /** What one row says of an agency. What is undefined it does not say. */
-export interface AgencyLine {
+export interface AgencyLine extends Omit<z.output<typeof Line>, keyof Facts> {
   row: number;
-  code: string;
   facts: Omit<Facts, 'headCount'> & { headCount: number | undefined };
-  validFrom: string | undefined;
-  validTo: string | undefined;
-  successorCode: string | undefined;
-  gsoCode: string | undefined;
-  shortName: string | undefined;
 }
 
 export interface AgencyFile {
@@ -70,12 +64,13 @@ const levels: Readonly<Record<string, Agency['level']>> = {
   'don vi su nghiep': 'public_unit',
 };
 
-const orUndefined = <T extends z.ZodType>(schema: T) =>
+/** An empty cell says nothing. */
+const optional = <T>(schema: z.ZodType<T, string>) =>
   z
-    .literal('')
-    .transform(() => undefined)
-    .or(schema);
-/** A value as a parser of the field reads it; its corrections go to `note`. */
+    .string()
+    .transform((text) => text || undefined)
+    .pipe(schema.optional());
+/** A value as a parser of `packages/vietnamese` reads it, or all faults that it finds. */
 const parsed =
   <T>(
     parse: (
@@ -89,7 +84,7 @@ const parsed =
       context.addIssue({ code: 'custom', message: detail, params: { code } });
     return z.NEVER;
   };
-const date = orUndefined(
+const date = optional(
   z.string().transform(
     parsed((text) => {
       const result = parseDate(text);
@@ -120,14 +115,14 @@ const Line = z.object({
       }),
     ),
   parentCode: z
-    .literal('')
-    .transform(() => null)
-    .or(code),
+    .string()
+    .transform((text) => text || null)
+    .pipe(code.nullable()),
   mailDomain: z
     .string()
     .max(253)
     .regex(/^[a-z0-9-]+(\.[a-z0-9-]+)+$/, 'The mail domain is not a domain name in lower case.'),
-  headCount: orUndefined(
+  headCount: optional(
     z
       .string()
       .regex(/^\d{1,6}$/, 'The number of people must be a whole number.')
@@ -135,13 +130,16 @@ const Line = z.object({
   ),
   validFrom: date,
   validTo: date,
-  successorCode: orUndefined(code),
-  gsoCode: orUndefined(z.string().regex(/^\d{1,10}$/, 'The statistics code holds digits alone.')),
-  shortName: orUndefined(
+  successorCode: optional(code),
+  gsoCode: optional(z.string().regex(/^\d{1,10}$/, 'The statistics code holds digits alone.')),
+  shortName: optional(
     z
       .string()
       .max(maximumShortNameLength)
-      .refine(isLocalPart, 'A short name holds small letters, digits, dots and hyphens, and is not a reserved word.'),
+      .refine(isLocalPart, {
+        error: 'A short name holds small letters, digits, dots and hyphens, and is not a reserved word.',
+        params: { code: 'short_name_form' },
+      }),
   ),
 });
 
