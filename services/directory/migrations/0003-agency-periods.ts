@@ -64,6 +64,16 @@ language sql stable as $$
     case when coalesce(p.valid_from, '-infinity') <= day then coalesce(p.valid_from, '-infinity') end desc, p.valid_from
 $$;
 
+-- Whether one agency lies in a subtree: looks up from it, which is a few steps, where agency_subtree looks down at all there is.
+create function directory.agency_lies_in(agency uuid, root_code text) returns boolean
+language sql stable security definer set search_path = directory, pg_temp as $$
+  with recursive up as (
+    select id, code, parent_id from directory.agencies where id = agency
+    union
+    select parent.id, parent.code, parent.parent_id from directory.agencies parent join up on parent.id = up.parent_id)
+  select exists (select 1 from up where code = root_code)
+$$;
+
 update directory.agencies set
   settled_status = directory.agency_status(null, valid_to, directory.today()),
   search_key = translate(lower(regexp_replace(normalize(concat_ws(' ', name, code, short_name), NFD), '[\\u0300-\\u036f]', '', 'g')), 'đð', 'dd');
@@ -80,7 +90,7 @@ create or replace view directory.agencies_v as
 
 -- Who reads the view calls its functions.
 grant execute on function directory.today, directory.agency_status to congvu_directory, congvu_mailbox, congvu_certificate;
-grant execute on function directory.agencies_at to congvu_directory;
+grant execute on function directory.agencies_at, directory.agency_lies_in to congvu_directory;
 -- Deleted only to be written anew in the same transaction.
 grant select, insert, delete on directory.agency_periods to congvu_directory;
 `);

@@ -22,24 +22,28 @@ export interface AgencyRow {
   version: number;
 }
 
-/** `facts` are those of today, which the agency's row holds, or of another day. */
-const agencies = (connection: Connection, facts: 'a' | 't', day: { sql: string; values: string[] }) =>
-  connection('directory.agencies as a')
-    .modify((query) => {
-      if (facts === 't') query.joinRaw(`join directory.agencies_at(${day.sql}) t on t.agency_id = a.id`, day.values);
-    })
+/** As of today, whose facts the agencies' rows hold, or as of another day. */
+function agencies(connection: Connection, day?: string) {
+  const [facts, on] = day === undefined ? ['a', 'directory.today()'] : ['t', '?::date'];
+  const bindings = day === undefined ? [] : [day];
+  const query = connection('directory.agencies as a');
+  if (day !== undefined) query.joinRaw('join directory.agencies_at(?::date) t on t.agency_id = a.id', bindings);
+  return query
     .leftJoin('directory.agencies as p', 'p.id', `${facts}.parent_id`)
     .leftJoin('directory.agencies as s', 's.id', 'a.successor_id')
     .select<AgencyRow[]>(
-      ...(['a.id', 'a.code', 'a.short_name', 'a.gso_code', 'a.version'] as const),
+      ...['a.id', 'a.code', 'a.short_name', 'a.gso_code', 'a.version'],
       ...['name', 'level', 'parent_id', 'mail_domain', 'head_count'].map((column) => `${facts}.${column}`),
       'p.code as parent_code',
       's.code as successor_code',
       connection.raw("to_char(a.valid_from, 'YYYY-MM-DD') as valid_from"),
       connection.raw("to_char(a.valid_to, 'YYYY-MM-DD') as valid_to"),
-      connection.raw(`directory.agency_status(a.valid_from, a.valid_to, ${day.sql}) as status`, day.values),
+      connection.raw(`directory.agency_status(a.valid_from, a.valid_to, ${on}) as status`, bindings),
     );
-const agenciesToday = (connection: Connection) => agencies(connection, 'a', { sql: 'directory.today()', values: [] });
+}
+
+/** Whether the agency of a column lies in the subtree of another: cheap for a few agencies, where `inSubtree` is for lists. */
+const liesIn = (column: string): string => `directory.agency_lies_in(${column}, ?)`;
 
 /** Keeps `query` to the subtree of the agency that the caller acts for. */
 export const inSubtree = (column: string): string => `${column} in (select directory.agency_subtree(?))`;
@@ -48,7 +52,7 @@ export const findAgenciesByCode = (
   connection: Connection,
   codes: readonly string[],
   scope: string,
-): Promise<AgencyRow[]> => agenciesToday(connection).whereIn('a.code', codes).whereRaw(inSubtree('a.id'), [scope]);
+): Promise<AgencyRow[]> => agencies(connection).whereIn('a.code', codes).whereRaw(liesIn('a.id'), [scope]);
 
 export async function requireAgency(connection: Connection, code: string, scope: string): Promise<AgencyRow> {
   const [agency] = await findAgenciesByCode(connection, [code], scope);
@@ -62,9 +66,7 @@ export async function requireAgencyAt(
   scope: string,
   day: string,
 ): Promise<AgencyRow> {
-  const [agency] = await agencies(connection, 't', { sql: '?::date', values: [day] })
-    .where('a.code', code)
-    .whereRaw(inSubtree('a.id'), [scope]);
+  const [agency] = await agencies(connection, day).where('a.code', code).whereRaw(liesIn('a.id'), [scope]);
   return agency ?? notFound();
 }
 
@@ -93,7 +95,7 @@ export async function listAgencies(
   limit: number,
   afterCode: string | undefined,
 ): Promise<AgencyRow[]> {
-  return agenciesToday(connection)
+  return agencies(connection)
     .whereRaw(inSubtree('a.id'), [filter.scope])
     .modify((query) => {
       if (filter.under) query.whereRaw(inSubtree('a.id'), [filter.under]);
@@ -263,7 +265,7 @@ export async function countAccounts(connection: Connection, codes: readonly stri
 
 /** Agencies whose LDAP entry is behind the record. */
 export async function listUnconvergedAgencies(connection: Connection, limit: number): Promise<AgencyRow[]> {
-  return agenciesToday(connection).whereRaw('a.entry_version < a.version').orderBy('a.code').limit(limit);
+  return agencies(connection).whereRaw('a.entry_version < a.version').orderBy('a.code').limit(limit);
 }
 
 export async function markAgencyConverged(connection: Connection, id: string, version: number): Promise<void> {
@@ -275,7 +277,7 @@ export async function markAgencyConverged(connection: Connection, id: string, ve
 
 /** The subtree, flat. */
 export const listSubtree = (connection: Connection, code: string): Promise<AgencyRow[]> =>
-  agenciesToday(connection).whereRaw(inSubtree('a.id'), [code]).orderByRaw('a.code collate "C"');
+  agencies(connection).whereRaw(inSubtree('a.id'), [code]).orderByRaw('a.code collate "C"');
 
 /** The codes of the agencies that name this one as their successor. */
 export const predecessorCodes = (connection: Connection, id: string): Promise<string[]> =>

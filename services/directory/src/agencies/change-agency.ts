@@ -102,6 +102,6 @@ async function checkInTree(
   }));
   const inside = new Set(await subtreeCodes(transaction, scope));
   const next = new Map(record).set(code, wanted);
-  const found = checkTree(lines, { record, next, refused: new Set(), scope, inside });
+  const found = checkTree(lines, { record, next, scope, inside });
   return found.map(({ field, code: kind, detail }) => ({ pointer: `/${field}`, code: kind, detail }));
 }

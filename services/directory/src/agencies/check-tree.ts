@@ -19,8 +19,6 @@ export interface TreeFault {
   field: 'code' | 'parentCode' | 'successorCode';
   code: string;
   detail: string;
-  /** The fault lies in another row, which has been told of it. */
-  isConsequence?: boolean;
 }
 
 export interface TreeContext {
@@ -28,35 +26,28 @@ export interface TreeContext {
   record: ReadonlyMap<string, AgencyRecord>;
   /** The record as it would be. */
   next: ReadonlyMap<string, AgencyRecord>;
-  /** Agencies that stand in refused rows. */
-  refused: ReadonlySet<string>;
   /** The agency whose subtree may be changed, and the codes in that subtree. */
   scope: string;
   inside: ReadonlySet<string>;
 }
 
 export function checkTree(lines: readonly TreeLine[], context: TreeContext): TreeFault[] {
-  const { record, next, refused } = context;
+  const { record, next } = context;
   const below = agenciesBelowThemselves(lines, context);
   const takenOver = cycleMembers(next.keys(), (code) => next.get(code)?.successorCode ?? null);
   const isOutside = outsiders(lines, context);
   return lines.flatMap((line) => {
     const { row, code, parentCode } = line;
     const faults: TreeFault[] = [];
-    const fault = (field: TreeFault['field'], kind: string, detail: string, isConsequence = false): void => {
-      faults.push({ row, field, code: kind, detail, isConsequence });
+    const fault = (field: TreeFault['field'], kind: string, detail: string): void => {
+      faults.push({ row, field, code: kind, detail });
     };
     // 1. The parent.
     if ((line.level === 'province') !== (parentCode === null)) {
       fault('parentCode', 'parent_level', 'A province has no parent, and every other agency has one.');
     } else if (parentCode !== null && !next.has(parentCode)) {
-      if (refused.has(parentCode)) {
-        const detail = `The row of ${parentCode}, the agency above, is refused.`;
-        fault('parentCode', 'parent_refused', detail, true);
-      } else {
-        const detail = `There is no agency ${parentCode}, neither in the file nor in the record.`;
-        fault('parentCode', 'parent_not_found', detail);
-      }
+      const detail = `There is no agency ${parentCode}, neither in the file nor in the record.`;
+      fault('parentCode', 'parent_not_found', detail);
     } else if (below.has(code)) fault('parentCode', 'cycle', `${code} would be an agency below itself.`);
     // 2. The successor, where it is newly named.
     const successor = next.get(code)?.successorCode ?? null;
@@ -64,8 +55,6 @@ export function checkTree(lines: readonly TreeLine[], context: TreeContext): Tre
       if (successor === code) fault('successorCode', 'successor_cycle', 'An agency cannot be its own successor.');
       else if (takenOver.has(code)) {
         fault('successorCode', 'successor_cycle', `${code} would in the end be taken over by itself.`);
-      } else if (refused.has(successor) && !next.has(successor)) {
-        fault('successorCode', 'successor_refused', `The row of ${successor}, the successor, is refused.`, true);
       } else if (record.has(successor) ? !context.inside.has(successor) : !next.has(successor)) {
         const detail = `There is no agency ${successor} at or below yours, neither in the file nor in the record.`;
         fault('successorCode', 'successor_not_found', detail);

@@ -376,4 +376,18 @@ it('warns of accounts and agencies that hang on what closes', async () => {
     { row: 2, cell: 'F2', code: 'accounts_remain', detail: expect.stringContaining('not retired remain: 2') },
     { row: 2, cell: 'F2', code: 'agencies_remain', detail: expect.stringContaining('do not end remain: 1') },
   ]);
+  const { body: below } = await post(csv('H41.32.02,UBND xã khác,commune,H41.32,,,,a.vn,')).expect(200);
+  expect(codesOf(below.warnings)).toEqual(['D2 parent_closed']);
+});
+
+it('leaves out ten thousand rows that hang on one another as fast as one', async () => {
+  await clear();
+  const rows = Array.from(
+    { length: 10_000 },
+    (_, index) => `H41.A${index},Phòng,public_unit,H41.A${index - 1},,,,a.vn,`,
+  );
+  rows[0] = 'H41.A0,,public_unit,H41,,,,a.vn,';
+  const { body } = await post(csv(root, ...rows), '?skipRefused=true').expect(200);
+  expect([body.added, body.refused.length]).toEqual([1, 10_000]);
+  expect((await record()).agencies).toHaveLength(1);
 });
