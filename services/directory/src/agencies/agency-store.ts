@@ -110,6 +110,19 @@ export async function listAgencies(
     .limit(limit + 1);
 }
 
+/** The ids of these agencies and of all below them. */
+export async function idsBelow(connection: Connection, ids: readonly string[]): Promise<string[]> {
+  const { rows } = await connection.raw<{ rows: { id: string }[] }>(
+    `with recursive tree as (
+       select unnest(?::uuid[]) as id
+       union
+       select child.id from directory.agencies child join tree on child.parent_id = tree.id)
+     select id from tree`,
+    [[...ids]],
+  );
+  return rows.map((row) => row.id);
+}
+
 /** The codes of the agency and of all below it. */
 export const subtreeCodes = (connection: Connection, code: string): Promise<string[]> =>
   connection('directory.agencies').whereRaw(inSubtree('id'), [code]).pluck('code');
@@ -213,8 +226,12 @@ export async function saveAgencies(
 export interface OverdueAgency {
   id: string;
   code: string;
-  before: object;
-  after: object;
+  before: TodaysFacts;
+  after: TodaysFacts;
+}
+
+interface TodaysFacts extends Omit<Period, 'validFrom' | 'validTo'> {
+  status: Agency['status'];
 }
 
 const overdue = `
@@ -276,7 +293,7 @@ export async function markAgencyConverged(connection: Connection, id: string, ve
 }
 
 /** The subtree, flat. */
-export const listSubtree = (connection: Connection, code: string): Promise<AgencyRow[]> =>
+export const listTree = (connection: Connection, code: string): Promise<AgencyRow[]> =>
   agencies(connection).whereRaw(inSubtree('a.id'), [code]).orderByRaw('a.code collate "C"');
 
 /** The codes of the agencies that name this one as their successor. */

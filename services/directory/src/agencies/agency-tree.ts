@@ -1,11 +1,11 @@
 /** An agency and all below it, nested, with the number of accounts of each and of its subtree. */
 import type { AgencyTree } from '@congvu/contracts';
 import type { Database } from '@congvu/database';
-import { countAccounts, listSubtree, requireAgency } from './agency-store.ts';
+import { countAccounts, listTree, requireAgency } from './agency-store.ts';
 
 export async function agencyTree(database: Database, code: string, scope: string, depth: number): Promise<AgencyTree> {
   await requireAgency(database, code, scope);
-  const rows = await listSubtree(database, code);
+  const rows = await listTree(database, code);
   const accounts = await countAccounts(
     database,
     rows.map((row) => row.code),

@@ -1,6 +1,9 @@
 /** Single changes hold from their date on, are refused when they are stale or break the tree, and never run into each other. */
+import { insertAccount } from '@congvu/database/testing';
+import { distinguishedName } from '@congvu/ldap';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import supertest from 'supertest';
+import { convergeEntries } from '../accounts/converge-entry.ts';
 import { startTestDirectory, type TestClient, type TestDirectory } from '../testing.ts';
 
 let directory: TestDirectory;
@@ -62,6 +65,40 @@ describe('a change', () => {
     expect(event.before).toMatchObject({ name: 'Sở A', headCount: null });
     expect(event.after).toMatchObject({ name: 'Sở A và B', headCount: 70, periods });
     expect(await directory.owner('directory_jobs._private_jobs').pluck('key')).toEqual(['agencies']);
+  });
+
+  it('reaches the entries of the people in the agency, and in those below it when it moves', async () => {
+    const [own, below] = [
+      await insertAccount(directory.owner, { agencyCode: 'H41.32' }),
+      await insertAccount(directory.owner, { agencyCode: 'H41.32.01' }),
+    ];
+    const queued = async () => {
+      const { rows } = await directory.owner.raw(
+        "select payload from directory_jobs._private_jobs where payload::text like '%accountIds%'",
+      );
+      await directory.owner.raw('truncate directory_jobs._private_jobs cascade');
+      return rows.flatMap((row: { payload: { accountIds: string[] } }) => row.payload.accountIds).sort();
+    };
+    const organization = async ({ username }: { username: string }) => {
+      const people = `ou=people,${directory.baseDn}`;
+      return (await directory.ldap.find(distinguishedName({ uid: username }, people), ['o']))?.attributes.o;
+    };
+    const { database, ldap, baseDn } = directory;
+    await convergeEntries({ database, ldap, baseDn }, [own.id, below.id]);
+    expect(await organization(own)).toEqual(['Huyện']);
+    await queued();
+    await patch('H41.32', { name: 'Huyện Mới' }).expect(200);
+    expect(await queued()).toEqual([own.id]);
+    await convergeEntries({ database, ldap, baseDn }, [own.id]);
+    expect(await organization(own)).toEqual(['Huyện Mới']);
+    await patch('H41.32', { headCount: 5 }).expect(200);
+    expect(await queued()).toEqual([]);
+    await patch('H41.32', { parentCode: 'H41.01' }).expect(200);
+    expect(await queued()).toEqual([own.id, below.id].sort());
+    expect(await directory.owner('directory.accounts').whereRaw('entry_version < version')).toHaveLength(2);
+    for (const { username } of [own, below]) {
+      await ldap.remove(distinguishedName({ uid: username }, `ou=people,${baseDn}`));
+    }
   });
 
   it('of the beginning corrects what has no date', async () => {

@@ -4,10 +4,11 @@
 import { randomUUID } from 'node:crypto';
 import { addJobs, type Transaction } from '@congvu/database';
 import { agencyShortNameCandidates, formatLegacyAgencyCode, searchKey } from '@congvu/vietnamese';
+import { followAgencies } from '../accounts/follow-agencies.ts';
 import type { Actor } from '../audit/audit-event.ts';
 import { insertEvents } from '../audit/audit-store.ts';
 import { type Period, periodAt } from './agency-periods.ts';
-import { type AgencyRecord, saveAgencies } from './agency-store.ts';
+import { type AgencyRecord, idsBelow, saveAgencies } from './agency-store.ts';
 
 /** An agency as it is to be; a new one may be without id and short name. */
 export type WantedAgency = Omit<AgencyRecord, 'id' | 'shortName'> & Partial<Pick<AgencyRecord, 'id' | 'shortName'>>;
@@ -44,12 +45,33 @@ export async function recordAgencies(
       };
     }),
   );
-  await queueAgencies(transaction);
+  await queueAgencies(
+    transaction,
+    named.flatMap((agency) => {
+      const [was, is] = [periodAt(record.get(agency.code)?.periods ?? [], today), periodAt(agency.periods, today)];
+      return was && is ? [{ id: agency.id, before: was, after: is }] : [];
+    }),
+  );
 }
 
-/** One waiting job for all agencies: it takes every one whose entry is behind. */
-export const queueAgencies = (transaction: Transaction): Promise<void> =>
-  addJobs(transaction, 'directory', [{ task: 'converge-agencies', payload: {}, key: 'agencies' }]);
+/** Asks LDAP to follow: the agencies, by one job that takes all that are behind, and the accounts of those renamed or moved. */
+export async function queueAgencies(
+  transaction: Transaction,
+  changed: readonly { id: string; before: NameAndPlace; after: NameAndPlace }[],
+): Promise<void> {
+  await addJobs(transaction, 'directory', [{ task: 'converge-agencies', payload: {}, key: 'agencies' }]);
+  const renamed = changed.filter(({ before, after }) => before.name !== after.name);
+  const moved = changed.filter(({ before, after }) => before.parentCode !== after.parentCode);
+  const below =
+    moved.length > 0
+      ? await idsBelow(
+          transaction,
+          moved.map(({ id }) => id),
+        )
+      : [];
+  await followAgencies(transaction, [...new Set([...renamed.map(({ id }) => id), ...below])]);
+}
+type NameAndPlace = Pick<Period, 'name' | 'parentCode'>;
 
 /** By any part of the name, of the code in either form, or of the short name. */
 const searchKeyOf = (agency: AgencyRecord, period: Period): string =>

@@ -25,6 +25,6 @@ export async function settleAgencies(database: Database): Promise<void> {
         after,
       })),
     );
-    if (settled.length > 0) await queueAgencies(transaction);
+    if (settled.length > 0) await queueAgencies(transaction, settled);
   });
 }
