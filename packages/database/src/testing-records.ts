@@ -28,6 +28,10 @@ export async function insertProvince(owner: Database): Promise<void> {
       [code, name, level, parent ?? '', code.toLowerCase().replaceAll('.', '-')],
     );
   }
+  await owner.raw(
+    `insert into directory.agency_periods (agency_id, name, level, parent_id, mail_domain, search_key)
+     select id, name, level, parent_id, mail_domain, lower(code) from directory.agencies`,
+  );
 }
 
 /** A decided request of an agency, submitted by one client and decided by another; its id. */

@@ -2,6 +2,7 @@
 import type { Migrations } from '@congvu/database';
 import { up as initial } from './0001-initial.ts';
 import { up as draftsAndOperations } from './0002-drafts-and-operations.ts';
+import { up as agencyPeriods } from './0003-agency-periods.ts';
 import { up as accountLife } from './0004-account-life.ts';
 import { up as requestsCarriedOut } from './0007-requests-carried-out.ts';
 import { up as sheetsAsRead } from './0008-sheets-as-read.ts';
@@ -9,6 +10,7 @@ import { up as sheetsAsRead } from './0008-sheets-as-read.ts';
 export const migrations: Migrations = {
   '0001-initial': initial,
   '0002-drafts-and-operations': draftsAndOperations,
+  '0003-agency-periods': agencyPeriods,
   '0004-account-life': accountLife,
   '0007-requests-carried-out': requestsCarriedOut,
   '0008-sheets-as-read': sheetsAsRead,

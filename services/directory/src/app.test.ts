@@ -12,7 +12,7 @@ const id = '6f1e5f0c-8f57-4c3e-9a10-4a3c6de0a001';
 
 /** Every route there is. A route that is added needs its row here, and a permission that is changed its change. */
 const table: readonly [
-  method: 'get' | 'post' | 'put' | 'delete',
+  method: 'get' | 'post' | 'put' | 'patch' | 'delete',
   path: string,
   needs: readonly Permission[] | 'public',
 ][] = [
@@ -25,6 +25,9 @@ const table: readonly [
   ['post', '/v1/agencies/import', ['agencies:write']],
   ['get', '/v1/agencies', ['agencies:read']],
   ['get', '/v1/agencies/{code}', ['agencies:read']],
+  ['patch', '/v1/agencies/{code}', ['agencies:write']],
+  ['get', '/v1/agencies/{code}/history', ['agencies:read']],
+  ['get', '/v1/agencies/{code}/tree', ['agencies:read']],
   ['post', '/v1/requests', ['requests:submit']],
   ['get', '/v1/requests', ['requests:read', 'requests:approve']],
   ['get', '/v1/requests/{id}', ['requests:read', 'requests:approve']],
@@ -75,7 +78,7 @@ let directory: TestDirectory;
 /** Authorization headers that are wrong, each in its own way. */
 const wrong: { what: string; header: string | undefined; code: string; bearerError: string }[] = [];
 
-const call = (method: 'get' | 'post' | 'put' | 'delete', path: string, authorization: string | undefined) => {
+const call = (method: (typeof table)[number][0], path: string, authorization: string | undefined) => {
   const url = path.replace('{id}', id).replace('{code}', 'H41');
   const request = supertest(directory.app)[method](url);
   return authorization === undefined ? request : request.set('Authorization', authorization);

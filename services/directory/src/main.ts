@@ -8,6 +8,7 @@ import { takeOverdue } from './accounts/convergence-store.ts';
 import { endSuspensions } from './accounts/end-suspensions.ts';
 import { queueEntries, queueOtherParts } from './accounts/queue-convergence.ts';
 import { convergeAgencies } from './agencies/converge-agencies.ts';
+import { settleAgencies } from './agencies/settle-agencies.ts';
 import { createDirectoryApp } from './app.ts';
 import { createTokenIssuer } from './clients/token-issuer.ts';
 import { configSchema } from './config.ts';
@@ -31,7 +32,12 @@ const worker = await startWorker({
   log,
   concurrency: 8,
   probe: () => ldap.ping(),
-  cron: { 'queue-overdue': '* * * * *', 'end-suspensions': '* * * * *', 'converge-service-accounts': '* * * * *' },
+  cron: {
+    'queue-overdue': '* * * * *',
+    'end-suspensions': '* * * * *',
+    'settle-agencies': '* * * * *',
+    'converge-service-accounts': '* * * * *',
+  },
   tasks: {
     'converge-entries': ({ accountIds }: { accountIds: string[] }) =>
       convergeEntries({ database, ldap, baseDn }, accountIds),
@@ -40,6 +46,7 @@ const worker = await startWorker({
     'end-suspensions': (_: object, signal) => endSuspensions(database, signal),
     'open-accounts': ({ requestId }: { requestId: string }) =>
       carryOutNextPart(database, requestId, config.USERNAME_PATTERNS),
+    'settle-agencies': () => settleAgencies(database),
     'settle-requests': ({ accountIds }: { accountIds: string[] }) =>
       database.transaction((transaction) => settleRequests(transaction, accountIds)),
     // A net under everything: what is overdue is asked for again, whatever became of its jobs.

@@ -31,7 +31,8 @@ async function convergeAgency(ldap: Ldap, agency: AgencyRow, base: string): Prom
     congvuAgencyCode: [agency.code],
     congvuParentCode: agency.parent_code ? [agency.parent_code] : [],
     congvuAgencyLevel: [agency.level],
-    congvuAgencyStatus: [agency.valid_to ? 'closed' : 'active'],
+    congvuAgencyStatus: [agency.status],
+    congvuSuccessorCode: agency.successor_code ? [agency.successor_code] : [],
   };
   if (await ldap.add(dn, wanted)) return;
   const { objectClass: _, ou: __, ...owned } = wanted;

@@ -52,9 +52,10 @@ waiting as (
   select * from directory.request_lines w
   where w.state in ('submitted', 'approved') and w.carried_out_at is null and w.request_id is distinct from :request::uuid)
 select "lineNumber" as line_number, operation, code, subject from (
-  select "lineNumber", operation, 'agency_closed' as code, a.code || ' closed on ' || a.valid_to as subject
-  from line join directory.agencies a on a.id = "agencyId"
-  where a.valid_to <= current_date and operation in ('open', 'transfer')
+  select "lineNumber", operation, 'agency_closed' as code,
+    a.code || ' closed on ' || a.valid_to || coalesce('; ' || s.code || ' took over from it', '') as subject
+  from line join directory.agencies a on a.id = "agencyId" left join directory.agencies s on s.id = a.successor_id
+  where a.valid_to <= directory.today() and operation in ('open', 'transfer')
   union all
   select "lineNumber", operation, 'person_has_account', null
   from opens join directory.people p on p.national_id_hash = id_hash
