@@ -92,6 +92,7 @@ export interface EntrySource {
   title: string | null;
   agencyCode: string;
   agencyName: string;
+  certificatePath: CertificatePath;
   version: number;
   entryVersion: number;
 }
@@ -111,6 +112,7 @@ export async function listEntrySources(connection: Connection, ids: readonly str
       'given_name as givenName',
       'agency_code as agencyCode',
       'agency_name as agencyName',
+      'certificate_path as certificatePath',
       'entry_version as entryVersion',
     );
 }

@@ -105,7 +105,11 @@ async function recordConverged(transaction: Transaction, sources: readonly Entry
   );
   if (done.length === 0) return;
   await settleRequests(transaction, done);
-  await queueOtherParts(transaction, done);
+  const isDone = new Set(done);
+  await queueOtherParts(
+    transaction,
+    sources.filter((source) => isDone.has(source.id)),
+  );
 }
 
 const ownedNames = [

@@ -44,7 +44,7 @@ export async function changeAccountState(
       },
     ]);
     await queueEntries(transaction, [id]);
-    await queueOtherParts(transaction, [id]);
+    await queueOtherParts(transaction, [{ id }]);
   });
   return requireAccount(database, id, actor.agencyCode);
 }
