@@ -19,7 +19,14 @@ import {
   OrFilter,
   ResultCodeError,
 } from 'ldapts';
-import { commitTogether, offersTransactions, type Request, refusalOf } from './transaction.ts';
+import {
+  commitTogether,
+  createTransactionClient,
+  offersTransactions,
+  type Request,
+  refusalOf,
+  type TransactionClient,
+} from './transaction.ts';
 
 export { EqualityFilter, type Filter, OrFilter } from 'ldapts';
 
@@ -77,8 +84,6 @@ const writesAtOnce = 32;
 /** Fewer are not worth a transaction: its pause, and what may come of being killed in the middle. */
 const fewestTogether = 50;
 const mostTogether = 500;
-/** To wait for an answer inside a transaction: giving up in the middle is what must not be. */
-const transactionTimeoutMs = 60_000;
 
 export type Operation =
   | { kind: 'add'; dn: string; attributes: Attributes }
@@ -96,13 +101,12 @@ export const anyOf = (attribute: string, values: readonly string[]): Filter =>
 
 export function openLdap(options: LdapOptions): Ldap {
   const timeoutMs = options.timeoutMs ?? 10_000;
-  const connect = (timeout = timeoutMs): Client => new Client({ url: options.url, timeout, connectTimeout: 3_000 });
+  const connect = (): Client => new Client({ url: options.url, timeout: timeoutMs, connectTimeout: 3_000 });
   let current: Promise<Client> | undefined;
   let hasTransactions: boolean | undefined;
   const crowds = new Set<Promise<unknown>>();
 
-  const connectBound = async (timeout = timeoutMs): Promise<Client> => {
-    const client = connect(timeout);
+  const bind = async (client: Client): Promise<Client> => {
     try {
       await client.bind(options.bindDn, options.password);
     } catch (error) {
@@ -114,7 +118,7 @@ export function openLdap(options: LdapOptions): Ldap {
   };
 
   const bound = (): Promise<Client> => {
-    current ??= connectBound();
+    current ??= bind(connect());
     return current;
   };
 
@@ -167,27 +171,31 @@ export function openLdap(options: LdapOptions): Ldap {
   }
 
   /** Where a crowd is refused, its halves are tried: what is at fault is soon among few, and those go one by one. */
-  async function applyTogether(client: Client, requests: readonly Request[]): Promise<(Error | undefined)[]> {
+  async function applyTogether(
+    connection: TransactionClient,
+    requests: readonly Request[],
+  ): Promise<(Error | undefined)[]> {
     if (requests.length < fewestTogether) return applySingly(requests);
     if (requests.length <= mostTogether) {
-      const outcomes = await commitTogether(client, requests);
+      const outcomes = await commitTogether(connection, requests);
       if (outcomes) return outcomes;
     }
     const middle = Math.ceil(requests.length / 2);
-    const first = await applyTogether(client, requests.slice(0, middle));
-    return [...first, ...(await applyTogether(client, requests.slice(middle)))];
+    const first = await applyTogether(connection, requests.slice(0, middle));
+    return [...first, ...(await applyTogether(connection, requests.slice(middle)))];
   }
 
   async function applyCrowd(requests: readonly Request[]): Promise<(Error | undefined)[]> {
     hasTransactions ??= await withClient(offersTransactions);
     if (!hasTransactions) return applySingly(requests);
-    const client = await connectBound(transactionTimeoutMs);
+    const connection = createTransactionClient(options.url);
+    await bind(connection.client);
     try {
-      return await applyTogether(client, requests);
+      return await applyTogether(connection, requests);
     } catch (error) {
       throw error instanceof ServiceError ? error : unavailable(error);
     } finally {
-      await client.unbind().catch(() => undefined);
+      await connection.client.unbind().catch(() => undefined);
     }
   }
 

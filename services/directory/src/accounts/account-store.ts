@@ -99,7 +99,7 @@ export interface EntrySource {
 
 export async function listEntrySources(connection: Connection, ids: readonly string[]): Promise<EntrySource[]> {
   return connection('directory.accounts_v')
-    .whereIn('id', ids)
+    .whereRaw('id = any(?::uuid[])', [[...ids]])
     .select<EntrySource[]>(
       'id',
       'kind',
@@ -123,7 +123,7 @@ export async function markEntryConverged(
   converged: readonly { id: string; version: number }[],
 ): Promise<void> {
   if (converged.length === 0) return;
-  const json = JSON.stringify(converged);
+  const json = JSON.stringify(converged.map(({ id, version }) => ({ id, version })));
   await connection.raw(
     `with row as (
        select c.id, spec.version from jsonb_to_recordset(?::jsonb) as spec(id uuid, version int)
@@ -132,6 +132,19 @@ export async function markEntryConverged(
      update directory.accounts c set entry_version = row.version from row where c.id = row.id`,
     [json],
   );
+}
+
+/** Those of the accounts that are at another version by now. */
+export async function findChanged(
+  connection: Connection,
+  accounts: readonly { id: string; version: number }[],
+): Promise<string[]> {
+  const { rows } = await connection.raw<{ rows: { id: string }[] }>(
+    `select c.id from unnest(?::uuid[], ?::int[]) as seen(id, version)
+     join directory.accounts c on c.id = seen.id where c.version <> seen.version`,
+    [accounts.map(({ id }) => id), accounts.map(({ version }) => version)],
+  );
+  return rows.map((row) => row.id);
 }
 
 /** Marks the entry part done for those where it was not; returns their ids. */

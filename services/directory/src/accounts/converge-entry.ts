@@ -16,7 +16,13 @@ import {
   type Operation,
 } from '@congvu/ldap';
 import { settleRequests } from '../requests/settle-requests.ts';
-import { type EntrySource, listEntrySources, markEntryConverged, markEntryPartDone } from './account-store.ts';
+import {
+  type EntrySource,
+  findChanged,
+  listEntrySources,
+  markEntryConverged,
+  markEntryPartDone,
+} from './account-store.ts';
 import { queueEntries, queueOtherParts } from './queue-convergence.ts';
 
 /** ppolicy: locked until an administrator unlocks (draft-behera-ldap-password-policy section 5.3.3). */
@@ -48,9 +54,7 @@ export async function convergeEntries(
     await database.transaction((transaction) => recordConverged(transaction, converged));
 
     // 4. What changed meanwhile is done again, so that of two jobs that overlap the older never has the last word.
-    const written = new Map(converged.map((source) => [source.id, source.version]));
-    const now = await listEntrySources(database, [...written.keys()]);
-    ids = now.filter((source) => written.get(source.id) !== source.version).map((source) => source.id);
+    ids = await findChanged(database, converged);
   }
   await failSingly(database, accountIds, failed);
 }

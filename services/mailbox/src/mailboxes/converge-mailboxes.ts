@@ -10,6 +10,7 @@ import { anyOf, diffAttributes, type Ldap, type Operation } from '@congvu/ldap';
 import type { Doveadm } from '../dovecot/doveadm.ts';
 import { listWaitingFor, noticeJob } from '../notices/notice-store.ts';
 import {
+  findChanged,
   insertMailboxes,
   listSources,
   lockMailboxes,
@@ -66,9 +67,10 @@ export async function convergeMailboxes(
     await releaseNotices(database, active);
 
     // 6. What changed meanwhile is done again.
-    const written = new Map(converged.map(({ source }) => [source.id, source.version]));
-    const now = await listSources(database, [...written.keys()]);
-    ids = now.filter((source) => written.get(source.id) !== source.version).map((source) => source.id);
+    ids = await findChanged(
+      database,
+      converged.map(({ source }) => source),
+    );
   }
   await failSingly(database, accountIds, failed);
 }
