@@ -220,17 +220,24 @@ export async function settleLines(
   transaction: Transaction,
   accountIds: readonly string[],
 ): Promise<{ id: string; agency_id: string }[]> {
+  const { rows: whole } = await transaction.raw<{ rows: { id: string }[] }>(
+    `select id from unnest(?::uuid[]) as account(id)
+     where not exists (select 1 from directory.provisioning p where p.account_id = account.id and p.state = 'waiting')`,
+    [[...accountIds]],
+  );
+  if (whole.length === 0) return [];
+  const wholeIds = whole.map(({ id }) => id);
   // One after the other: two that end at once would each find the other unfinished, and the request would stay open.
   const { rows: requests } = await transaction.raw<{ rows: { id: string }[] }>(
     `select id from directory.requests
-     where id in (select request_id from directory.request_lines where account_id = any(?::uuid[])) order by id for update`,
-    [[...accountIds]],
+     where id in (select l.request_id from unnest(?::uuid[]) as account(id)
+       join directory.request_lines l on l.account_id = account.id) order by id for update`,
+    [wholeIds],
   );
   await transaction.raw(
-    `update directory.request_lines l set state = 'fulfilled'
-     where l.account_id = any(?::uuid[]) and l.state = 'approved'
-       and not exists (select 1 from directory.provisioning p where p.account_id = l.account_id and p.state <> 'done')`,
-    [[...accountIds]],
+    `update directory.request_lines l set state = 'fulfilled' from unnest(?::uuid[]) as account(id)
+     where l.account_id = account.id and l.state = 'approved'`,
+    [wholeIds],
   );
   const { rows } = await transaction.raw<{ rows: { id: string; agency_id: string }[] }>(
     `update directory.requests r set state = 'fulfilled', fulfilled_at = now(), version = version + 1
