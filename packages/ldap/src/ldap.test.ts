@@ -190,6 +190,23 @@ describe('many changes at once', () => {
     }
   });
 
+  test('a server that refuses to begin a transaction gets the same changes one by one', async () => {
+    const wire = await openWire(url);
+    const refused = openLdap({ ...identity('directory'), url: wire.url });
+    wire.alter = (data) => Buffer.from(data.toString('latin1').replace('1.3.6.1.1.21.1', '1.3.6.1.1.21.9'), 'latin1');
+    try {
+      const crowd = newcomers(80);
+      crowd[9] = add(unique(), { ...account('x'), mail: ['not-ours-to-write@nghean.gov.vn'] });
+      const outcomes = await refused.applyAll(crowd);
+      expect(outcomes.flatMap((error, index) => (error ? [index] : []))).toEqual([9]);
+      expect(wire.sent).not.toContain('1.3.6.1.1.21.3');
+      expect(await countThere(crowd)).toBe(79);
+    } finally {
+      await refused.close();
+      await wire.close();
+    }
+  });
+
   test.each([
     [
       'when it is sent',
