@@ -134,6 +134,7 @@ test('OpenLDAP killed in the middle of provisioning', async () => {
   await decide(id);
   await sleep(random() * 400);
   await platform.engines.openldap.kill();
+  await platform.engines.openldap.stop(); // it would come back by itself, and sooner
   await sleep(1_000);
   await platform.engines.openldap.start();
   await expectAllWhole([id]);

@@ -76,6 +76,13 @@ async function provinceClient({ stack }: BenchOptions) {
 
 async function samplePeople(size: number): Promise<RequestLineInput[]> {
   const rows: Record<string, string>[] = parse(await sampleFile('people.csv'), { columns: true });
+  const taken = new Set<string>();
+  const inventAnother = (birthDate: string, sex: 'male' | 'female'): string => {
+    const invented = inventNationalId(birthDate, sex);
+    if (taken.has(invented)) return inventAnother(birthDate, sex);
+    taken.add(invented);
+    return invented;
+  };
   return Array.from({ length: size }, (_, index) => {
     const row = rows[index % rows.length] as Record<string, string>;
     const sex = row.sex === 'Nữ' ? 'female' : 'male';
@@ -86,7 +93,7 @@ async function samplePeople(size: number): Promise<RequestLineInput[]> {
       birthDate: row.birth_date as string,
       sex,
       title: row.title as string,
-      nationalId: inventNationalId(`${year}-${month}-${day}`, sex),
+      nationalId: inventAnother(`${year}-${month}-${day}`, sex),
       agencyCode: row.agency_code as string,
       certificate: 'none',
     };

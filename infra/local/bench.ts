@@ -34,7 +34,7 @@ const figures: Readonly<
   Record<string, { size: number; about: string; measure: (options: BenchOptions) => Promise<Figure> }>
 > = {
   provisioning: {
-    size: 2_000,
+    size: 20_000,
     about:
       'accounts a second, from request to LDAP entry with mail attributes, beside ldapadd of the same finished entries',
     measure: measureProvisioning,

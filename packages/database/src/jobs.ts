@@ -19,6 +19,8 @@ export interface JobSpec {
   key?: string;
   /** At the earliest. */
   runAt?: Date;
+  /** Jobs of one queue run one after the other, whatever the number of workers. */
+  queue?: string;
   /** Among jobs that are due, those of a lower number go first; 0 unless told. */
   priority?: number;
 }
@@ -29,11 +31,12 @@ export async function addJobs(connection: Connection, schema: string, jobs: read
   const queue = jobsSchema(schema);
   // By key: of two in one call the later counts, as of two calls; the queue itself refuses a list with a key twice.
   const specs = new Map(
-    jobs.map(({ task, payload, key, runAt, priority }, index) => [
+    jobs.map(({ task, payload, key, queue: line, runAt, priority }, index) => [
       key ?? index,
       {
         identifier: task,
         payload,
+        queue_name: line ?? null,
         job_key: key ?? null,
         run_at: runAt?.toISOString() ?? null,
         priority: priority ?? 0,
@@ -42,8 +45,8 @@ export async function addJobs(connection: Connection, schema: string, jobs: read
   );
   await connection.raw(
     `select count(*) from ${queue}.add_jobs(array(
-       select row(identifier, payload, null, run_at, null, job_key, priority, null)::${queue}.job_spec
-       from jsonb_to_recordset(?::jsonb) as spec(identifier text, payload json, run_at timestamptz, job_key text, priority int2)))`,
+       select row(identifier, payload, queue_name, run_at, null, job_key, priority, null)::${queue}.job_spec
+       from jsonb_to_recordset(?::jsonb) as spec(identifier text, payload json, queue_name text, run_at timestamptz, job_key text, priority int2)))`,
     [JSON.stringify([...specs.values()])],
   );
 }

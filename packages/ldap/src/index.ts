@@ -20,6 +20,14 @@ import {
   OrFilter,
   ResultCodeError,
 } from 'ldapts';
+import {
+  commitTogether,
+  createTransactionClient,
+  offersTransactions,
+  type Request,
+  refusalOf,
+  type TransactionClient,
+} from './transaction.ts';
 
 export { EqualityFilter, type Filter, OrFilter } from 'ldapts';
 
@@ -51,9 +59,9 @@ export interface Ldap {
   add(dn: string, attributes: Attributes): Promise<boolean>;
   modify(dn: string, changes: readonly AttributeChange[]): Promise<void>;
   /**
-   * Many additions and modifications, several under way at once, each of another entry. What became of each, in their order:
-   * undefined when done, else the server's refusal. Throws `unavailable` when the server cannot be reached; each was then done
-   * or not, and all may be done again.
+   * Many additions and modifications, each of another entry; a crowd of them by transactions where the server has these. What became of
+   * each, in their order: undefined when done, else the server's refusal, which costs no other. Throws `unavailable` when the
+   * server cannot be reached; each was then done or not, and all may be done again.
    */
   applyAll(operations: readonly Operation[]): Promise<(Error | undefined)[]>;
   rename(dn: string, newDn: string): Promise<void>;
@@ -77,11 +85,11 @@ export interface AttributeChange {
   values: readonly Value[];
 }
 
-/**
- * More under way gains nothing. LDAP transactions (RFC 5805) would be several times faster still, but slapd 2.5.13 crashes when one
- * ends while the thread of its last operation is just finishing, and when its client vanishes in the middle.
- */
+/** Outside of transactions; more under way gains nothing. */
 const writesAtOnce = 32;
+/** Fewer are not worth a transaction: its pause, and what may come of being killed in the middle. */
+const fewestTogether = 50;
+const mostTogether = 500;
 
 export type Operation =
   | { kind: 'add'; dn: string; attributes: Attributes }
@@ -101,19 +109,22 @@ export function openLdap(options: LdapOptions): Ldap {
   const timeoutMs = options.timeoutMs ?? 10_000;
   const connect = (): Client => new Client({ url: options.url, timeout: timeoutMs, connectTimeout: 3_000 });
   let current: Promise<Client> | undefined;
+  let hasTransactions: boolean | undefined;
+  const crowds = new Set<Promise<unknown>>();
+
+  const bind = async (client: Client): Promise<Client> => {
+    try {
+      await client.bind(options.bindDn, options.password);
+    } catch (error) {
+      // A refusal of our own identity too: it says nothing of the request, and may be over when asked again.
+      void client.unbind().catch(() => undefined);
+      throw unavailable(error);
+    }
+    return client;
+  };
 
   const bound = (): Promise<Client> => {
-    current ??= (async () => {
-      const client = connect();
-      try {
-        await client.bind(options.bindDn, options.password);
-      } catch (error) {
-        // A refusal of our own identity too: it says nothing of the request, and may be over when asked again.
-        void client.unbind().catch(() => undefined);
-        throw unavailable(error);
-      }
-      return client;
-    })();
+    current ??= bind(connect());
     return current;
   };
 
@@ -156,6 +167,44 @@ export function openLdap(options: LdapOptions): Ldap {
       return searchEntries.map(({ dn, ...values }) => ({ dn, attributes: toAttributes(values) }));
     });
 
+  async function applySingly(requests: readonly Request[]): Promise<(Error | undefined)[]> {
+    const outcomes: (Error | undefined)[] = [];
+    for (let start = 0; start < requests.length; start += writesAtOnce) {
+      const part = requests.slice(start, start + writesAtOnce).map((request) => refusalOf(withClient(request)));
+      outcomes.push(...(await Promise.all(part)));
+    }
+    return outcomes;
+  }
+
+  /** Where a crowd is refused, its halves are tried: what is at fault is soon among few, and those go one by one. */
+  async function applyTogether(
+    connection: TransactionClient,
+    requests: readonly Request[],
+  ): Promise<(Error | undefined)[]> {
+    if (requests.length < fewestTogether) return applySingly(requests);
+    if (requests.length <= mostTogether) {
+      const outcomes = await commitTogether(connection, requests);
+      if (outcomes) return outcomes;
+    }
+    const middle = Math.ceil(requests.length / 2);
+    const first = await applyTogether(connection, requests.slice(0, middle));
+    return [...first, ...(await applyTogether(connection, requests.slice(middle)))];
+  }
+
+  async function applyCrowd(requests: readonly Request[]): Promise<(Error | undefined)[]> {
+    hasTransactions ??= await withClient(offersTransactions);
+    if (!hasTransactions) return applySingly(requests);
+    const connection = createTransactionClient(options.url);
+    await bind(connection.client);
+    try {
+      return await applyTogether(connection, requests);
+    } catch (error) {
+      throw error instanceof ServiceError ? error : unavailable(error);
+    } finally {
+      await connection.client.unbind().catch(() => undefined);
+    }
+  }
+
   return {
     search,
     find: async (dn, attributes) => {
@@ -179,20 +228,15 @@ export function openLdap(options: LdapOptions): Ldap {
       await withClient(toRequest({ kind: 'modify', dn, changes }));
     },
     applyAll: async (operations) => {
-      const outcomes: (Error | undefined)[] = [];
-      for (let start = 0; start < operations.length; start += writesAtOnce) {
-        const part = operations.slice(start, start + writesAtOnce).map((operation) =>
-          withClient(toRequest(operation)).then(
-            () => undefined,
-            (error: unknown) => {
-              if (error instanceof ResultCodeError) return error;
-              throw error;
-            },
-          ),
-        );
-        outcomes.push(...(await Promise.all(part)));
+      const requests = operations.map(toRequest);
+      if (requests.length < fewestTogether) return applySingly(requests);
+      const crowd = applyCrowd(requests);
+      crowds.add(crowd);
+      try {
+        return await crowd;
+      } finally {
+        crowds.delete(crowd);
       }
-      return outcomes;
     },
     rename: (dn, newDn) => withClient((client) => client.modifyDN(dn, newDn)),
     remove: async (dn) => {
@@ -242,6 +286,7 @@ export function openLdap(options: LdapOptions): Ldap {
       await search('', { scope: 'base', attributes: ['namingContexts'] });
     },
     close: async () => {
+      await Promise.allSettled(crowds);
       const connection = current;
       current = undefined;
       await connection?.then((client) => client.unbind()).catch(() => undefined);
@@ -275,18 +320,18 @@ const unavailable = (cause: unknown): ServiceError =>
     cause,
   });
 
-const toRequest = (operation: Operation): ((client: Client) => Promise<void>) => {
+const toRequest = (operation: Operation): Request => {
   if (operation.kind === 'add') {
     const attributes = Object.entries(operation.attributes)
       .filter(([, values]) => values.length > 0)
       .map(([type, values]) => toLdapAttribute(type, values));
-    return (client) => client.add(operation.dn, attributes);
+    return (client, control) => client.add(operation.dn, attributes, control);
   }
   const changes = operation.changes.map(
     (change) =>
       new Change({ operation: change.operation, modification: toLdapAttribute(change.attribute, change.values) }),
   );
-  return (client) => client.modify(operation.dn, changes);
+  return (client, control) => client.modify(operation.dn, changes, control);
 };
 
 const toLdapAttribute = (type: string, values: readonly Value[]): Attribute =>

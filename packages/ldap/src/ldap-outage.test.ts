@@ -1,77 +1,19 @@
 import { randomBytes, randomUUID } from 'node:crypto';
-import { once } from 'node:events';
-import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { testStack } from '@congvu/database/testing';
 import { afterAll, afterEach, beforeEach, expect, test } from '@jest/globals';
 import { anyOf, distinguishedName, type Ldap, openLdap } from './index.ts';
+import { openWire, type Wire } from './testing.ts';
 
 const { url, baseDn, identities } = testStack().ldap;
 const identity = identities.directory as { bindDn: string; password: string };
 const people = `ou=people,${baseDn}`;
 
-/** A wire to the real server that can be cut, or that carries requests and swallows every answer. */
-interface Proxy {
-  url: string;
-  /** Ends every connection; new ones are taken as before. */
-  cut(): void;
-  /** Ends every connection and takes no more. */
-  close(): Promise<void>;
-  reopen(): Promise<void>;
-  swallow: boolean;
-  connections: number;
-}
-
-async function openProxy(): Promise<Proxy> {
-  const target = new URL(url);
-  const sockets = new Set<Socket>();
-  let port = 0;
-  let server: Server;
-  const listen = async () => {
-    server = createServer((inner) => {
-      proxy.connections++;
-      const outer = connect(Number(target.port), target.hostname);
-      for (const [from, to] of [
-        [inner, outer],
-        [outer, inner],
-      ] as const) {
-        sockets.add(from);
-        from.on('data', (data) => {
-          if (!(from === outer && proxy.swallow)) to.write(data);
-        });
-        from.on('close', () => to.destroy());
-        from.on('error', () => to.destroy());
-      }
-    }).listen(port, '127.0.0.1');
-    await once(server, 'listening');
-    port = (server.address() as AddressInfo).port;
-  };
-  const proxy: Proxy = {
-    url: '',
-    swallow: false,
-    connections: 0,
-    cut: () => {
-      for (const socket of sockets) socket.destroy();
-      sockets.clear();
-    },
-    close: async () => {
-      const closed = once(server, 'close');
-      server.close();
-      proxy.cut();
-      await closed;
-    },
-    reopen: () => listen(),
-  };
-  await listen();
-  proxy.url = `ldap://127.0.0.1:${port}`;
-  return proxy;
-}
-
-let proxy: Proxy;
+let proxy: Wire;
 let ldap: Ldap;
 const direct = openLdap({ url, ...identity });
 beforeEach(async () => {
-  proxy = await openProxy();
+  proxy = await openWire(url);
   ldap = openLdap({ url: proxy.url, ...identity, timeoutMs: 1_000 });
 });
 afterEach(async () => {

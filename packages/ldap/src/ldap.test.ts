@@ -12,6 +12,7 @@ import {
   type Operation,
   openLdap,
 } from './index.ts';
+import { openWire } from './testing.ts';
 
 const { url, baseDn, identities } = testStack().ldap;
 const identity = (name: string) => ({ url, ...(identities[name] as { bindDn: string; password: string }) });
@@ -27,7 +28,9 @@ beforeAll(() => {
   certificates = openLdap(identity('certificate'));
 });
 afterAll(async () => {
-  for (const { dn, by } of made) await by.remove(dn);
+  // Not one by one: each removal is a commit.
+  for (let start = 0; start < made.length; start += 32)
+    await Promise.all(made.slice(start, start + 32).map(({ dn, by }) => by.remove(dn)));
   await ldap.close();
   await certificates.close();
 });
@@ -120,6 +123,12 @@ describe('many changes at once', () => {
     dn,
     changes: [{ attribute: 'sn', operation: 'replace', values: [value] }],
   });
+  const newcomers = (count: number): Operation[] => Array.from({ length: count }, () => add(unique()));
+  const occurrences = (text: string, part: string) => text.split(part).length - 1;
+  const countThere = async (operations: readonly Operation[]) => {
+    const names = operations.map(({ dn }) => /uid=([^,]+)/.exec(dn)![1]!);
+    return (await ldap.search(people, { scope: 'one', filter: anyOf('uid', names), attributes: ['uid'] })).length;
+  };
   const surname = async (dn: string) => (await ldap.find(dn, ['sn']))?.attributes.sn?.[0];
 
   test('none, one, several: all done', async () => {
@@ -163,9 +172,115 @@ describe('many changes at once', () => {
     expect(await surname(dn)).toBe('Số');
   });
 
+  test('a crowd goes by one transaction, and is there whole', async () => {
+    const wire = await openWire(url);
+    const listened = openLdap({ ...identity('directory'), url: wire.url });
+    try {
+      const crowd = newcomers(500);
+      expect(await listened.applyAll(crowd)).toEqual(crowd.map(() => undefined));
+      expect(occurrences(wire.sent, '1.3.6.1.1.21.1')).toBe(1);
+      expect(occurrences(wire.sent, '1.3.6.1.1.21.3')).toBe(1);
+      expect(await countThere(crowd)).toBe(500);
+      wire.sent = '';
+      await listened.applyAll(newcomers(49));
+      expect(wire.sent).not.toContain('1.3.6.1.1.21');
+    } finally {
+      await listened.close();
+      await wire.close();
+    }
+  });
+
+  test('a server that refuses to begin a transaction gets the same changes one by one', async () => {
+    const wire = await openWire(url);
+    const refused = openLdap({ ...identity('directory'), url: wire.url });
+    wire.alter = (data) => Buffer.from(data.toString('latin1').replace('1.3.6.1.1.21.1', '1.3.6.1.1.21.9'), 'latin1');
+    try {
+      const crowd = newcomers(80);
+      crowd[9] = add(unique(), { ...account('x'), mail: ['not-ours-to-write@nghean.gov.vn'] });
+      const outcomes = await refused.applyAll(crowd);
+      expect(outcomes.flatMap((error, index) => (error ? [index] : []))).toEqual([9]);
+      expect(wire.sent).not.toContain('1.3.6.1.1.21.3');
+      expect(await countThere(crowd)).toBe(79);
+    } finally {
+      await refused.close();
+      await wire.close();
+    }
+  });
+
+  test.each([
+    [
+      'when it is sent',
+      () => ({ ...account('x'), congvuAccountKind: ['far more than thirty-two characters?'], cn: [] }),
+    ],
+    ['when it is done', () => ({ ...account('x'), mail: ['not-ours-to-write@nghean.gov.vn'] })],
+  ])('one bad among 500, refused %s, costs only itself', async (_when, attributes) => {
+    const crowd = newcomers(500);
+    crowd[321] = add(unique(), attributes());
+    const outcomes = await ldap.applyAll(crowd);
+    expect(outcomes.flatMap((error, index) => (error ? [index] : []))).toEqual([321]);
+    expect(await countThere(crowd)).toBe(499);
+  });
+
+  test('several bad, of different kinds, among additions and changes of what is there', async () => {
+    const there = newcomers(100);
+    await ldap.applyAll(there);
+    const crowd: Operation[] = [...newcomers(150), ...there.map(({ dn }) => modify(dn, 'Mới')), ...newcomers(150)];
+    const id = (there[7] as Extract<Operation, { kind: 'add' }>).attributes.congvuAccountId;
+    crowd[3] = { kind: 'add', dn: there[0]!.dn, attributes: account('other') };
+    crowd[210] = modify(`uid=${unique()},${people}`, 'x');
+    crowd[399] = add(unique(), { ...account('x'), congvuAccountId: id as string[] });
+    const outcomes = await ldap.applyAll(crowd);
+    expect(outcomes.flatMap((error, index) => (error ? [[index, error.name]] : []))).toEqual([
+      [3, 'AlreadyExistsError'],
+      [210, 'NoSuchObjectError'],
+      [399, expect.any(String)],
+    ]);
+    expect(isAlreadyThere(outcomes[3])).toBe(true);
+    expect(await countThere(crowd.filter(({ kind }) => kind === 'add'))).toBe(299); // one of them was there before
+    expect(await surname(there[99]!.dn)).toBe('Mới');
+  });
+
+  test('two of one account within a crowd: the second is refused', async () => {
+    const crowd = newcomers(60);
+    const twin = { ...account('x'), ...(crowd[5] as Extract<Operation, { kind: 'add' }>).attributes, uid: [unique()] };
+    crowd[40] = add(twin.uid[0]!, twin);
+    const outcomes = await ldap.applyAll(crowd);
+    expect(outcomes.flatMap((error, index) => (error ? [[index, error.name]] : []))).toEqual([
+      [40, 'ConstraintViolationError'],
+    ]);
+  });
+
+  test('again, all that is there is named, and nothing changes', async () => {
+    const crowd = newcomers(120);
+    await ldap.applyAll(crowd);
+    expect((await ldap.applyAll(crowd)).map(isAlreadyThere)).toEqual(crowd.map(() => true));
+  });
+
+  test('several crowds at once, by two identities, beside single changes', async () => {
+    const crowds = [newcomers(400), newcomers(300), newcomers(120)];
+    const single = await person();
+    const [first, ...rest] = crowds as [Operation[], ...Operation[][]];
+    await ldap.applyAll(first);
+    const mail: Operation[] = first.map(({ dn }) => ({
+      kind: 'modify',
+      dn,
+      changes: [{ attribute: 'mail', operation: 'replace', values: [`${unique()}@nghean.gov.vn`] }],
+    }));
+    const mailbox = openLdap(identity('mailbox'));
+    const outcomes = await Promise.all([
+      mailbox.applyAll(mail),
+      ...rest.map((crowd) => ldap.applyAll(crowd)),
+      ...Array.from({ length: 30 }, (_, index) => ldap.applyAll([modify(single, `Số ${index}`)])),
+      ...Array.from({ length: 30 }, () => ldap.applyAll([add(unique())])),
+    ]);
+    await mailbox.close();
+    expect(outcomes.flat().filter((error) => error)).toEqual([]);
+    for (const crowd of crowds) expect(await countThere(crowd)).toBe(crowd.length);
+  });
+
   test('a server that is down is unavailable', async () => {
     const down = openLdap({ ...identity('directory'), url: 'ldap://127.0.0.1:1' });
-    for (const count of [1, 2])
+    for (const count of [1, 2, 60])
       await expect(
         down.applyAll(Array.from({ length: count }, () => modify(`uid=${unique()},${people}`, 'x'))),
       ).rejects.toMatchObject({ kind: 'unavailable' });

@@ -58,7 +58,7 @@ const worker = await startWorker({
         log.warn({ count: ids.length }, 'accounts are overdue and are queued again');
         for (const id of ids) {
           await queueEntries(transaction, [id]);
-          await queueOtherParts(transaction, [id]);
+          await queueOtherParts(transaction, [{ id }]);
         }
         await settleRequests(transaction, ids);
       });

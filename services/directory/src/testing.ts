@@ -136,7 +136,10 @@ export async function startTestDirectory(): Promise<TestDirectory> {
     },
     stop: async () => {
       const usernames: string[] = await owner('directory.accounts').where('entry_version', '>', 0).pluck('username');
-      for (const uid of usernames) await ldap.remove(distinguishedName({ uid }, `ou=people,${baseDn}`));
+      for (let start = 0; start < usernames.length; start += 32) {
+        const names = usernames.slice(start, start + 32);
+        await Promise.all(names.map((uid) => ldap.remove(distinguishedName({ uid }, `ou=people,${baseDn}`))));
+      }
       await ldap.close();
       await testDatabase.drop();
     },

@@ -45,8 +45,8 @@ export interface TestMailbox extends MailboxDependencies, NoticeDependencies {
   dn: (account: TestAccount) => string;
   /** An account on record alone. */
   account: (options?: Parameters<typeof insertAccount>[1]) => Promise<TestAccount>;
-  /** Brings its LDAP entry to what the account says, as the directory service does. */
-  convergeEntry: (account: TestAccount) => Promise<void>;
+  /** Brings the LDAP entries to what the accounts say, as the directory service does. */
+  convergeEntry: (...accounts: readonly TestAccount[]) => Promise<void>;
   /** What the mail attributes of the entry say. */
   mailAttributes: (account: TestAccount) => Promise<Record<string, unknown> | undefined>;
   password: (account: TestAccount) => Promise<string>;
@@ -133,7 +133,11 @@ export async function startTestMailbox(): Promise<TestMailbox> {
       accounts.push(account);
       return account;
     },
-    convergeEntry: (account) => convergeEntries(directory, [account.id]),
+    convergeEntry: (...some) =>
+      convergeEntries(
+        directory,
+        some.map(({ id }) => id),
+      ),
     mailAttributes: async (account) =>
       (await ldap.find(dn(account), ['mail', 'congvuMailStatus', 'congvuMailQuotaBytes']))?.attributes,
     password,
@@ -159,7 +163,10 @@ export async function startTestMailbox(): Promise<TestMailbox> {
         (row: { key: string }) => row.key,
       ),
     stop: async () => {
-      for (const account of accounts) await directory.ldap.remove(dn(account));
+      for (let start = 0; start < accounts.length; start += 32) {
+        const some = accounts.slice(start, start + 32);
+        await Promise.all(some.map((account) => directory.ldap.remove(dn(account))));
+      }
       transport.close();
       await Promise.all([ldap.close(), directory.ldap.close()]);
       await testDatabase.drop();

@@ -91,7 +91,7 @@ export async function recordChange(
     },
   ]);
   await queueEntries(transaction, [account.id]);
-  await queueOtherParts(transaction, [account.id]);
+  await queueOtherParts(transaction, [{ id: account.id }]);
 }
 
 export const conflict = (code: string, detail: string): ServiceError =>

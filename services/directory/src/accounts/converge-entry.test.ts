@@ -2,7 +2,7 @@
 import { randomUUID, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { testStack } from '@congvu/database/testing';
-import { distinguishedName, type Ldap, openLdap } from '@congvu/ldap';
+import { anyOf, distinguishedName, type Ldap, openLdap } from '@congvu/ldap';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import supertest from 'supertest';
 import { personLine, randomWord, startTestDirectory, type TestClient, type TestDirectory } from '../testing.ts';
@@ -299,6 +299,71 @@ describe('a suspended account', () => {
     await converge();
     expect(await read('pwdAccountLockedTime')).toEqual({ pwdAccountLockedTime: [byPolicy] });
   });
+});
+
+describe('a crowd of 1,000', () => {
+  it('gets its entries; one that another’s entry stands in the way of gets a job of its own and holds up nobody', async () => {
+    const accounts: { id: string; username: string }[] = [];
+    for (let request = 0; request < 2; request += 1) {
+      const lines = Array.from({ length: 500 }, () => {
+        const word = randomWord();
+        return personLine(`Huỳnh Thanh ${word[0]?.toUpperCase()}${word.slice(1)}`, { certificate: 'none' });
+      });
+      const { id: made } = await directory.submit(district, 'H41.32', lines);
+      await directory.approve(admin, made);
+    }
+    for (const row of await directory.owner('directory.accounts').where({ certificate_path: 'none', kind: 'person' }))
+      accounts.push(row);
+    expect(accounts).toHaveLength(1_000);
+    const blocked = accounts[640] as (typeof accounts)[number];
+    const before = accounts[77] as (typeof accounts)[number];
+    const theirs = distinguishedName({ uid: blocked.username }, `ou=people,${directory.baseDn}`);
+    const stranger = randomUUID();
+    await directory.ldap.add(theirs, {
+      objectClass: ['inetOrgPerson', 'congvuAccount'],
+      uid: [blocked.username],
+      cn: ['Người khác'],
+      sn: ['Khác'],
+      congvuAccountId: [stranger],
+    });
+    // A run that was killed after it wrote to LDAP left this one; nothing of it is on record.
+    await converge([before.id], directory.ldap);
+    await directory.owner('directory.accounts').where({ id: before.id }).update({ entry_version: 0 });
+    await directory.owner('directory.provisioning').where({ account_id: before.id }).update({ state: 'waiting' });
+
+    await converge(accounts.map((one) => one.id));
+
+    const entries = await directory.ldap.search(`ou=people,${directory.baseDn}`, {
+      scope: 'one',
+      filter: anyOf(
+        'congvuAccountId',
+        accounts.map((one) => one.id),
+      ),
+      attributes: ['uid', 'congvuAccountId'],
+    });
+    const names = new Map(entries.map(({ attributes }) => [attributes.congvuAccountId?.[0], attributes.uid?.[0]]));
+    expect(entries).toHaveLength(999);
+    for (const one of accounts) if (one !== blocked) expect(names.get(one.id)).toBe(one.username);
+    expect((await directory.ldap.find(theirs, ['congvuAccountId']))?.attributes.congvuAccountId).toEqual([stranger]);
+    const waiting = await directory
+      .owner('directory.provisioning')
+      .whereIn('account_id', names.keys() as never)
+      .orWhere({ account_id: blocked.id });
+    const entryParts = waiting.filter(({ part }) => part === 'entry');
+    expect(entryParts.filter(({ state }) => state === 'waiting').map((row) => row.account_id)).toEqual([blocked.id]);
+    const keys: string[] = await directory.owner('directory_jobs._private_jobs').whereNotNull('key').pluck('key');
+    expect(keys.filter((key) => accounts.some((one) => key === `entry:${one.id}`))).toEqual([`entry:${blocked.id}`]);
+    // Mailboxes are asked for all that stand, certificates for none of those that were asked none.
+    const asked = async (schema: string) =>
+      (await directory.owner(`${schema}_jobs._private_jobs`).pluck('payload')).flatMap(
+        (payload: { accountIds?: string[] }) => payload.accountIds ?? [],
+      );
+    const ids = new Set(accounts.map((one) => one.id));
+    const mailboxes = new Set((await asked('mailbox')).filter((one) => ids.has(one)));
+    expect(mailboxes.size).toBe(999);
+    expect((await asked('certificate')).filter((one) => ids.has(one))).toEqual([]);
+    await directory.ldap.remove(theirs);
+  }, 120_000);
 });
 
 describe('trouble', () => {

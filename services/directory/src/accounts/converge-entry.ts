@@ -17,7 +17,13 @@ import {
   type Operation,
 } from '@congvu/ldap';
 import { settleRequests } from '../requests/settle-requests.ts';
-import { type EntrySource, listEntrySources, markEntryConverged, markEntryPartDone } from './convergence-store.ts';
+import {
+  type EntrySource,
+  findChanged,
+  listEntrySources,
+  markEntryConverged,
+  markEntryPartDone,
+} from './convergence-store.ts';
 import { queueEntries, queueOtherParts } from './queue-convergence.ts';
 
 /** ppolicy: locked until an administrator unlocks (draft-behera-ldap-password-policy section 5.3.3). */
@@ -49,9 +55,7 @@ export async function convergeEntries(
     await database.transaction((transaction) => recordConverged(transaction, converged));
 
     // 4. What changed meanwhile is done again, so that of two jobs that overlap the older never has the last word.
-    const written = new Map(converged.map((source) => [source.id, source.version]));
-    const now = await listEntrySources(database, [...written.keys()]);
-    ids = now.filter((source) => written.get(source.id) !== source.version).map((source) => source.id);
+    ids = await findChanged(database, converged);
   }
   await failSingly(database, accountIds, failed);
 }
@@ -140,8 +144,14 @@ async function recordConverged(transaction: Transaction, sources: readonly Entry
   );
   if (done.length > 0) await settleRequests(transaction, done);
   // Sessions can end for good only now that the old password opens no new one.
-  const waiting = [...new Set([...done, ...voided])];
-  if (waiting.length > 0) await queueOtherParts(transaction, waiting);
+  const isVoided = new Set(voided);
+  const isDone = new Set(done);
+  const waiting = sources.filter(({ id }) => isDone.has(id) || isVoided.has(id));
+  if (waiting.length === 0) return;
+  await queueOtherParts(
+    transaction,
+    waiting.map(({ id, certificatePath }) => (isVoided.has(id) ? { id } : { id, certificatePath })),
+  );
 }
 
 const ownedNames = [

@@ -1,5 +1,5 @@
 /** What LDAP entries are made of, how far they and the other parts of accounts are (directory.provisioning), and who is late. */
-import type { Account } from '@congvu/contracts';
+import type { Account, CertificatePath } from '@congvu/contracts';
 import type { Connection, Transaction } from '@congvu/database';
 
 /** What the LDAP entry of an account is made of. */
@@ -20,6 +20,7 @@ export interface EntrySource {
   /** Who holds the position. */
   holderUsername: string | null;
   credentialEpoch: number;
+  certificatePath: CertificatePath;
   version: number;
   entryVersion: number;
 }
@@ -32,7 +33,7 @@ export async function listEntrySources(connection: Connection, ids: readonly str
       join.on('h.position_id', 'c.id').andOnNull('h.held_to');
     })
     .leftJoin('directory.accounts as holder', 'holder.id', 'h.holder_id')
-    .whereIn('c.id', ids)
+    .whereRaw('c.id = any(?::uuid[])', [[...ids]])
     .select<(Omit<EntrySource, 'agencyPath'> & { agencyId: string })[]>(
       'c.id',
       'c.kind',
@@ -49,6 +50,7 @@ export async function listEntrySources(connection: Connection, ids: readonly str
       'p.mobile',
       'holder.username as holderUsername',
       'c.credential_epoch as credentialEpoch',
+      'c.certificate_path as certificatePath',
       'c.entry_version as entryVersion',
     );
   const paths = await listAgencyPaths(connection, [...new Set(sources.map((source) => source.agencyId))]);
@@ -91,6 +93,29 @@ export async function markEntryConverged(
     [json],
   );
   return rows.filter((row) => row.epoch_before > 0).map((row) => row.id);
+}
+
+/** Those of the accounts that are at another version by now. */
+export async function findChanged(
+  connection: Connection,
+  accounts: readonly { id: string; version: number }[],
+): Promise<string[]> {
+  const { rows } = await connection.raw<{ rows: { id: string }[] }>(
+    `select c.id from unnest(?::uuid[], ?::int[]) as seen(id, version)
+     join directory.accounts c on c.id = seen.id where c.version <> seen.version`,
+    [accounts.map(({ id }) => id), accounts.map(({ version }) => version)],
+  );
+  return rows.map((row) => row.id);
+}
+
+/** Those of the accounts whose every part stands. */
+export async function findWhole(connection: Connection, accountIds: readonly string[]): Promise<string[]> {
+  const { rows } = await connection.raw<{ rows: { id: string }[] }>(
+    `select id from unnest(?::uuid[]) as account(id)
+     where not exists (select 1 from directory.provisioning p where p.account_id = account.id and p.state = 'waiting')`,
+    [[...accountIds]],
+  );
+  return rows.map((row) => row.id);
 }
 
 /** Marks the entry part done for those where it was not; returns their ids. */

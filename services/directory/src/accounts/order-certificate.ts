@@ -63,7 +63,7 @@ async function change(
   ]);
   // The entry says nothing of it, but has to be seen at the account's new version.
   await queueEntries(transaction, [order.id]);
-  await queueOtherParts(transaction, [order.id]);
+  await queueOtherParts(transaction, [{ id: order.id }]);
 }
 
 const conflict = (code: string, detail: string): ServiceError => new ServiceError({ kind: 'conflict', code, detail });

@@ -1,4 +1,5 @@
 /** After any change of accounts, in the same transaction: the services are asked to bring their parts to it. */
+import type { CertificatePath } from '@congvu/contracts';
 import { addJobs, type Transaction } from '@congvu/database';
 
 /** So many accounts are one job: enough to share the price of a commit, few enough to be done in a second. */
@@ -18,8 +19,14 @@ export async function queueEntries(transaction: Transaction, accountIds: readonl
   return addJobs(transaction, 'directory', jobs);
 }
 
-/** Mailboxes and certificates. */
-export async function queueOtherParts(transaction: Transaction, accountIds: readonly string[]): Promise<void> {
-  await transaction.raw('select mailbox.request_convergence(?::uuid[])', [[...accountIds]]);
-  await transaction.raw('select certificate.request_convergence(?::uuid[])', [[...accountIds]]);
+/** Mailboxes and certificates; of new accounts that were asked no certificate, which say so, only mailboxes. */
+export async function queueOtherParts(
+  transaction: Transaction,
+  accounts: readonly { id: string; certificatePath?: CertificatePath }[],
+): Promise<void> {
+  const certified = accounts.filter((account) => account.certificatePath !== 'none');
+  const idsOf = (some: typeof accounts): string[] => some.map((account) => account.id);
+  await transaction.raw('select mailbox.request_convergence(?::uuid[])', [idsOf(accounts)]);
+  if (certified.length > 0)
+    await transaction.raw('select certificate.request_convergence(?::uuid[])', [idsOf(certified)]);
 }

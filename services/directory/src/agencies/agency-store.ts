@@ -91,13 +91,13 @@ export async function requireOpenAgency(
       if (scope !== null) query.whereRaw(inSubtree('a.id'), [scope]);
     })
     .forShare('a')
-    .first('a.id', 'a.code', 'a.name', transaction.raw('coalesce(a.valid_to <= directory.today(), false) as closed'));
+    .first('a.id', 'a.code', 'a.name', transaction.raw("directory.agency_status(a.valid_from, a.valid_to, directory.today()) <> 'active' as closed"));
   if (!agency) throw agencyNotFound();
   if (agency.closed) {
     throw new ServiceError({
       kind: 'conflict',
       code: 'agency_closed',
-      detail: `The agency ${agency.code} was closed; name its successor.`,
+      detail: `The agency ${agency.code} is closed, or does not exist yet; name one that exists today.`,
     });
   }
   return agency;

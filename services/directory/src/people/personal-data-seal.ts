@@ -2,7 +2,7 @@
  * Personal data at rest: AES-256-GCM. What is sealed opens under the same key and for the same purpose alone, so that a sealed
  * thing put in another's place does not open.
  */
-import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
+import { createCipheriv, createDecipheriv, type KeyObject, randomBytes } from 'node:crypto';
 
 const version = Buffer.from([1]);
 const nonceBytes = 12;
@@ -11,7 +11,7 @@ const headBytes = version.length + nonceBytes + tagBytes;
 const sliceBytes = 1024 * 1024;
 
 /** Version, nonce, tag, ciphertext. One copy of `octets` is made and no more: they may be a whole file. */
-export function sealOctets(key: Buffer, octets: Buffer, purpose = ''): Buffer {
+export function sealOctets(key: KeyObject, octets: Buffer, purpose = ''): Buffer {
   const nonce = randomBytes(nonceBytes);
   const cipher = createCipheriv('aes-256-gcm', key, nonce).setAAD(Buffer.concat([version, Buffer.from(purpose)]));
   const sealed = Buffer.allocUnsafe(headBytes + octets.length);
@@ -23,7 +23,7 @@ export function sealOctets(key: Buffer, octets: Buffer, purpose = ''): Buffer {
 }
 
 /** Throws for anything that was altered, or sealed under another key or for another purpose. */
-export function openOctets(key: Buffer, sealed: Buffer, purpose = ''): Buffer {
+export function openOctets(key: KeyObject, sealed: Buffer, purpose = ''): Buffer {
   if (sealed[0] !== version[0]) throw new Error('sealed personal data are of an unknown version');
   const nonce = sealed.subarray(version.length, version.length + nonceBytes);
   const decipher = createDecipheriv('aes-256-gcm', key, nonce, { authTagLength: tagBytes })

@@ -52,10 +52,11 @@ waiting as (
   select * from directory.request_lines w
   where w.state in ('submitted', 'approved') and w.carried_out_at is null and w.request_id is distinct from :request::uuid)
 select "lineNumber" as line_number, operation, code, subject from (
-  select "lineNumber", operation, 'agency_closed' as code,
-    a.code || ' closed on ' || a.valid_to || coalesce('; ' || s.code || ' took over from it', '') as subject
+  select "lineNumber", operation, 'agency_closed' as code, case when a.valid_to <= directory.today()
+      then a.code || ' closed on ' || a.valid_to || coalesce('; ask for ' || s.code || ', which took over', '')
+      else a.code || ' exists only from ' || a.valid_from || ' on' end as subject
   from line join directory.agencies a on a.id = "agencyId" left join directory.agencies s on s.id = a.successor_id
-  where a.valid_to <= directory.today() and operation in ('open', 'transfer')
+  where directory.agency_status(a.valid_from, a.valid_to, directory.today()) <> 'active' and operation in ('open', 'transfer')
   union all
   select "lineNumber", operation, 'person_has_account', null
   from opens join directory.people p on p.national_id_hash = id_hash

@@ -1,15 +1,18 @@
 /** After parts of accounts stand: marks the lines, and the requests of which they were the last, as fulfilled. */
 import type { Transaction } from '@congvu/database';
+import { findWhole } from '../accounts/convergence-store.ts';
 import { systemActor } from '../audit/audit-event.ts';
 import { insertEvents } from '../audit/audit-store.ts';
 import { completeRequests, lockRequests } from './request-store.ts';
 import { listRequestsOfAccounts, settleLines } from './work-store.ts';
 
 export async function settleRequests(transaction: Transaction, accountIds: readonly string[]): Promise<void> {
-  const requestIds = await listRequestsOfAccounts(transaction, accountIds);
+  // Most that is reported is of accounts that still wait for another part: those must not queue up for their request's lock.
+  const whole = await findWhole(transaction, accountIds);
+  const requestIds = whole.length > 0 ? await listRequestsOfAccounts(transaction, whole) : [];
   if (requestIds.length === 0) return;
   await lockRequests(transaction, requestIds);
-  await settleLines(transaction, accountIds);
+  await settleLines(transaction, whole);
   await complete(transaction, requestIds);
 }
 

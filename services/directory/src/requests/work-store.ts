@@ -120,27 +120,25 @@ export async function listRequestsOfAccounts(
   accountIds: readonly string[],
 ): Promise<string[]> {
   const { rows } = await transaction.raw<{ rows: { request_id: string }[] }>(
-    `select request_id from directory.request_lines where account_id = any(:ids::uuid[]) and state = 'approved'
-     union select request_id from directory.request_lines where target_account_id = any(:ids::uuid[]) and state = 'approved'
-       and carried_out_at is not null`,
-    { ids: [...accountIds] },
+    `with account as (select unnest(?::uuid[]) as id)
+     select l.request_id from account join directory.request_lines l on l.account_id = account.id and l.state = 'approved'
+     union select l.request_id from account join directory.request_lines l on l.target_account_id = account.id
+       and l.state = 'approved' and l.carried_out_at is not null`,
+    [[...accountIds]],
   );
   return rows.map((row) => row.request_id);
 }
 
-/** Marks the lines fulfilled of which every part stands. */
+/** Marks the lines of accounts whose every part stands fulfilled. */
 export async function settleLines(transaction: Transaction, accountIds: readonly string[]): Promise<void> {
   await transaction.raw(
-    `update directory.request_lines l set state = 'fulfilled'
-     where l.account_id = any(?::uuid[]) and l.state = 'approved'
-       and not exists (select 1 from directory.provisioning p where p.account_id = l.account_id and p.state <> 'done')`,
+    `update directory.request_lines l set state = 'fulfilled' from unnest(?::uuid[]) as account(id)
+     where l.account_id = account.id and l.state = 'approved'`,
     [[...accountIds]],
   );
   await transaction.raw(
-    `update directory.request_lines l set state = 'fulfilled'
-     where l.target_account_id = any(?::uuid[]) and l.state = 'approved' and l.carried_out_at is not null
-       and not exists (select 1 from directory.provisioning p
-         where p.account_id = l.target_account_id and p.part = 'certificate' and p.state <> 'done')`,
+    `update directory.request_lines l set state = 'fulfilled' from unnest(?::uuid[]) as account(id)
+     where l.target_account_id = account.id and l.state = 'approved' and l.carried_out_at is not null`,
     [[...accountIds]],
   );
 }

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { changeAccount, type TestAccount, testStack } from '@congvu/database/testing';
-import { type Ldap, openLdap } from '@congvu/ldap';
+import { anyOf, type Ldap, openLdap } from '@congvu/ldap';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { connectDoveadm } from '../dovecot/doveadm.ts';
 import { sendNotice } from '../notices/send-notice.ts';
@@ -321,6 +321,60 @@ describe('many at once', () => {
     }
   });
 });
+
+test('a crowd of 1,000 stands; one whose address another entry holds waits by itself; the letters come later, one by one', async () => {
+  const crowd: TestAccount[] = [];
+  while (crowd.length < 1_000) {
+    const some = Array.from({ length: 50 }, () => mailbox.account({ certificatePath: 'none' }));
+    crowd.push(...(await Promise.all(some)));
+  }
+  await mailbox.convergeEntry(...crowd);
+  const blocked = crowd[333] as TestAccount;
+  const holder = await opened();
+  await mailbox.ldap.modify(mailbox.dn(holder), [
+    { attribute: 'mail', operation: 'replace', values: [blocked.address] },
+  ]);
+
+  await convergeMailboxes(
+    mailbox,
+    crowd.map(({ id }) => id),
+  );
+
+  const entries = await mailbox.ldap.search(`ou=people,${mailbox.baseDn}`, {
+    scope: 'one',
+    filter: anyOf(
+      'congvuAccountId',
+      crowd.map(({ id }) => id),
+    ),
+    attributes: ['congvuAccountId', 'mail'],
+  });
+  const mail = new Map(entries.map(({ attributes }) => [attributes.congvuAccountId?.[0], attributes.mail?.[0]]));
+  for (const account of crowd) expect(mail.get(account.id)).toBe(account === blocked ? undefined : account.address);
+  const jobs = await mailbox
+    .owner('mailbox_jobs._private_jobs')
+    .whereNotNull('key')
+    .select('key', 'run_at', 'job_queue_id');
+  const keyed = new Map(jobs.map((job) => [job.key, job]));
+  expect(keyed.has(`mailbox:${blocked.id}`)).toBe(true);
+  expect(keyed.has(`notice:welcome:${blocked.id}`)).toBe(false);
+  expect(await part(blocked)).toBe('waiting');
+  for (const account of crowd) {
+    if (account === blocked) continue;
+    expect(keyed.has(`mailbox:${account.id}`)).toBe(false);
+    const letter = keyed.get(`notice:welcome:${account.id}`);
+    expect(letter?.job_queue_id).not.toBeNull();
+    expect(letter?.run_at.getTime()).toBeGreaterThan(Date.now() + 20_000);
+  }
+  const done = await mailbox
+    .owner('directory.provisioning')
+    .where({ part: 'mailbox', state: 'done' })
+    .pluck('account_id');
+  expect(crowd.filter(({ id }) => done.includes(id))).toHaveLength(999);
+
+  await mailbox.ldap.modify(mailbox.dn(holder), [{ attribute: 'mail', operation: 'delete', values: [] }]);
+  await converge(blocked);
+  expect(await part(blocked)).toBe('done');
+}, 120_000);
 
 test('of two runs that overlap a change the newer state has the last word', async () => {
   const account = await opened();

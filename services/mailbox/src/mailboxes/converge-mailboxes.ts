@@ -4,12 +4,13 @@
  * to repeat. After writing to LDAP it looks whether an account changed meanwhile and if so begins again with it, so that of
  * two jobs that overlap the older never has the last word.
  */
-import { addJobs, type Database, type Transaction } from '@congvu/database';
+import { addJobs, type Database, type JobSpec, type Transaction } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
 import { anyOf, diffAttributes, type Ldap, type Operation } from '@congvu/ldap';
 import type { Doveadm } from '../dovecot/doveadm.ts';
 import { listWaitingFor, noticeJob } from '../notices/notice-store.ts';
 import {
+  findChanged,
   insertMailboxes,
   listSources,
   lockMailboxes,
@@ -66,9 +67,10 @@ export async function convergeMailboxes(
     await releaseNotices(database, active);
 
     // 6. What changed meanwhile is done again.
-    const written = new Map(converged.map(({ source }) => [source.id, source.version]));
-    const now = await listSources(database, [...written.keys()]);
-    ids = now.filter((source) => written.get(source.id) !== source.version).map((source) => source.id);
+    ids = await findChanged(
+      database,
+      converged.map(({ source }) => source),
+    );
   }
   await failSingly(database, accountIds, failed);
 }
@@ -196,11 +198,18 @@ async function recordProvisioned(transaction: Transaction, active: readonly Mail
   if (first.size === 0) return;
   await transaction.raw('select directory.report_provisioned(?::uuid[])', [[...first]]);
   const welcomes = active.filter((source) => source.kind === 'person' && first.has(source.id));
-  await addJobs(
-    transaction,
-    'mailbox',
-    welcomes.map((source) => noticeJob('welcome', source.id)),
-  );
+  await addJobs(transaction, 'mailbox', welcomeJobs(welcomes));
+}
+
+const crowd = 20;
+
+/**
+ * The letters of a crowd begin a minute later, when it likely stands, and go one by one: eight at a time, each with its SMTP session
+ * and delivery, would take what time the machine has from the mailboxes that are still to be made.
+ */
+function welcomeJobs(sources: readonly MailboxSource[]): JobSpec[] {
+  const patience = sources.length > crowd ? { queue: 'letters', runAt: new Date(Date.now() + 60_000) } : {};
+  return sources.map((source) => ({ ...noticeJob('welcome', source.id), ...patience }));
 }
 
 /** After the mailboxes are committed: a notice put on record meanwhile either sees its mailbox or is seen here. */

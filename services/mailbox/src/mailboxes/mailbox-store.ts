@@ -23,7 +23,7 @@ export interface MailboxSource {
 
 export const listSources = (connection: Connection, accountIds: readonly string[]): Promise<MailboxSource[]> =>
   connection('directory.accounts_v')
-    .whereIn('id', accountIds)
+    .whereRaw('id = any(?::uuid[])', [[...accountIds]])
     .select<MailboxSource[]>(
       'id',
       'kind',
@@ -38,6 +38,19 @@ export const listSources = (connection: Connection, accountIds: readonly string[
       'credential_epoch as credentialEpoch',
       'entry_credential_epoch as entryCredentialEpoch',
     );
+
+/** Those of the accounts that are at another version by now. */
+export async function findChanged(
+  connection: Connection,
+  accounts: readonly { id: string; version: number }[],
+): Promise<string[]> {
+  const { rows } = await connection.raw<{ rows: { id: string }[] }>(
+    `select c.id from unnest(?::uuid[], ?::int[]) as seen(id, version)
+     join directory.accounts_v c on c.id = seen.id where c.version <> seen.version`,
+    [accounts.map(({ id }) => id), accounts.map(({ version }) => version)],
+  );
+  return rows.map((row) => row.id);
+}
 
 export const findSource = async (connection: Connection, accountId: string): Promise<MailboxSource | undefined> =>
   (await listSources(connection, [accountId]))[0];
@@ -55,7 +68,7 @@ export interface MailboxRow {
 /** Locks the rows in one order, so that of two jobs for one account only one writes its history. */
 export const lockMailboxes = (transaction: Transaction, accountIds: readonly string[]): Promise<MailboxRow[]> =>
   transaction<MailboxRow>('mailbox.mailboxes')
-    .whereIn('account_id', accountIds)
+    .whereRaw('account_id = any(?::uuid[])', [[...accountIds]])
     .orderBy('account_id')
     .forUpdate()
     .select('*');
@@ -98,7 +111,7 @@ export const markSessionsEnded = (
 /** Those of which it is the first time. */
 export async function markProvisioned(transaction: Transaction, accountIds: readonly string[]): Promise<Set<string>> {
   const marked = await transaction('mailbox.mailboxes')
-    .whereIn('account_id', accountIds)
+    .whereRaw('account_id = any(?::uuid[])', [[...accountIds]])
     .whereNull('provisioned_at')
     .update({ provisioned_at: transaction.fn.now() })
     .returning<{ account_id: string }[]>('account_id');

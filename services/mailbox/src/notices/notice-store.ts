@@ -47,7 +47,10 @@ export async function saveNotice(
 }
 
 export const listWaitingFor = (connection: Connection, recipients: readonly string[]): Promise<NoticeRow[]> =>
-  connection<NoticeRow>('mailbox.notices').whereIn('recipient', recipients).where({ state: 'waiting' }).select('*');
+  connection<NoticeRow>('mailbox.notices')
+    .whereRaw('recipient = any(?)', [[...recipients]])
+    .where({ state: 'waiting' })
+    .select('*');
 
 export async function markSent(connection: Connection, id: string): Promise<void> {
   await connection<NoticeRow>('mailbox.notices').where({ id }).update({ state: 'sent', sent_at: new Date() });
