@@ -62,14 +62,11 @@ export async function queueAgencies(
   await addJobs(transaction, 'directory', [{ task: 'converge-agencies', payload: {}, key: 'agencies' }]);
   const renamed = changed.filter(({ before, after }) => before.name !== after.name);
   const moved = changed.filter(({ before, after }) => before.parentCode !== after.parentCode);
-  const below =
-    moved.length > 0
-      ? await idsBelow(
-          transaction,
-          moved.map(({ id }) => id),
-        )
-      : [];
-  await followAgencies(transaction, [...new Set([...renamed.map(({ id }) => id), ...below])]);
+  const within = await idsBelow(
+    transaction,
+    moved.map(({ id }) => id),
+  );
+  await followAgencies(transaction, [...new Set([...renamed.map(({ id }) => id), ...within])]);
 }
 type NameAndPlace = Pick<Period, 'name' | 'parentCode'>;
 
@@ -103,12 +100,12 @@ function withShortNames(
     }
   };
   for (const agency of wanted) {
-    const line: WantedAgency[] = [];
-    for (let at: WantedAgency | undefined = agency; at && !named.has(at.code) && !line.includes(at); ) {
-      line.push(at);
+    const upwards: WantedAgency[] = [];
+    for (let at: WantedAgency | undefined = agency; at && !named.has(at.code); ) {
+      upwards.push(at);
       at = byCode.get(periodAt(at.periods, today)?.parentCode ?? '');
     }
-    for (const unnamed of line.reverse()) name(unnamed);
+    for (const unnamed of upwards.reverse()) name(unnamed);
   }
   return wanted.map((agency) => ({
     ...agency,
