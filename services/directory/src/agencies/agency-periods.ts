@@ -47,11 +47,16 @@ export function state(periods: readonly Period[], statement: Statement, today: s
       : stateHistory(life, [{ facts: {}, from, to: statement.to }]);
   const from = statement.from === null ? first.validFrom : statement.from;
 
-  // 1. It says what the record says of today: whoever exports the list and imports it again must not rewrite the past.
+  // 1. It says what stands on record word for word.
+  const isOnRecord = periods.some(
+    (period) => period.validFrom === from && period.validTo === statement.to && holds(period, statement.facts),
+  );
+  if (isOnRecord) return { ok: true, periods: [...periods] };
+  // 2. It says what the record says of today: whoever exports the list and imports it again must not rewrite the past.
   if (holds(now, statement.facts) && (from === undefined || from === first.validFrom || from === now.validFrom)) {
     return endAt(periods, now.validFrom);
   }
-  // 2. No date is given: from today on, or from the beginning of what has not begun.
+  // 3. No date is given: from today on, or from the beginning of what has not begun.
   if (from === undefined) {
     if (statusAt(periods, today) === 'closed') {
       const detail = `The agency closed on ${periods.at(-1)?.validTo}; say from which date on this held.`;
@@ -60,12 +65,16 @@ export function state(periods: readonly Period[], statement: Statement, today: s
     const begins = first.validFrom !== null && first.validFrom > today ? first.validFrom : today;
     return stateHistory(periods, [{ ...statement, from: begins }]);
   }
-  // 3. Nothing but the beginning becomes known.
+  // 4. Nothing but the beginning becomes known, or an earlier one. Within what has a beginning, the same is nothing new.
   const isWithinFirst = from !== null && (first.validTo === null || from < first.validTo);
-  if (first.validFrom === null && isWithinFirst && holds(first, statement.facts)) {
+  if (isWithinFirst && holds(first, statement.facts) && (first.validFrom === null || from < first.validFrom)) {
     return endAt([{ ...first, validFrom: from }, ...periods.slice(1)], from);
   }
-  // 4. A change from that date on.
+  const within = periodAt(periods, from ?? '');
+  if (within && isBefore(within.validFrom, from) && isWithin(within, from) && holds(within, statement.facts)) {
+    return endAt(periods, within.validFrom);
+  }
+  // 5. A change from that date on.
   return stateHistory(periods, [{ ...statement, from }]);
 }
 
@@ -106,7 +115,7 @@ export function stateHistory(
     const before = periodAt(periods, from ?? '') ?? stated.at(-1);
     stated.push({ ...(before as Period), ...defined(facts), validFrom: from, validTo: to });
   }
-  return { ok: true, periods: joined([...earlier, ...stated, ...later]) };
+  return { ok: true, periods: [...earlier, ...stated, ...later] };
 }
 
 const failed = (field: PeriodFault['field'], code: PeriodFault['code'], detail: string, index = 0): Life => ({
@@ -121,20 +130,12 @@ const isBefore = (one: string | null, other: string | null): boolean => other !=
 const earlierOf = (one: string | null, other: string | null): string | null =>
   one === null ? other : other === null ? one : one < other ? one : other;
 
+/** Whether a period that has begun still holds then. */
+const isWithin = ({ validTo }: Period, day: string | null): boolean =>
+  validTo === null || day === null || day < validTo;
+
 const defined = (facts: StatedFacts): Partial<Facts> =>
   Object.fromEntries(Object.entries(facts).filter(([, value]) => value !== undefined));
 
 const holds = (period: Period, facts: StatedFacts): boolean =>
   Object.entries(defined(facts)).every(([name, value]) => period[name as keyof Facts] === value);
-
-/** Neighbours with the same facts are one period. */
-function joined(periods: readonly Period[]): Period[] {
-  const result: Period[] = [];
-  for (const period of periods) {
-    const { validFrom: _, validTo, ...facts } = period;
-    const before = result.at(-1);
-    if (before && holds(before, facts)) result[result.length - 1] = { ...before, validTo };
-    else result.push(period);
-  }
-  return result;
-}

@@ -70,21 +70,27 @@ export function checkTree(lines: readonly TreeLine[], context: TreeContext): Tre
   });
 }
 
-/** The tree is another one on every day on which an agency changes its parent: each of them is looked at. */
+/** The tree is another one on every day on which agencies change their parents, and only through them can a circle close then. */
 function agenciesBelowThemselves(lines: readonly TreeLine[], { record, next }: TreeContext): Set<string> {
   const parents = (agency: AgencyRecord | undefined) =>
     agency?.periods.map(({ validFrom, parentCode }) => `${validFrom} ${parentCode}`).join();
   if (lines.every(({ code }) => parents(record.get(code)) === parents(next.get(code)))) return new Set();
-  const days = new Set(['']);
-  for (const { periods } of next.values()) {
-    periods.forEach((period, index) => {
-      if (index > 0 && period.parentCode !== periods[index - 1]?.parentCode) days.add(period.validFrom ?? '');
-    });
-  }
+  const moves = [...next.values()].flatMap(({ code, periods }) =>
+    periods
+      .filter((period, index) => index > 0 && period.parentCode !== periods[index - 1]?.parentCode)
+      .map((period) => ({ code, day: period.validFrom ?? '' })),
+  );
   const found = new Set<string>();
-  for (const day of days) {
+  const look = (codes: Iterable<string>, day: string): void => {
     const parentOn = (code: string) => periodAt(next.get(code)?.periods ?? [], day)?.parentCode ?? null;
-    for (const code of cycleMembers(next.keys(), parentOn)) found.add(code);
+    for (const code of cycleMembers(codes, parentOn)) found.add(code);
+  };
+  look(next.keys(), ''); // before the first of all moves
+  for (const [day, moved] of Map.groupBy(moves, (move) => move.day)) {
+    look(
+      moved.map((move) => move.code),
+      day,
+    );
   }
   return found;
 }

@@ -59,6 +59,8 @@ const levels: Readonly<Record<string, Agency['level']>> = {
   'so, ban, nganh': 'department',
   huyen: 'district',
   xa: 'commune',
+  phuong: 'commune',
+  'thi tran': 'commune',
   truong: 'school',
   'truong hoc': 'school',
   'don vi su nghiep': 'public_unit',
@@ -105,7 +107,10 @@ const Line = z.object({
     .string()
     .min(1, 'The name is empty.')
     .max(300, 'A name has at most 300 characters.')
-    .regex(/^[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}]*$/u, 'The name holds line breaks, tabs, or control or invisible characters.'),
+    .regex(
+      /^[^\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]*$/u,
+      'The name holds line breaks, tabs, or control or invisible characters.',
+    ),
   level: z
     .string()
     .transform((text) => levels[searchKey(text)] ?? text)
