@@ -19,8 +19,9 @@ import {
   OrFilter,
   ResultCodeError,
 } from 'ldapts';
+import { type StreamOptions, streamEntries } from './stream-entries.ts';
 
-export { EqualityFilter, type Filter, OrFilter } from 'ldapts';
+export { EqualityFilter, type Filter, NoSuchObjectError, OrFilter } from 'ldapts';
 
 export type Value = string | Buffer;
 /** Attribute values by attribute description; an empty array or an absent name means "no such attribute". */
@@ -46,6 +47,8 @@ export interface Ldap {
     options: { scope: 'base' | 'one' | 'sub'; filter?: Filter; attributes: readonly string[] },
   ): Promise<Entry[]>;
   find(dn: string, attributes: readonly string[]): Promise<Entry | undefined>;
+  /** All entries, in batches, as fast as they are taken; on a connection of its own. Ends only when the server said that it was all. */
+  stream(base: string, options: StreamOptions): AsyncGenerator<Entry[]>;
   /** False when an entry of that name exists already. */
   add(dn: string, attributes: Attributes): Promise<boolean>;
   modify(dn: string, changes: readonly AttributeChange[]): Promise<void>;
@@ -160,6 +163,7 @@ export function openLdap(options: LdapOptions): Ldap {
         throw error;
       }
     },
+    stream: (base, what) => streamEntries(options, base, what),
     add: async (dn, attributes) => {
       try {
         await withClient(toRequest({ kind: 'add', dn, attributes }));
@@ -292,6 +296,7 @@ function passwordModifyValue(dn: string, newPassword: string): Buffer {
 export function diffAttributes(actual: Attributes, wanted: Attributes): AttributeChange[] {
   const changes: AttributeChange[] = [];
   for (const [attribute, values] of Object.entries(wanted)) {
+    if (isSame(actual[attribute] ?? [], values)) continue; // nearly always, and sets cost
     const have = new Set((actual[attribute] ?? []).map(comparable));
     const unique = [...new Map(values.map((value) => [comparable(value), value])).values()];
     const want = new Set(unique.map(comparable));
@@ -306,5 +311,8 @@ export function diffAttributes(actual: Attributes, wanted: Attributes): Attribut
   }
   return changes;
 }
+
+const isSame = (some: readonly Value[], others: readonly Value[]): boolean =>
+  some.length === others.length && some.every((value, index) => value === others[index]);
 
 const comparable = (value: Value): string => (Buffer.isBuffer(value) ? value.toString('base64') : value);

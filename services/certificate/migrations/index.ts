@@ -1,5 +1,6 @@
 /** The certificate schema's history, in order. Names never change once released. */
 import type { Migrations } from '@congvu/database';
 import { up as initial } from './0001-initial.ts';
+import { up as publishedCertificates } from './0002-published-certificates.ts';
 
-export const migrations: Migrations = { '0001-initial': initial };
+export const migrations: Migrations = { '0001-initial': initial, '0002-published-certificates': publishedCertificates };

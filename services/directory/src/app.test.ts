@@ -35,6 +35,12 @@ const table: readonly [method: 'get' | 'post' | 'delete', path: string, needs: r
   ['post', '/v1/activations', 'public'],
   ['post', '/v1/holder-tokens', 'public'],
   ['get', '/v1/audit-events', ['audit:read']],
+  ['post', '/v1/reconciliations', ['reconciliations:write']],
+  ['get', '/v1/reconciliations', ['reconciliations:read']],
+  ['get', '/v1/reconciliations/{id}', ['reconciliations:read']],
+  ['get', '/v1/reconciliations/{id}/findings', ['reconciliations:read']],
+  ['post', '/v1/reconciliations/{id}/approve', ['reconciliations:write']],
+  ['post', '/v1/reconciliations/{id}/cancel', ['reconciliations:write']],
 ];
 const guarded = table.flatMap(([method, path, needs]) =>
   needs === 'public' ? [] : [{ name: `${method.toUpperCase()} ${path}`, method, path, needs }],

@@ -12,6 +12,7 @@ import { createRateLimit } from './clients/rate-limit.ts';
 import { clientRoutes } from './clients/routes.ts';
 import type { TokenIssuer } from './clients/token-issuer.ts';
 import type { NationalIdSeal } from './people/national-id-seal.ts';
+import { reconciliationRoutes } from './reconciliation/routes.ts';
 import { requestRoutes } from './requests/routes.ts';
 
 export interface DirectoryDependencies {
@@ -48,6 +49,7 @@ export function createDirectoryApp(dependencies: DirectoryDependencies): Express
       ...requestRoutes(dependencies),
       ...accountRoutes({ ...dependencies, limitSignIn }),
       ...auditRoutes(database),
+      ...reconciliationRoutes(database),
     ],
   });
 }

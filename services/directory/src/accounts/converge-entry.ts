@@ -6,6 +6,7 @@
 import type { Database, Transaction } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
 import {
+  type AttributeChange,
   type Attributes,
   anyOf,
   diffAttributes,
@@ -74,7 +75,7 @@ async function applyEntries(ldap: Ldap, base: string, sources: readonly EntrySou
   for (const id of there) errors.delete(id); // ours from an attempt before, or another's: looked at below
 
   const rest = sources.filter((source) => source.entryVersion > 0 || there.has(source.id));
-  const entries = await findEntries(ldap, base, rest);
+  const entries = await findNamedEntries(ldap, base, rest, errors);
   const differing = rest.flatMap((source) => {
     const operation = repairOf(base, source, entries.get(source.id));
     return operation ? [{ source, operation }] : [];
@@ -108,7 +109,11 @@ async function recordConverged(transaction: Transaction, sources: readonly Entry
   await queueOtherParts(transaction, done);
 }
 
-const ownedNames = [
+/** Attributes of an entry that this service answers for, as they are asked for in LDAP. */
+export const ownedNames = [
+  'objectClass',
+  'uid',
+  'pwdAccountLockedTime',
   'cn',
   'sn',
   'givenName',
@@ -120,10 +125,11 @@ const ownedNames = [
   'congvuAgencyCode',
 ] as const;
 
-const entryDn = (base: string, source: EntrySource): string => distinguishedName({ uid: source.username }, base);
+export const entryDn = (base: string, source: EntrySource): string => distinguishedName({ uid: source.username }, base);
 
 function wantedAttributes(source: EntrySource): Attributes {
   return {
+    uid: [source.username],
     cn: [source.displayName],
     sn: [source.surname],
     givenName: [source.givenName],
@@ -138,10 +144,11 @@ function wantedAttributes(source: EntrySource): Attributes {
 
 const isLocked = (source: EntrySource): boolean => source.state === 'suspended' || source.state === 'retired';
 
+const classes = ['inetOrgPerson', 'congvuAccount', 'congvuMailAccount', 'pkiUser'];
+
 function additionOf(base: string, source: EntrySource): Operation {
   const attributes = {
-    objectClass: ['inetOrgPerson', 'congvuAccount', 'congvuMailAccount', 'pkiUser'],
-    uid: [source.username],
+    objectClass: classes,
     congvuAccountId: [source.id],
     ...wantedAttributes(source),
     ...(isLocked(source) ? { pwdAccountLockedTime: [lockedForGood] } : {}),
@@ -157,17 +164,51 @@ async function findEntries(ldap: Ldap, base: string, sources: readonly EntrySour
       'congvuAccountId',
       sources.map((source) => source.id),
     ),
-    attributes: ['congvuAccountId', 'pwdAccountLockedTime', ...ownedNames],
+    attributes: ['congvuAccountId', ...ownedNames],
   });
   return new Map(entries.map((entry) => [String(entry.attributes.congvuAccountId?.[0]), entry]));
 }
 
+/** An entry that was renamed by hand is the account's all the same, and gets its name back before anything else. */
+async function findNamedEntries(
+  ldap: Ldap,
+  base: string,
+  sources: readonly EntrySource[],
+  errors: Map<string, Error>,
+): Promise<Map<string, Entry>> {
+  const entries = await findEntries(ldap, base, sources);
+  const renamed = sources
+    .filter(({ id }) => entries.has(id))
+    .filter((source) => isRenamed(base, source, entries.get(source.id) as Entry));
+  if (renamed.length === 0) return entries;
+  for (const source of renamed) {
+    const { dn } = entries.get(source.id) as Entry;
+    await ldap.rename(dn, entryDn(base, source)).catch((error: Error) => {
+      if (error instanceof ServiceError) throw error;
+      errors.set(source.id, isAlreadyThere(error) ? entryOfAnother(error) : error);
+    });
+  }
+  return findEntries(ldap, base, sources);
+}
+
+export const isRenamed = (base: string, source: EntrySource, entry: Entry): boolean =>
+  entry.dn.toLowerCase() !== entryDn(base, source).toLowerCase();
+
 /** What makes the entry right; undefined when it is. One that is gone is made again. */
 function repairOf(base: string, source: EntrySource, entry: Entry | undefined): Operation | undefined {
   if (!entry) return additionOf(base, source);
-  const changes = diffAttributes(entry.attributes, wantedAttributes(source));
+  const changes = changesTo(entry.attributes, source);
+  return changes.length > 0 ? { kind: 'modify', dn: entry.dn, changes } : undefined;
+}
+
+/** The smallest change that makes an entry with these attributes say what the account says. */
+export function changesTo(actual: Attributes, source: EntrySource): AttributeChange[] {
+  const changes = diffAttributes(actual, wantedAttributes(source));
+  // Further classes may be somebody else's; those that the services need have to be there.
+  const missing = classes.filter((name) => !actual.objectClass?.includes(name));
+  if (missing.length > 0) changes.unshift({ attribute: 'objectClass', operation: 'add', values: missing });
   // A lock of another value is the policy's own, after failed attempts; only the administrative one is ours.
-  const locked = entry.attributes.pwdAccountLockedTime?.[0] === lockedForGood;
+  const locked = actual.pwdAccountLockedTime?.[0] === lockedForGood;
   if (locked !== isLocked(source)) {
     changes.push({
       attribute: 'pwdAccountLockedTime',
@@ -175,7 +216,7 @@ function repairOf(base: string, source: EntrySource, entry: Entry | undefined): 
       values: locked ? [] : [lockedForGood],
     });
   }
-  return changes.length > 0 ? { kind: 'modify', dn: entry.dn, changes } : undefined;
+  return changes;
 }
 
 const entryOfAnother = (cause: Error): ServiceError =>

@@ -52,6 +52,10 @@ export async function requireAgency(connection: Connection, code: string, scope:
   });
 }
 
+/** The province; undefined before the first import. */
+export const findRoot = (connection: Connection): Promise<{ id: string; code: string } | undefined> =>
+  connection('directory.agencies').whereNull('parent_id').first('id', 'code');
+
 export async function listAgencies(
   connection: Connection,
   filter: { scope: string; parentCode?: string | undefined; level?: string | undefined; q?: string | undefined },
