@@ -87,6 +87,9 @@ export type Operation =
 /** Whether an operation of `applyAll` was refused because an entry of that name exists. */
 export const isAlreadyThere = (error: Error | undefined): boolean => error instanceof AlreadyExistsError;
 
+/** Whether the server answered and said no; everything else is an outage, or a fault of ours. */
+export const isRefusal = (error: unknown): error is Error => error instanceof ResultCodeError;
+
 /** A distinguished name from its parts, each value escaped (RFC 4514). `base` is a DN already. */
 export const distinguishedName = (rdn: Readonly<Record<string, string>>, base: string): string =>
   `${new DN({ ...rdn }).toString()},${base}`;
@@ -127,6 +130,7 @@ export function openLdap(options: LdapOptions): Ldap {
         // Closed while nothing was asked, as servers do with idle connections: nothing is lost yet.
         leave(connection);
         connection = bound();
+        await connection;
       }
     } catch (error) {
       leave(connection);

@@ -6,7 +6,7 @@ import { generateKeyPairSync, randomBytes, randomInt } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import type { Permission, RequestDetail, RequestLineInput } from '@congvu/contracts';
 import type { Database } from '@congvu/database';
-import { createTestDatabase, testStack } from '@congvu/database/testing';
+import { createTestDatabase, type TestStack, testStack } from '@congvu/database/testing';
 import { createTestAuthority, type TestAuthority } from '@congvu/http/testing';
 import { distinguishedName, type Ldap, openLdap } from '@congvu/ldap';
 import type { Express } from 'express';
@@ -39,6 +39,8 @@ export interface TestDirectory {
   database: Database;
   /** As the owner of the schema, for what the service itself may not do. */
   owner: Database;
+  /** As the role of another service. */
+  as: (role: 'mailbox' | 'certificate') => Database;
   ldap: Ldap;
   baseDn: string;
   authority: TestAuthority;
@@ -55,11 +57,10 @@ export interface TestDirectory {
   stop: () => Promise<void>;
 }
 
-export async function startTestDirectory(): Promise<TestDirectory> {
+export async function startTestDirectory(server: TestStack['ldap'] = testStack().ldap): Promise<TestDirectory> {
   const testDatabase = await createTestDatabase();
   const database = testDatabase.as('directory');
   const owner = testDatabase.as('owner');
-  const { ldap: server } = testStack();
   const identity = server.identities.directory;
   if (!identity) throw new Error('the test stack has no LDAP identity for the directory service');
   const { url, baseDn } = server;
@@ -85,6 +86,7 @@ export async function startTestDirectory(): Promise<TestDirectory> {
     appWith: (parts) => createDirectoryApp({ ...dependencies, ...parts }),
     database,
     owner,
+    as: testDatabase.as,
     ldap,
     baseDn,
     authority,

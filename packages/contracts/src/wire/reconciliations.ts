@@ -2,14 +2,20 @@
 import { z } from 'zod';
 import { AgencyCodeInput, Timestamp, Uuid } from './common.ts';
 
-export const ReconciliationInput = z.strictObject({
-  mode: z.enum(['report', 'repair']).describe('A report changes nothing'),
-  agencyCode: AgencyCodeInput.optional().describe('This agency and everything below it; yours unless told'),
-  removeExtra: z
-    .boolean()
-    .default(false)
-    .describe('Whether a repair also removes entries that nothing in the record stands for'),
-});
+export const ReconciliationInput = z
+  .strictObject({
+    mode: z.enum(['report', 'repair']).describe('A report changes nothing'),
+    agencyCode: AgencyCodeInput.optional().describe('This agency and everything below it; yours unless told'),
+    removeExtra: z
+      .boolean()
+      .default(false)
+      .describe('Whether a repair also removes entries that nothing in the record stands for'),
+  })
+  .refine(({ mode, removeExtra }) => mode === 'repair' || !removeExtra, {
+    path: ['removeExtra'],
+    error: 'A report changes nothing; removeExtra goes with mode repair.',
+    params: { code: 'report_changes_nothing' },
+  });
 export type ReconciliationInput = z.infer<typeof ReconciliationInput>;
 
 export const ReconciliationState = z.enum([

@@ -23,12 +23,13 @@ export interface Comparison extends DriftDependencies {
 
 const subjectsAtOnce = 200;
 
-export async function compareDirectory(comparison: Comparison): Promise<void> {
+export async function compareDirectory(comparison: Comparison): Promise<{ done: number; pending: number }> {
   const counts = await countRecord(comparison.database);
   const total = counts.accounts + counts.agencies;
   const run: Run = { ...comparison, counts: { done: 0, pending: 0, total } };
   await compareAgencies(run, counts.enteredAgencies);
   await compareAccounts(run, counts);
+  return run.counts;
 }
 
 interface Run extends Comparison {

@@ -46,11 +46,16 @@ export async function abandonFindings(
     .update({ state: 'failed', failure });
 }
 
+export interface SubjectFilter {
+  state: 'found' | 'repairing';
+  kinds: readonly Finding['kind'][];
+}
+
 /** Subjects in order, after `after`, with everything found about each. */
 export async function listSubjects(
   connection: Connection,
   runId: string,
-  filter: { state: 'found' | 'repairing'; withExtra: boolean },
+  filter: SubjectFilter,
   after: string,
   limit: number,
 ): Promise<Map<Subject, FindingRow[]>> {
@@ -60,10 +65,10 @@ export async function listSubjects(
      from directory.reconciliation_findings f
      where f.reconciliation_id = :runId and f.state = :state and f.subject in (
        select distinct subject from directory.reconciliation_findings
-       where reconciliation_id = :runId and state = :state and subject > :after and (:withExtra or kind <> 'extra')
+       where reconciliation_id = :runId and state = :state and subject > :after and kind = any(:kinds)
        order by subject limit :limit)
      order by f.subject`,
-    { runId, state: filter.state, withExtra: filter.withExtra, after, limit },
+    { runId, state: filter.state, kinds: [...filter.kinds], after, limit },
   );
   return Map.groupBy(rows, (row) => row.subject);
 }
@@ -80,15 +85,11 @@ export async function markFindings(
     .update({ state, failure });
 }
 
-export async function countSubjects(
-  connection: Connection,
-  runId: string,
-  filter: { state: 'found' | 'repairing'; withExtra: boolean },
-): Promise<number> {
+export async function countSubjects(connection: Connection, runId: string, filter: SubjectFilter): Promise<number> {
   const { rows } = await connection.raw<{ rows: [{ count: number }] }>(
     `select count(distinct subject)::int as count from directory.reconciliation_findings
-     where reconciliation_id = :runId and state = :state and (:withExtra or kind <> 'extra')`,
-    { runId, ...filter },
+     where reconciliation_id = :runId and state = :state and kind = any(:kinds)`,
+    { runId, state: filter.state, kinds: [...filter.kinds] },
   );
   return rows[0].count;
 }
@@ -101,11 +102,14 @@ export interface Drift {
 }
 
 /** How many entries a repair would touch, of how many: in every agency that has some, and altogether. */
-export async function listDrift(connection: Connection, run: { id: string; agencyCode: string; withExtra: boolean }) {
+export async function listDrift(
+  connection: Connection,
+  run: { id: string; agencyCode: string; kinds: readonly Finding['kind'][] },
+) {
   const { rows } = await connection.raw<{ rows: Drift[] }>(
     `with drifted as (
        select distinct f.subject, f.agency_id from directory.reconciliation_findings f
-       where f.reconciliation_id = :id and (:withExtra or f.kind <> 'extra')),
+       where f.reconciliation_id = :id and f.kind = any(:kinds)),
      by_agency as (
        select agency_id, count(*)::int as drifted from drifted where agency_id is not null group by agency_id),
      scope as (select id from directory.agency_subtree(:agencyCode) as id)
@@ -116,7 +120,7 @@ export async function listDrift(connection: Connection, run: { id: string; agenc
      select null, (select count(*)::int from drifted),
        (select count(*)::int from directory.accounts c where c.agency_id in (select id from scope))
        + (select count(*)::int from scope)`,
-    run,
+    { ...run, kinds: [...run.kinds] },
   );
   return rows;
 }

@@ -18,3 +18,9 @@ export interface Finding {
   lastModifiedAt: string | null;
   detail: string | null;
 }
+
+export const everyKind = ['missing', 'extra', 'changed'] as const;
+
+/** What a repair touches, in the order in which it does: a name is free only when what should not have it is gone. */
+export const repairedKinds = (removeExtra: boolean): Finding['kind'][] =>
+  removeExtra ? ['extra', 'missing', 'changed'] : ['missing', 'changed'];

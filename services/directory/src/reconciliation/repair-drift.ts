@@ -6,6 +6,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Transaction } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
+import { isRefusal } from '@congvu/ldap';
 import { convergeEntries } from '../accounts/converge-entry.ts';
 import { findAgenciesByCode } from '../agencies/agency-store.ts';
 import { convergeAgency } from '../agencies/converge-agencies.ts';
@@ -13,7 +14,7 @@ import type { Actor } from '../audit/audit-event.ts';
 import { insertEvents } from '../audit/audit-store.ts';
 import { type Part, partOf } from './compare-entry.ts';
 import { type DriftDependencies, describeDrift } from './describe-drift.ts';
-import { type Finding, keyOf, type Subject } from './finding.ts';
+import { everyKind, type Finding, keyOf, repairedKinds, type Subject } from './finding.ts';
 import { countSubjects, type FindingRow, listSubjects, markFindings } from './finding-store.ts';
 
 export interface Repair extends DriftDependencies {
@@ -38,14 +39,16 @@ export async function repairDrift(repair: Repair): Promise<void> {
   for await (const page of pages(repair, 'repairing')) await converge(repair, page);
 
   // 2. The plan, page by page: look again, say what will be done, do it.
-  for await (const page of pages(repair, 'found')) {
-    const chosen = await choose(repair, page);
-    await database.transaction(async (transaction) => {
-      await markFindings(transaction, idsOf(chosen.values()), 'repairing');
-      await recordRepairs(transaction, repair, chosen);
-    });
-    await converge(repair, chosen);
-    await done();
+  for (const kind of repairedKinds(repair.removeExtra)) {
+    for await (const page of pages(repair, 'found', [kind])) {
+      const chosen = await choose(repair, page);
+      await database.transaction(async (transaction) => {
+        await markFindings(transaction, idsOf(chosen.values()), 'repairing');
+        await recordRepairs(transaction, repair, chosen);
+      });
+      await converge(repair, chosen);
+      await done();
+    }
   }
 
   // 3. Whether it helped. The other services work at their own pace.
@@ -69,16 +72,19 @@ export async function repairDrift(repair: Repair): Promise<void> {
 }
 
 const countOpen = async ({ database, runId, removeExtra }: Repair): Promise<number> =>
-  (await countSubjects(database, runId, { state: 'found', withExtra: removeExtra })) +
-  (await countSubjects(database, runId, { state: 'repairing', withExtra: removeExtra }));
+  (await countSubjects(database, runId, { state: 'found', kinds: repairedKinds(removeExtra) })) +
+  (await countSubjects(database, runId, { state: 'repairing', kinds: everyKind }));
 
 type Page = Map<Subject, FindingRow[]>;
 const idsOf = (findings: Iterable<FindingRow[]>): string[] => [...findings].flat().map(({ id }) => id);
 
-async function* pages(repair: Repair, state: 'found' | 'repairing'): AsyncGenerator<Page> {
+async function* pages(
+  repair: Repair,
+  state: 'found' | 'repairing',
+  kinds: readonly Finding['kind'][] = everyKind,
+): AsyncGenerator<Page> {
   for (let after = ''; ; ) {
-    const filter = { state, withExtra: repair.removeExtra };
-    const page = await listSubjects(repair.database, repair.runId, filter, after, subjectsAtOnce);
+    const page = await listSubjects(repair.database, repair.runId, { state, kinds }, after, subjectsAtOnce);
     const last = [...page.keys()].at(-1);
     if (last === undefined) return;
     yield page;
@@ -186,8 +192,11 @@ async function singly(repair: Repair, findings: readonly FindingRow[], work: () 
   try {
     await work();
   } catch (error) {
-    if (error instanceof ServiceError && error.kind === 'unavailable') throw error;
-    const failure = error instanceof ServiceError ? error.detail : `LDAP refuses it: ${(error as Error).message}`;
+    const failure =
+      error instanceof ServiceError && error.kind !== 'unavailable'
+        ? error.detail
+        : isRefusal(error) && `LDAP refuses it: ${error.message}`;
+    if (!failure) throw error;
     await markFindings(repair.database, idsOf([[...findings]]), 'failed', failure);
   }
 }

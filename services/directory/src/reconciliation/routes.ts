@@ -47,12 +47,7 @@ export const reconciliationRoutes = (database: Database): Route[] => [
     handle: async (context) => {
       const { agencyCode, ...rest } = context.body;
       const input = agencyCode === undefined ? rest : { ...rest, agencyCode: parseCode(agencyCode, '/agencyCode') };
-      const { reconciliation } = await startReconciliation(
-        database,
-        input,
-        scopedActorOf(context),
-        context.idempotencyKey,
-      );
+      const reconciliation = await startReconciliation(database, input, scopedActorOf(context), context.idempotencyKey);
       return {
         headers: { Location: `/v1/reconciliations/${reconciliation.id}`, ...versionTag(reconciliation) },
         body: reconciliation,

@@ -11,6 +11,7 @@ import { insertEvents } from '../audit/audit-store.ts';
 import { compareDirectory } from './compare-directory.ts';
 import { type DriftDependencies, describeDrift } from './describe-drift.ts';
 import { listScope } from './expected-store.ts';
+import { everyKind, repairedKinds } from './finding.ts';
 import {
   abandonFindings,
   countSubjects,
@@ -85,7 +86,7 @@ async function compare(
 
   // 2. All of LDAP beside all of the record.
   const touch = pacedTouch(database, run, signal);
-  await compareDirectory({
+  const { done, pending } = await compareDirectory({
     ...drift,
     whole: run.whole,
     progress: (done, total, pending) => touch({ done_count: done, total_count: total, pending_count: pending }),
@@ -93,20 +94,21 @@ async function compare(
       database.transaction((transaction) => replaceFindings(transaction, run.id, subjects, findings)),
   });
 
+  await touch({ done_count: done, total_count: done, pending_count: pending }, true);
+
   // 3. What was found is looked at again a moment later: a change that was just on its way is no drift.
-  if ((await countSubjects(database, run.id, { state: 'found', withExtra: true })) > 0) {
+  if ((await countSubjects(database, run.id, { state: 'found', kinds: everyKind })) > 0) {
     await sleep(confirmAfterMs, undefined, { signal });
     await confirm(database, drift, run, () => touch({}, true));
   }
 
   // 4. A report is done, a large repair waits, a small one goes on.
-  await touch({}, true);
   if (run.mode === 'report') {
     await end(database, run, 'completed', null);
     return false;
   }
   const large = largest(
-    await listDrift(database, { id: run.id, agencyCode: run.agency_code, withExtra: run.remove_extra }),
+    await listDrift(database, { id: run.id, agencyCode: run.agency_code, kinds: repairedKinds(run.remove_extra) }),
     limits,
   );
   if (!large) return moveRun(database, run, 'repairing');
@@ -119,8 +121,7 @@ function pacedTouch(database: Database, run: RunRow, signal: AbortSignal) {
   let last = 0;
   return async (changes: Parameters<typeof touchRun>[2], now = false): Promise<void> => {
     signal.throwIfAborted();
-    const isDone = changes?.done_count !== undefined && changes.done_count >= (changes.total_count ?? 0);
-    if (!now && !isDone && Date.now() - last < 1_000) return;
+    if (!now && Date.now() - last < 1_000) return;
     last = Date.now();
     if (!(await touchRun(database, run, changes))) throw new Superseded();
   };
@@ -128,7 +129,7 @@ function pacedTouch(database: Database, run: RunRow, signal: AbortSignal) {
 
 async function confirm(database: Database, drift: DriftDependencies, run: RunRow, touch: () => Promise<void>) {
   for (let after = ''; ; ) {
-    const page = [...(await listSubjects(database, run.id, { state: 'found', withExtra: true }, after, 200)).keys()];
+    const page = [...(await listSubjects(database, run.id, { state: 'found', kinds: everyKind }, after, 200)).keys()];
     const last = page.at(-1);
     if (last === undefined) return;
     const findings = await describeDrift(drift, page);

@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import type { Reconciliation, ReconciliationInput } from '@congvu/contracts';
-import { addJobs, brokenConstraint, type Database, type Transaction } from '@congvu/database';
+import { addJobs, type Database, type Transaction } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
 import { findRoot, requireAgency } from '../agencies/agency-store.ts';
 import { type Actor, systemActor } from '../audit/audit-event.ts';
@@ -30,30 +30,21 @@ export async function startReconciliation(
   input: ReconciliationInput,
   actor: ScopedActor,
   idempotencyKey: string | undefined,
-): Promise<{ created: boolean; reconciliation: Reconciliation }> {
+): Promise<Reconciliation> {
   const bodyHash = createHash('sha256').update(JSON.stringify(input)).digest();
-  const repeated = idempotencyKey && (await findByIdempotencyKey(database, actor.id, idempotencyKey));
-  if (repeated) {
-    if (!repeated.body_hash.equals(bodyHash)) throw keyReused();
-    return { created: false, reconciliation: await requireReconciliation(database, repeated.id, actor.agencyCode) };
-  }
-  try {
-    const agency = await requireAgency(database, input.agencyCode ?? actor.agencyCode, actor.agencyCode);
-    const id = await database.transaction((transaction) =>
-      insertStarted(transaction, agency, {
-        mode: input.mode,
-        removeExtra: input.removeExtra,
-        actor,
-        idempotencyKey: idempotencyKey ?? null,
-        bodyHash,
-      }),
-    );
-    return { created: true, reconciliation: await requireReconciliation(database, id, actor.agencyCode) };
-  } catch (error) {
-    // Two with the same key at the same time: the second finds what the first made.
-    if (brokenConstraint(error) !== 'reconciliations_idempotency_unique') throw error;
-    return startReconciliation(database, input, actor, idempotencyKey);
-  }
+  const agency = await requireAgency(database, input.agencyCode ?? actor.agencyCode, actor.agencyCode);
+  const started = await database.transaction(async (transaction) => {
+    await lockReconciliations(transaction);
+    const repeated = idempotencyKey && (await findByIdempotencyKey(transaction, actor.id, idempotencyKey));
+    if (repeated) {
+      if (!repeated.body_hash.equals(bodyHash)) throw keyReused();
+      return repeated.id;
+    }
+    const { mode, removeExtra } = input;
+    const key = idempotencyKey ?? null;
+    return insertStarted(transaction, agency, { mode, removeExtra, actor, idempotencyKey: key, bodyHash });
+  });
+  return requireReconciliation(database, started, actor.agencyCode);
 }
 
 /** The schedule's, over the whole province; undefined when there is none yet, or a run is at work already. */
@@ -62,7 +53,10 @@ export async function startScheduled(database: Database, mode: 'report' | 'repai
   if (!root) return undefined;
   const run = { mode, removeExtra: false, actor: systemActor, idempotencyKey: null, bodyHash: null };
   return database
-    .transaction((transaction) => insertStarted(transaction, root, run))
+    .transaction(async (transaction) => {
+      await lockReconciliations(transaction);
+      return insertStarted(transaction, root, run);
+    })
     .catch((error: unknown) => {
       if (error instanceof ServiceError && error.code === 'reconciliation_running') return undefined;
       throw error;
@@ -80,7 +74,6 @@ async function insertStarted(
     bodyHash: Buffer | null;
   },
 ): Promise<string> {
-  await lockReconciliations(transaction);
   await requireNoOther(transaction, agency.code);
   const startedBy = run.actor.kind === 'client' ? run.actor.id : null;
   const id = await insertRun(transaction, { ...run, agencyId: agency.id, startedBy });
