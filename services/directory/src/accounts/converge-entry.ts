@@ -146,15 +146,18 @@ const isLocked = (source: EntrySource): boolean => source.state === 'suspended' 
 
 const classes = ['inetOrgPerson', 'congvuAccount', 'congvuMailAccount', 'pkiUser'];
 
-function additionOf(base: string, source: EntrySource): Operation {
-  const attributes = {
+/** The whole entry of a new account, but for what the other services write to it. */
+export const wantedEntry = (base: string, source: EntrySource): { dn: string; attributes: Attributes } => ({
+  dn: entryDn(base, source),
+  attributes: {
     objectClass: classes,
     congvuAccountId: [source.id],
     ...wantedAttributes(source),
     ...(isLocked(source) ? { pwdAccountLockedTime: [lockedForGood] } : {}),
-  };
-  return { kind: 'add', dn: entryDn(base, source), attributes };
-}
+  },
+});
+
+const additionOf = (base: string, source: EntrySource): Operation => ({ kind: 'add', ...wantedEntry(base, source) });
 
 async function findEntries(ldap: Ldap, base: string, sources: readonly EntrySource[]): Promise<Map<string, Entry>> {
   if (sources.length === 0) return new Map();
