@@ -34,6 +34,8 @@ export const openldap: Engine = {
 };
 
 function renderConfig(container: Container, file: string, database: string): string {
+  const accesslog = join(container.data, 'openldap-accesslog');
+  mkdirSync(accesslog, { recursive: true, mode: 0o700 }); // slapd refuses to make it itself
   return container.render('openldap/slapd.conf', file, {
     ...baseOf(container),
     SCHEMA_DIRECTORY: '/etc/ldap/schema',
@@ -41,6 +43,7 @@ function renderConfig(container: Container, file: string, database: string): str
     LDAP_CONFIG_DIRECTORY: container.config,
     LDAP_RUN_DIRECTORY: container.config,
     LDAP_DATA_DIRECTORY: database,
+    LDAP_ACCESSLOG_DIRECTORY: accesslog,
     ROOT_PASSWORD: '', // There is none: nobody is above the access rules.
   });
 }

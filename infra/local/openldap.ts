@@ -52,6 +52,7 @@ export async function startOpenLdap(options: OpenLdapOptions): Promise<OpenLdap>
     LDAP_CONFIG_DIRECTORY: home,
     LDAP_RUN_DIRECTORY: home,
     LDAP_DATA_DIRECTORY: data,
+    LDAP_ACCESSLOG_DIRECTORY: state.makeDirectory('openldap/accesslog', account),
     ROOT_PASSWORD: options.rootPassword ? `rootpw ${await hashPassword(state, 'root', options.rootPassword)}` : '',
   };
   const config = state.render('openldap/slapd.conf', 'openldap/slapd.conf', values, account);

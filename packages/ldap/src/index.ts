@@ -20,6 +20,7 @@ import {
   OrFilter,
   ResultCodeError,
 } from 'ldapts';
+import { type StreamOptions, streamEntries } from './stream-entries.ts';
 import {
   commitTogether,
   createTransactionClient,
@@ -29,7 +30,7 @@ import {
   type TransactionClient,
 } from './transaction.ts';
 
-export { EqualityFilter, type Filter, OrFilter } from 'ldapts';
+export { EqualityFilter, type Filter, NoSuchObjectError, OrFilter } from 'ldapts';
 
 export type Value = string | Buffer;
 /** Attribute values by attribute description; an empty array or an absent name means "no such attribute". */
@@ -55,6 +56,8 @@ export interface Ldap {
     options: { scope: 'base' | 'one' | 'sub'; filter?: Filter; attributes: readonly string[] },
   ): Promise<Entry[]>;
   find(dn: string, attributes: readonly string[]): Promise<Entry | undefined>;
+  /** All entries, in batches, as fast as they are taken; on a connection of its own. Ends only when the server said that it was all. */
+  stream(base: string, options: StreamOptions): AsyncGenerator<Entry[]>;
   /** False when an entry of that name exists already. */
   add(dn: string, attributes: Attributes): Promise<boolean>;
   modify(dn: string, changes: readonly AttributeChange[]): Promise<void>;
@@ -97,6 +100,9 @@ export type Operation =
 
 /** Whether an operation of `applyAll` was refused because an entry of that name exists. */
 export const isAlreadyThere = (error: Error | undefined): boolean => error instanceof AlreadyExistsError;
+
+/** Whether the server answered and said no; everything else is an outage, or a fault of ours. */
+export const isRefusal = (error: unknown): error is Error => error instanceof ResultCodeError;
 
 /** A distinguished name from its parts, each value escaped (RFC 4514). `base` is a DN already. */
 export const distinguishedName = (rdn: Readonly<Record<string, string>>, base: string): string =>
@@ -141,6 +147,7 @@ export function openLdap(options: LdapOptions): Ldap {
         // Closed while nothing was asked, as servers do with idle connections: nothing is lost yet.
         leave(connection);
         connection = bound();
+        await connection;
       }
     } catch (error) {
       leave(connection);
@@ -215,6 +222,7 @@ export function openLdap(options: LdapOptions): Ldap {
         throw error;
       }
     },
+    stream: (base, what) => streamEntries(options, base, what),
     add: async (dn, attributes) => {
       try {
         await withClient(toRequest({ kind: 'add', dn, attributes }));
@@ -362,6 +370,7 @@ function passwordModifyValue(dn: string, newPassword: string): Buffer {
 export function diffAttributes(actual: Attributes, wanted: Attributes): AttributeChange[] {
   const changes: AttributeChange[] = [];
   for (const [attribute, values] of Object.entries(wanted)) {
+    if (isSame(actual[attribute] ?? [], values)) continue; // nearly always, and sets cost
     const have = new Set((actual[attribute] ?? []).map(comparable));
     const unique = [...new Map(values.map((value) => [comparable(value), value])).values()];
     const want = new Set(unique.map(comparable));
@@ -376,5 +385,8 @@ export function diffAttributes(actual: Attributes, wanted: Attributes): Attribut
   }
   return changes;
 }
+
+const isSame = (some: readonly Value[], others: readonly Value[]): boolean =>
+  some.length === others.length && some.every((value, index) => value === others[index]);
 
 const comparable = (value: Value): string => (Buffer.isBuffer(value) ? value.toString('base64') : value);

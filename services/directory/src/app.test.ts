@@ -69,6 +69,12 @@ const table: readonly [
   ['post', '/v1/service-accounts/{id}/secret', ['service-accounts:write']],
   ['post', '/v1/service-accounts/{id}/retire', ['service-accounts:write']],
   ['get', '/v1/audit-events', ['audit:read']],
+  ['post', '/v1/reconciliations', ['reconciliations:write']],
+  ['get', '/v1/reconciliations', ['reconciliations:read']],
+  ['get', '/v1/reconciliations/{id}', ['reconciliations:read']],
+  ['get', '/v1/reconciliations/{id}/findings', ['reconciliations:read']],
+  ['post', '/v1/reconciliations/{id}/approve', ['reconciliations:write']],
+  ['post', '/v1/reconciliations/{id}/cancel', ['reconciliations:write']],
 ];
 const guarded = table.flatMap(([method, path, needs]) =>
   needs === 'public' ? [] : [{ name: `${method.toUpperCase()} ${path}`, method, path, needs }],

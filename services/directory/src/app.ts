@@ -15,6 +15,7 @@ import { createRateLimit } from './clients/rate-limit.ts';
 import { clientRoutes } from './clients/routes.ts';
 import type { TokenIssuer } from './clients/token-issuer.ts';
 import type { NationalIdSeal } from './people/national-id-seal.ts';
+import { reconciliationRoutes } from './reconciliation/routes.ts';
 import type { Deadlines } from './requests/deadlines.ts';
 import { requestRoutes } from './requests/routes.ts';
 import { serviceAccountRoutes } from './service-accounts/routes.ts';
@@ -67,6 +68,7 @@ export function createDirectoryApp(dependencies: DirectoryDependencies): Express
       ...serviceAccountRoutes(dependencies),
       ...sheetRoutes(dependencies),
       ...auditRoutes(database),
+      ...reconciliationRoutes(database),
     ],
   });
 }

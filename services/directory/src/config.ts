@@ -16,6 +16,16 @@ export const configSchema = z.object({
   PERSONAL_DATA_KEY: key32,
   /** Finds equal national identity numbers without decrypting them. */
   PERSONAL_DATA_INDEX_KEY: key32,
+  /** When the whole record is compared with all of LDAP (UTC); in Vietnam this is 01:15. */
+  RECONCILE_CRON: z
+    .string()
+    .regex(/^(\S+ ){4}\S+$/, 'must be five fields: minute hour day month weekday')
+    .default('15 18 * * *'),
+  /** What the scheduled comparison does: `repair` puts small drift right and waits with large. */
+  RECONCILE_MODE: z.enum(['off', 'report', 'repair']).default('repair'),
+  /** A repair of more than this share of an agency's entries, or of all, and of at least so many, waits for a second person. */
+  RECONCILE_LARGE_PERCENT: z.coerce.number().min(0).max(100).default(5),
+  RECONCILE_LARGE_COUNT: z.coerce.number().int().min(1).default(10),
   ACTIVATION_CODE_DAYS: z.coerce.number().int().min(1).max(90).default(14),
   /** Where holders redeem activation codes, as it stands on the slips; this service's own address unless told. */
   ACTIVATION_URL: z.url().max(120).optional(),

@@ -13,6 +13,8 @@ import { createDirectoryApp } from './app.ts';
 import { createTokenIssuer } from './clients/token-issuer.ts';
 import { configSchema } from './config.ts';
 import { createNationalIdSeal } from './people/national-id-seal.ts';
+import { runReconciliation } from './reconciliation/run-reconciliation.ts';
+import { startScheduled } from './reconciliation/start-reconciliation.ts';
 import { carryOutNextPart, openAccountsJob } from './requests/carry-out-lines.ts';
 import { settleRequests } from './requests/settle-requests.ts';
 import { listUnfinishedRequests } from './requests/work-store.ts';
@@ -25,6 +27,7 @@ const database = openDatabase({ url: config.DATABASE_URL, name: 'directory' });
 const ldap = openLdap({ url: config.LDAP_URL, bindDn: config.LDAP_BIND_DN, password: config.LDAP_PASSWORD });
 const tokens = await createTokenIssuer({ issuer: config.ISSUER_URL, signingKeyPem: config.TOKEN_SIGNING_KEY });
 const baseDn = config.LDAP_BASE_DN;
+const limits = { percent: config.RECONCILE_LARGE_PERCENT, atLeast: config.RECONCILE_LARGE_COUNT };
 
 const worker = await startWorker({
   url: config.DATABASE_URL,
@@ -37,6 +40,7 @@ const worker = await startWorker({
     'end-suspensions': '* * * * *',
     'settle-agencies': '* * * * *',
     'converge-service-accounts': '* * * * *',
+    ...(config.RECONCILE_MODE === 'off' ? {} : { 'reconcile-all': config.RECONCILE_CRON }),
   },
   tasks: {
     'converge-entries': ({ accountIds }: { accountIds: string[] }) =>
@@ -49,6 +53,12 @@ const worker = await startWorker({
     'settle-agencies': () => settleAgencies(database),
     'settle-requests': ({ accountIds }: { accountIds: string[] }) =>
       database.transaction((transaction) => settleRequests(transaction, accountIds)),
+    reconcile: ({ id }: { id: string }, signal) => runReconciliation({ database, ldap, baseDn, limits }, id, signal),
+    'reconcile-all': async () => {
+      const { RECONCILE_MODE: mode } = config;
+      if (mode === 'off') return;
+      if (!(await startScheduled(database, mode))) log.info('the scheduled reconciliation waits for the next time');
+    },
     // A net under everything: what is overdue is asked for again, whatever became of its jobs.
     'queue-overdue': async () => {
       await addJobs(database, 'directory', (await listUnfinishedRequests(database, 100)).map(openAccountsJob));

@@ -6,7 +6,7 @@ import { generateKeyPairSync, randomBytes, randomInt } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import type { Permission, RequestDetail, RequestLineInput } from '@congvu/contracts';
 import type { Database } from '@congvu/database';
-import { createTestDatabase, testStack } from '@congvu/database/testing';
+import { createTestDatabase, type TestStack, testStack } from '@congvu/database/testing';
 import { createTestAuthority, type TestAuthority } from '@congvu/http/testing';
 import { distinguishedName, type Ldap, openLdap } from '@congvu/ldap';
 import { defaultUsernamePatterns, parseUsernamePatterns, type UsernamePatterns } from '@congvu/vietnamese';
@@ -50,6 +50,8 @@ export interface TestDirectory {
   databaseUrl: string;
   /** As the owner of the schema, for what the service itself may not do. */
   owner: Database;
+  /** As the role of another service. */
+  as: (role: 'mailbox' | 'certificate') => Database;
   ldap: Ldap;
   baseDn: string;
   authority: TestAuthority;
@@ -66,11 +68,10 @@ export interface TestDirectory {
   stop: () => Promise<void>;
 }
 
-export async function startTestDirectory(): Promise<TestDirectory> {
+export async function startTestDirectory(server: TestStack['ldap'] = testStack().ldap): Promise<TestDirectory> {
   const testDatabase = await createTestDatabase();
   const database = testDatabase.as('directory');
   const owner = testDatabase.as('owner');
-  const { ldap: server } = testStack();
   const identity = server.identities.directory;
   if (!identity) throw new Error('the test stack has no LDAP identity for the directory service');
   const { url, baseDn } = server;
@@ -99,6 +100,7 @@ export async function startTestDirectory(): Promise<TestDirectory> {
     database,
     databaseUrl: testDatabase.urlAs('directory'),
     owner,
+    as: testDatabase.as,
     ldap,
     baseDn,
     authority,

@@ -79,8 +79,8 @@ async function applyEntries(ldap: Ldap, base: string, sources: readonly EntrySou
   for (const id of there) errors.delete(id); // ours from an attempt before, or another's: looked at below
 
   let rest = sources.filter((source) => source.entryVersion > 0 || there.has(source.id));
-  let entries = await findEntries(ldap, base, rest);
-  const behind = rest.filter((source) => epochOf(entries.get(source.id)) < source.credentialEpoch);
+  let entries = await findNamedEntries(ldap, base, rest, errors);
+  const behind = rest.filter((source) => epochOf(entries.get(source.id)?.attributes) < source.credentialEpoch);
   if (behind.length > 0) {
     for (const [id, error] of await voidPasswords(ldap, behind, entries)) errors.set(id, error);
     rest = rest.filter((source) => !errors.has(source.id));
@@ -100,8 +100,8 @@ async function applyEntries(ldap: Ldap, base: string, sources: readonly EntrySou
 }
 
 /** An entry that is not there yet has no password to take away; one without the mark was made before there were marks. */
-const epochOf = (entry: Entry | undefined): number =>
-  entry ? Number(entry.attributes.congvuCredentialEpoch?.[0] ?? 1) : Number.POSITIVE_INFINITY;
+const epochOf = (attributes: Attributes | undefined): number =>
+  attributes ? Number(attributes.congvuCredentialEpoch?.[0] ?? 1) : Number.POSITIVE_INFINITY;
 
 /**
  * Takes the passwords of an earlier epoch away, each together with the mark of that epoch, so that neither an old password
@@ -154,7 +154,11 @@ async function recordConverged(transaction: Transaction, sources: readonly Entry
   );
 }
 
-const ownedNames = [
+/** Attributes of an entry that this service answers for, as they are asked for in LDAP. */
+export const ownedNames = [
+  'objectClass',
+  'uid',
+  'pwdAccountLockedTime',
   'cn',
   'sn',
   'givenName',
@@ -170,10 +174,11 @@ const ownedNames = [
   'roleOccupant',
 ] as const;
 
-const entryDn = (base: string, source: EntrySource): string => distinguishedName({ uid: source.username }, base);
+export const entryDn = (base: string, source: EntrySource): string => distinguishedName({ uid: source.username }, base);
 
 function wantedAttributes(base: string, source: EntrySource): Attributes {
   return {
+    uid: [source.username],
     cn: [source.displayName],
     sn: [source.surname],
     givenName: [source.givenName],
@@ -192,16 +197,20 @@ function wantedAttributes(base: string, source: EntrySource): Attributes {
 
 const isLocked = (source: EntrySource): boolean => source.state === 'suspended' || source.state === 'retired';
 
-function additionOf(base: string, source: EntrySource): Operation {
-  const attributes = {
-    objectClass: ['inetOrgPerson', 'congvuAccount', 'congvuMailAccount', 'pkiUser'],
-    uid: [source.username],
+const classes = ['inetOrgPerson', 'congvuAccount', 'congvuMailAccount', 'pkiUser'];
+
+/** The whole entry of a new account, but for what the other services write to it. */
+export const wantedEntry = (base: string, source: EntrySource): { dn: string; attributes: Attributes } => ({
+  dn: entryDn(base, source),
+  attributes: {
+    objectClass: classes,
     congvuAccountId: [source.id],
     ...wantedAttributes(base, source),
     ...(isLocked(source) ? { pwdAccountLockedTime: [lockedForGood] } : {}),
-  };
-  return { kind: 'add', dn: entryDn(base, source), attributes };
-}
+  },
+});
+
+const additionOf = (base: string, source: EntrySource): Operation => ({ kind: 'add', ...wantedEntry(base, source) });
 
 async function findEntries(ldap: Ldap, base: string, sources: readonly EntrySource[]): Promise<Map<string, Entry>> {
   if (sources.length === 0) return new Map();
@@ -211,19 +220,53 @@ async function findEntries(ldap: Ldap, base: string, sources: readonly EntrySour
       'congvuAccountId',
       sources.map((source) => source.id),
     ),
-    attributes: ['congvuAccountId', 'pwdAccountLockedTime', ...ownedNames],
+    attributes: ['congvuAccountId', ...ownedNames],
   });
   return new Map(entries.map((entry) => [String(entry.attributes.congvuAccountId?.[0]), entry]));
 }
 
+/** An entry that was renamed by hand is the account's all the same, and gets its name back before anything else. */
+async function findNamedEntries(
+  ldap: Ldap,
+  base: string,
+  sources: readonly EntrySource[],
+  errors: Map<string, Error>,
+): Promise<Map<string, Entry>> {
+  const entries = await findEntries(ldap, base, sources);
+  const renamed = sources
+    .filter(({ id }) => entries.has(id))
+    .filter((source) => isRenamed(base, source, entries.get(source.id) as Entry));
+  if (renamed.length === 0) return entries;
+  for (const source of renamed) {
+    const { dn } = entries.get(source.id) as Entry;
+    await ldap.rename(dn, entryDn(base, source)).catch((error: Error) => {
+      if (error instanceof ServiceError) throw error;
+      errors.set(source.id, isAlreadyThere(error) ? entryOfAnother(error) : error);
+    });
+  }
+  return findEntries(ldap, base, sources);
+}
+
+export const isRenamed = (base: string, source: EntrySource, entry: Entry): boolean =>
+  entry.dn.toLowerCase() !== entryDn(base, source).toLowerCase();
+
 /** What makes the entry right; undefined when it is. One that is gone is made again. */
 function repairOf(base: string, source: EntrySource, entry: Entry | undefined): Operation | undefined {
   if (!entry) return additionOf(base, source);
+  const changes = changesTo(base, entry.attributes, source);
+  return changes.length > 0 ? { kind: 'modify', dn: entry.dn, changes } : undefined;
+}
+
+/** The smallest change that makes an entry with these attributes say what the account says. */
+export function changesTo(base: string, actual: Attributes, source: EntrySource): AttributeChange[] {
   // Its mark may be newer than what we read of the record; then whoever wrote it knew more.
-  const credentialEpoch = Math.max(epochOf(entry), source.credentialEpoch);
-  const changes = diffAttributes(entry.attributes, wantedAttributes(base, { ...source, credentialEpoch }));
+  const credentialEpoch = Math.max(epochOf(actual), source.credentialEpoch);
+  const changes = diffAttributes(actual, wantedAttributes(base, { ...source, credentialEpoch }));
+  // Further classes may be somebody else's; those that the services need have to be there.
+  const missing = classes.filter((name) => !actual.objectClass?.includes(name));
+  if (missing.length > 0) changes.unshift({ attribute: 'objectClass', operation: 'add', values: missing });
   // A lock of another value is the policy's own, after failed attempts; only the administrative one is ours.
-  const locked = entry.attributes.pwdAccountLockedTime?.[0] === lockedForGood;
+  const locked = actual.pwdAccountLockedTime?.[0] === lockedForGood;
   if (locked !== isLocked(source)) {
     changes.push({
       attribute: 'pwdAccountLockedTime',
@@ -231,7 +274,7 @@ function repairOf(base: string, source: EntrySource, entry: Entry | undefined): 
       values: locked ? [] : [lockedForGood],
     });
   }
-  return changes.length > 0 ? { kind: 'modify', dn: entry.dn, changes } : undefined;
+  return changes;
 }
 
 const entryOfAnother = (cause: Error): ServiceError =>

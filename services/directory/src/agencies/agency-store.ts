@@ -91,7 +91,12 @@ export async function requireOpenAgency(
       if (scope !== null) query.whereRaw(inSubtree('a.id'), [scope]);
     })
     .forShare('a')
-    .first('a.id', 'a.code', 'a.name', transaction.raw("directory.agency_status(a.valid_from, a.valid_to, directory.today()) <> 'active' as closed"));
+    .first(
+      'a.id',
+      'a.code',
+      'a.name',
+      transaction.raw("directory.agency_status(a.valid_from, a.valid_to, directory.today()) <> 'active' as closed"),
+    );
   if (!agency) throw agencyNotFound();
   if (agency.closed) {
     throw new ServiceError({
@@ -113,6 +118,10 @@ export interface AgencyFilter {
   /** Part of a search key, as it stands in one. */
   searchKey?: string | undefined;
 }
+
+/** The province; undefined before the first import. */
+export const findRoot = (connection: Connection): Promise<{ id: string; code: string } | undefined> =>
+  connection('directory.agencies').whereNull('parent_id').first('id', 'code');
 
 export async function listAgencies(
   connection: Connection,

@@ -22,21 +22,23 @@ export async function convergeAgencies(
   }
 }
 
-async function convergeAgency(ldap: Ldap, agency: AgencyRow, base: string): Promise<void> {
-  const dn = distinguishedName({ ou: agency.code }, base);
-  const wanted: Attributes = {
-    objectClass: ['organizationalUnit', 'congvuAgency'],
-    ou: [agency.code],
-    description: [agency.name],
-    congvuAgencyCode: [agency.code],
-    congvuParentCode: agency.parent_code ? [agency.parent_code] : [],
-    congvuAgencyLevel: [agency.level],
-    congvuAgencyStatus: [agency.status],
-    congvuSuccessorCode: agency.successor_code ? [agency.successor_code] : [],
-  };
-  if (await ldap.add(dn, wanted)) return;
-  const { objectClass: _, ou: __, ...owned } = wanted;
-  const entry = await ldap.find(dn, Object.keys(owned));
-  const changes = diffAttributes(entry?.attributes ?? {}, owned);
+export const agencyDn = (base: string, code: string): string => distinguishedName({ ou: code }, base);
+
+export async function convergeAgency(ldap: Ldap, agency: AgencyRow, base: string): Promise<void> {
+  const dn = agencyDn(base, agency.code);
+  const wanted = wantedAgencyAttributes(agency);
+  if (await ldap.add(dn, { objectClass: ['organizationalUnit', 'congvuAgency'], ou: [agency.code], ...wanted })) return;
+  const entry = await ldap.find(dn, Object.keys(wanted));
+  const changes = diffAttributes(entry?.attributes ?? {}, wanted);
   if (changes.length > 0) await ldap.modify(dn, changes);
 }
+
+/** All that an agency's entry says but its name. */
+export const wantedAgencyAttributes = (agency: AgencyRow): Attributes => ({
+  description: [agency.name],
+  congvuAgencyCode: [agency.code],
+  congvuParentCode: agency.parent_code ? [agency.parent_code] : [],
+  congvuAgencyLevel: [agency.level],
+  congvuAgencyStatus: [agency.status],
+  congvuSuccessorCode: agency.successor_code ? [agency.successor_code] : [],
+});

@@ -157,7 +157,7 @@ async function convergeMailAttributes(ldap: Ldap, baseDn: string, pairs: readonl
       'congvuAccountId',
       pairs.map(({ source }) => source.id),
     ),
-    attributes: ['congvuAccountId', 'mail', 'congvuMailStatus', 'congvuMailQuotaBytes'],
+    attributes: ['congvuAccountId', 'mail', 'congvuMailAlias', 'congvuMailStatus', 'congvuMailQuotaBytes'],
   });
   const entries = new Map(found.map((entry) => [String(entry.attributes.congvuAccountId?.[0]), entry]));
   const errors = new Map<string, Error>();
@@ -170,6 +170,7 @@ async function convergeMailAttributes(ldap: Ldap, baseDn: string, pairs: readonl
     }
     const changes = diffAttributes(entry.attributes, {
       mail: [mailbox.address],
+      congvuMailAlias: [], // the record knows none, so one that is there was put there by hand
       congvuMailStatus: [mailbox.state],
       congvuMailQuotaBytes: [mailbox.quota_bytes],
     });

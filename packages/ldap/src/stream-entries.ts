@@ -1,0 +1,186 @@
+/**
+ * Reads all entries below a base, however many, in memory that does not grow with them: one search on a connection of its own,
+ * whose socket is read only as fast as the entries are taken. An answer that is cut short, or that the server says is not whole,
+ * is an error and never an end.
+ *
+ * The decoding of search results (RFC 4511 section 4.5.2) is our own, because ldapts keeps every entry until the last has come and
+ * takes three times as long as ldapsearch; requests and errors are ldapts's.
+ */
+import { connect as connectTcp, type Socket } from 'node:net';
+import { connect as connectTls } from 'node:tls';
+import { ServiceError } from '@congvu/errors';
+import {
+  BerReader,
+  BindRequest,
+  type Filter,
+  PresenceFilter,
+  SearchRequest,
+  SearchResponse,
+  StatusCodeParser,
+} from 'ldapts';
+import type { Entry, LdapOptions, Value } from './index.ts';
+
+export interface StreamOptions {
+  scope: 'one' | 'sub';
+  filter?: Filter;
+  /** Names ending in `;binary` give Buffers, all others text. */
+  attributes: readonly string[];
+  /** About so many entries are handed over together. */
+  batchSize?: number;
+}
+
+const silenceMs = 60_000;
+
+export async function* streamEntries(
+  options: LdapOptions,
+  base: string,
+  { scope, filter = new PresenceFilter({ attribute: 'objectClass' }), attributes, batchSize = 1_000 }: StreamOptions,
+): AsyncGenerator<Entry[]> {
+  const socket = await connect(options.url);
+  try {
+    socket.write(new BindRequest({ messageId: 1, dn: options.bindDn, password: options.password }).write());
+    let batch: Entry[] = [];
+    for await (const messages of messagesOf(socket)) {
+      for (const message of messages) {
+        if (message.operation === operations.entry) batch.push(toEntry(message));
+        else if (message.operation === operations.bindResponse) {
+          requireSuccess(message, 'bind');
+          const search = { baseDN: base, scope, filter, attributes: [...attributes], sizeLimit: 0, timeLimit: 0 };
+          socket.write(new SearchRequest({ messageId: 2, ...search }).write());
+        } else if (message.operation === operations.done) {
+          requireSuccess(message, 'search');
+          if (batch.length > 0) yield batch;
+          return;
+        } else {
+          // A referral to where the rest would be, or the server's notice that it closes (RFC 4511 section 4.4.1).
+          throw incomplete(new Error(`LDAP message 0x${message.operation.toString(16)} in the answer to a search`));
+        }
+      }
+      if (batch.length < batchSize) continue;
+      yield batch;
+      batch = [];
+    }
+    throw incomplete(new Error('the connection ended before the answer did'));
+  } finally {
+    socket.destroy();
+  }
+}
+
+const operations = { bindResponse: 0x61, entry: 0x64, done: 0x65 } as const;
+
+interface Message {
+  operation: number;
+  bytes: Buffer;
+  /** Of the operation's content in `bytes`. */
+  start: number;
+  end: number;
+  /** Where the next message begins. */
+  next: number;
+}
+
+async function connect(url: string): Promise<Socket> {
+  const { protocol, hostname, port } = new URL(url);
+  const host = hostname.replace(/^\[|\]$/g, '');
+  const secure = protocol === 'ldaps:';
+  const target = { host, port: Number(port) || (secure ? 636 : 389) };
+  return new Promise((resolve, reject) => {
+    const socket = secure ? connectTls({ ...target, servername: host }) : connectTcp(target);
+    // Also when nobody takes entries for so long: a search must not stay open on the server for ever.
+    socket.setTimeout(silenceMs, () => socket.destroy(new Error(`LDAP was silent for ${silenceMs / 1_000} s`)));
+    socket.once('error', (cause) => reject(incomplete(cause)));
+    socket.once(secure ? 'secureConnect' : 'connect', () => resolve(socket));
+  });
+}
+
+/** The messages that are whole, as octets come; one that is not waits for its rest. */
+async function* messagesOf(socket: Socket): AsyncGenerator<Message[]> {
+  let rest: Buffer = Buffer.alloc(0);
+  try {
+    for await (const chunk of socket as AsyncIterable<Buffer>) {
+      const bytes = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
+      const messages: Message[] = [];
+      let offset = 0;
+      for (let message = messageAt(bytes, 0); message; message = messageAt(bytes, offset)) {
+        messages.push(message);
+        offset = message.next;
+      }
+      yield messages;
+      rest = bytes.subarray(offset);
+    }
+  } catch (cause) {
+    throw cause instanceof ServiceError ? cause : incomplete(cause);
+  }
+}
+
+/** LDAPMessage ::= SEQUENCE { messageID, protocolOp, controls }; undefined while some of it has not come. */
+function messageAt(bytes: Buffer, offset: number): Message | undefined {
+  const whole = elementAt(bytes, offset);
+  if (!whole || whole.end > bytes.length) return undefined;
+  const id = elementAt(bytes, whole.start) as Element;
+  const operation = elementAt(bytes, id.end) as Element;
+  return { operation: operation.tag, bytes, start: operation.start, end: operation.end, next: whole.end };
+}
+
+interface Element {
+  tag: number;
+  start: number;
+  end: number;
+}
+
+/** BER as LDAP restricts it (RFC 4511 section 5.1): one octet of tag, a definite length. */
+function elementAt(bytes: Buffer, offset: number): Element | undefined {
+  if (offset + 2 > bytes.length) return undefined;
+  const tag = bytes[offset] as number;
+  const first = bytes[offset + 1] as number;
+  if (first < 0x80) return { tag, start: offset + 2, end: offset + 2 + first };
+  const octets = first & 0x7f;
+  if (octets === 0 || octets > 4) throw incomplete(new Error('an LDAP message of no or of absurd length'));
+  if (offset + 2 + octets > bytes.length) return undefined;
+  const start = offset + 2 + octets;
+  return { tag, start, end: start + bytes.readUIntBE(offset + 2, octets) };
+}
+
+/** SearchResultEntry ::= SEQUENCE { objectName, attributes SEQUENCE OF SEQUENCE { type, vals SET OF value } } */
+function toEntry({ bytes, start }: Message): Entry {
+  const name = elementAt(bytes, start) as Element;
+  const attributes: Record<string, Value[]> = {};
+  const list = elementAt(bytes, name.end) as Element;
+  for (let at = list.start; at < list.end; ) {
+    const attribute = elementAt(bytes, at) as Element;
+    const type = elementAt(bytes, attribute.start) as Element;
+    const set = elementAt(bytes, type.end) as Element;
+    const description = bytes.toString('latin1', type.start, type.end);
+    const isBinary = description.endsWith(';binary');
+    const values: Value[] = [];
+    for (let place = set.start; place < set.end; ) {
+      const value = elementAt(bytes, place) as Element;
+      values.push(isBinary ? bytes.subarray(value.start, value.end) : bytes.toString('utf8', value.start, value.end));
+      place = value.end;
+    }
+    attributes[description] = values;
+    at = attribute.end;
+  }
+  return { dn: bytes.toString('utf8', name.start, name.end), attributes };
+}
+
+/** LDAPResult (RFC 4511 section 4.1.9). A base that is missing is the caller's to judge, any limit is an answer cut short. */
+function requireSuccess({ bytes, start, end }: Message, what: 'bind' | 'search'): void {
+  const code = elementAt(bytes, start) as Element;
+  const status = bytes.readUIntBE(code.start, code.end - code.start);
+  if (status === 0) return;
+  const result = new SearchResponse({ messageId: 2 });
+  result.parse(new BerReader(bytes.subarray(start, end)), []);
+  const error = StatusCodeParser.parse(result);
+  if (what === 'search' && status === noSuchObject) throw error;
+  throw incomplete(error);
+}
+const noSuchObject = 32;
+
+const incomplete = (cause: unknown): ServiceError =>
+  new ServiceError({
+    kind: 'unavailable',
+    code: 'ldap_unavailable',
+    detail: `The LDAP directory did not answer in full (${cause instanceof Error ? cause.message : 'no reason given'}).`,
+    retryAfterSeconds: 5,
+    cause,
+  });
