@@ -13,6 +13,7 @@ import { clientRoutes } from './clients/routes.ts';
 import type { TokenIssuer } from './clients/token-issuer.ts';
 import type { NationalIdSeal } from './people/national-id-seal.ts';
 import { requestRoutes } from './requests/routes.ts';
+import { searchRoutes } from './search/routes.ts';
 
 export interface DirectoryDependencies {
   database: Database;
@@ -46,6 +47,7 @@ export function createDirectoryApp(dependencies: DirectoryDependencies): Express
       ...clientRoutes({ database, tokens, limitTokens }),
       ...agencyRoutes(database),
       ...requestRoutes(dependencies),
+      ...searchRoutes(database),
       ...accountRoutes({ ...dependencies, limitSignIn }),
       ...auditRoutes(database),
     ],

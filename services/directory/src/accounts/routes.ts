@@ -1,23 +1,10 @@
-/** Accounts: list, read, suspend, resume, activation codes; and what holders do themselves. */
-import { Account, ActivationCode, AgencyCodeInput, HolderToken, lineOfText } from '@congvu/contracts';
-import {
-  client,
-  decodeTimeCursor,
-  PageQuery,
-  pageAnswer,
-  pageOf,
-  type Route,
-  type RouteContext,
-  route,
-  toPage,
-  versionTag,
-} from '@congvu/http';
-import { searchKey } from '@congvu/vietnamese';
+/** Accounts: read, suspend, resume, activation codes; and what holders do themselves. */
+import { Account, ActivationCode, HolderToken, lineOfText } from '@congvu/contracts';
+import { client, type Route, type RouteContext, route, versionTag } from '@congvu/http';
 import { z } from 'zod';
-import { parseCode } from '../agencies/agency-code-input.ts';
 import { scopedActorOf } from '../audit/audit-event.ts';
 import type { RateLimit } from '../clients/rate-limit.ts';
-import { listAccounts, requireAccount } from './account-store.ts';
+import { requireAccount } from './account-store.ts';
 import { activateAccount, type SignInDependencies, signIn } from './activate-account.ts';
 import { issueActivationCode } from './issue-activation-code.ts';
 import { changeAccountState } from './suspend-account.ts';
@@ -47,35 +34,6 @@ export function accountRoutes(dependencies: AccountDependencies): Route[] {
     return { headers: versionTag(account), body: account };
   };
   return [
-    route({
-      method: 'get',
-      path: '/v1/accounts',
-      summary: 'Lists accounts at and below your agency, newest first',
-      permission: 'accounts:read',
-      query: PageQuery.extend({
-        agencyCode: AgencyCodeInput.optional(),
-        state: Account.shape.state.optional(),
-        address: z.string().max(254).optional(),
-        q: z.string().min(1).max(100).optional().describe('Part of the name or username, with or without marks'),
-      }),
-      response: pageOf(Account),
-      handle: async (context) => {
-        const { limit, cursor, agencyCode, state, address, q } = context.query;
-        const filter = {
-          scope: client(context).agencyCode,
-          agencyCode: agencyCode && parseCode(agencyCode, 'query/agencyCode'),
-          state,
-          address,
-          searchKey: q && searchKey(q),
-        };
-        const after = decodeTimeCursor(cursor);
-        const page = toPage(await listAccounts(database, filter, limit, after), limit, (row) => [
-          row.createdAt,
-          row.id,
-        ]);
-        return pageAnswer(page, '/v1/accounts', context.query);
-      },
-    }),
     route({
       method: 'get',
       path: '/v1/accounts/{id}',

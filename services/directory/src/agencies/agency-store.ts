@@ -36,6 +36,25 @@ const agencies = (connection: Connection) =>
 /** Keeps `query` to the subtree of the agency that the caller acts for. */
 export const inSubtree = (column: string): string => `${column} in (select directory.agency_subtree(?))`;
 
+/**
+ * The agencies at and below `code` (else `scope`) that lie at or below `scope`; undefined for those of the whole province, which
+ * nothing need be compared with.
+ */
+export async function listSubtree(
+  connection: Connection,
+  scope: string,
+  code: string | undefined,
+): Promise<{ id: string; code: string }[] | undefined> {
+  const { rows } = await connection.raw<{ rows: { agencies: { id: string; code: string }[] | null }[] }>(
+    `select case when parent_id is not null or code <> ? then (
+       select coalesce(json_agg(json_build_object('id', a.id, 'code', a.code)), '[]') from directory.agencies a
+       where a.id in (select directory.agency_subtree(?)) and a.id in (select directory.agency_subtree(?))) end as agencies
+     from directory.agencies where code = ?`,
+    [code ?? scope, code ?? scope, scope, scope],
+  );
+  return rows.length === 0 ? [] : (rows[0]?.agencies ?? undefined);
+}
+
 export const findAgenciesByCode = (
   connection: Connection,
   codes: readonly string[],
