@@ -12,7 +12,7 @@ let admin: TestClient;
 let district: TestClient;
 const names = {
   'H41.32': ['Huỳnh Thanh Điền', 'Trần Thị Bình', 'Nguyễn Văn An', 'Nguyễn Văn Ân', 'Nguyễn Văn Ẩn', 'Bùi Thị Đào'],
-  'H41.32.05': ['Đặng Văn Lượng', 'Lê Thị Ngọc', 'Lê Thị Dung', 'Trần Văn An', 'Nguyễn Hoà An', 'Nguyễn Hoá An'],
+  'H41.32.05': ['Đặng Văn Lượng', 'Lê Thị Ngọc', 'Lê Thị Dung', 'Trần Văn An', 'Nguyễn Hòa An', 'Nguyễn Hóa An'],
   'H41.33': ['Phạm Đức Điền', 'Hồ Văn Ước', 'Võ Văn Cừ', 'Tôn Nữ Thị Ninh'],
 } as const;
 
@@ -48,12 +48,12 @@ const found = async (q: string, by = admin, more: Record<string, string> = {}) =
 
 describe('accounts are found by', () => {
   it.each([
-    ['a name with marks', 'Điền', ['Phạm Đức Điền', 'Huỳnh Thanh Điền']],
-    ['a name without', 'dien', ['Phạm Đức Điền', 'Huỳnh Thanh Điền']],
-    ['a name decomposed (NFD)', 'Điền'.normalize('NFD'), ['Phạm Đức Điền', 'Huỳnh Thanh Điền']],
+    ['a name with marks', 'Điền', ['Huỳnh Thanh Điền', 'Phạm Đức Điền']],
+    ['a name without', 'dien', ['Huỳnh Thanh Điền', 'Phạm Đức Điền']],
+    ['a name decomposed (NFD)', 'Điền'.normalize('NFD'), ['Huỳnh Thanh Điền', 'Phạm Đức Điền']],
     ['a name with a look-alike of Đ', 'Ðức', ['Phạm Đức Điền']],
     ['capitals', 'ĐIỀN HUỲNH', ['Huỳnh Thanh Điền']],
-    ['a part of a word', 'uon', ['Đặng Văn Lượng']],
+    ['a part of a word', 'luon', ['Đặng Văn Lượng']],
     ['two letters that begin a word', 'ni', ['Tôn Nữ Thị Ninh']],
     ['several words in any order and field', 'bình trần chuyên quỳnh', ['Trần Thị Bình']],
     ['a username', 'dienht', ['Huỳnh Thanh Điền']],
@@ -98,7 +98,7 @@ describe('a search keeps to', () => {
     expect((await every({ kind: 'agency' })).map((account) => account.agencyCode).sort()).toEqual(Object.keys(names));
     expect((await every({ q: 'ubnd', kind: 'agency', agencyCode: 'H41.33' })).length).toBe(1);
     expect((await every({ title: 'văn phòng', q: 'an' })).map((account) => account.displayName)).toEqual([
-      'Nguyễn Hoà An',
+      'Nguyễn Hòa An',
       'Nguyễn Văn An',
       'Nguyễn Văn Ẩn',
     ]);
@@ -127,12 +127,13 @@ it('what is called otherwise is found by the new name and no more by the old', a
   expect(await found('xyz')).toEqual([]);
   const account = () => directory.database('directory.accounts').where({ display_name: 'Lê Thị Dung' });
   const [{ id }] = await account().select('id');
-  await account().update({ display_name: 'Lê Thị Hằng', given_name: 'Hằng', title: 'Chủ tịch' });
-  expect(await found('hằng chủ tịch')).toEqual(['Lê Thị Hằng']);
-  expect(await found('dung')).toEqual([]);
+  await account().update({ display_name: 'Đậu Thị Hằng', surname: 'Đậu', given_name: 'Hằng', title: 'Chủ tịch' });
+  expect(await found('hằng chủ tịch')).toEqual(['Đậu Thị Hằng']);
+  expect(await found('lê hằng')).toEqual([]);
+  expect((await found('dunglt'))[0]).toBe('Đậu Thị Hằng'); // the address stays
   await directory.database('directory.accounts').where({ id }).update({ agency_id: agency.id });
   expect(await found('hằng', district)).toEqual([]);
-  expect(await found('hằng', admin, { agencyCode: 'H41.33' })).toEqual(['Lê Thị Hằng']);
+  expect(await found('hằng', admin, { agencyCode: 'H41.33' })).toEqual(['Đậu Thị Hằng']);
 });
 
 describe('the order', () => {
@@ -146,7 +147,7 @@ describe('the order', () => {
         people.map(({ id }) => id),
       );
       expect((await every({ q: 'nguyen', limit })).map(({ displayName }) => displayName)).toEqual(
-        ['Nguyễn Hoà An', 'Nguyễn Hoá An', 'Nguyễn Văn An', 'Nguyễn Văn Ân', 'Nguyễn Văn Ẩn'].sort(
+        ['Nguyễn Hòa An', 'Nguyễn Hóa An', 'Nguyễn Văn An', 'Nguyễn Văn Ân', 'Nguyễn Văn Ẩn'].sort(
           (a, b) => people.findIndex((one) => one.displayName === a) - people.findIndex((one) => one.displayName === b),
         ),
       );
