@@ -15,7 +15,7 @@ import { importAgencies, sampleFile } from './province.ts';
 import { connectClients } from './stack.ts';
 
 const floorSize = 1_000;
-const queryCount = 2_000;
+const queryCount = 1_600;
 
 export async function measureSearch({ stack, size, say }: BenchOptions): Promise<Figure> {
   const clients = connectClients(stack.description);

@@ -20,5 +20,5 @@ export { isLocalPart, isReservedLocalPart, maximumLocalPartOctets } from './loca
 export { maximumNameLength, type NameOptions, type NameResult, type ParsedName, parseFullName } from './name.ts';
 export { type KnownOfPerson, maskNationalId, type NationalIdResult, parseNationalId } from './national-id.ts';
 export { type MobileResult, parseMobile } from './phone.ts';
-export { compareNames, postgresCollation, type SortableName, searchKey, stripMarks } from './transliterate.ts';
+export { compareNames, type SortableName, searchKey, stripMarks } from './transliterate.ts';
 export { usernameCandidates } from './username.ts';

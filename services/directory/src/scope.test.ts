@@ -55,7 +55,7 @@ const attempts: Record<string, Attempt | Attempt[]> = {
   'post /v1/requests': {
     url: (path) => path,
     body: () => ({ agencyCode: 'H41.32', lines: [personLine('Trần Văn Thử')] }),
-    status: 404,
+    status: 422,
   },
   'get /v1/requests': list('?limit=500'),
   'get /v1/requests/{id}': on(request),

@@ -75,11 +75,12 @@ export async function findAccounts(
     after,
   };
 
+  if (sets.length === 0) return walk(search, undefined);
   if (sets.every((set) => frequencies.of(set) >= common)) {
     // A stretch that fills the page where one account in twenty is a hit; where it shows fewer, a longer one.
     const stretch = 20 * limit;
     const hits = await walk(search, stretch);
-    if (hits.length === limit || sets.length === 0) return hits;
+    if (hits.length === limit) return hits;
     const last = hits.at(-1);
     if (last && hits.length > 0.15 * limit) {
       const missing = limit - hits.length;
@@ -151,16 +152,19 @@ const where = (conditions: readonly Condition[]): string =>
   conditions.length === 0 ? '' : `where ${conditions.map(({ sql }) => sql).join(' and ')}`;
 const bindingsOf = (conditions: readonly Condition[]): unknown[] => conditions.flatMap(({ bindings }) => bindings);
 
-/** Looks at `stretch` accounts in the order of the list, within the index. */
-async function walk({ connection, conditions, limit, after }: Search, stretch: number): Promise<SearchHit[]> {
+/** Looks at the accounts in the order of the list, within the index: at `stretch` of them, or until enough are found. */
+async function walk(
+  { connection, conditions, limit, after }: Search,
+  stretch: number | undefined,
+): Promise<SearchHit[]> {
   const start = beyond(after);
   const { rows } = await patiently<SearchHit>(
     connection,
     `select account_id, sort_key from (
        select s.account_id, s.sort_key, s.document, s.agency_id, s.address, s.kind, s.state from directory.account_search s
-       ${where(start)} order by s.sort_key, s.account_id ${conditions.length === 0 ? '' : 'limit ?'}) s
+       ${where(start)} order by s.sort_key, s.account_id limit ?) s
      ${where(conditions)} order by sort_key, account_id limit ?`,
-    [...bindingsOf(start), ...(conditions.length === 0 ? [] : [stretch]), ...bindingsOf(conditions), limit],
+    [...bindingsOf(start), stretch ?? null, ...bindingsOf(conditions), limit],
   );
   return rows;
 }
@@ -234,12 +238,12 @@ async function patiently<T>(connection: Connection, sql: string, bindings: reado
   try {
     return await connection.raw<{ rows: T[] }>(sql, bindings as never).timeout(patienceMs, { cancel: true });
   } catch (error) {
-    if (!(error instanceof Error) || error.name !== 'KnexTimeoutError') throw error;
+    // Of the same name is the failure to get a connection, which has no `timeout`.
+    if (!(error instanceof Error) || error.name !== 'KnexTimeoutError' || !('timeout' in error)) throw error;
     throw new ServiceError({
       kind: 'unavailable',
       code: 'search_too_slow',
       detail: `The search was given up after ${patienceMs / 1_000} seconds; use longer words, or an agency as a filter.`,
-      cause: error,
-    });
+    }); // Without its cause, which holds what was typed.
   }
 }
