@@ -9,6 +9,7 @@ import { parseArgs } from 'node:util';
 import { measureImportMemory } from './bench-import-memory.ts';
 import { measureProvisioning } from './bench-provisioning.ts';
 import { measureReconcile } from './bench-reconcile.ts';
+import { measureSearch } from './bench-search.ts';
 import { ensurePackages } from './packages.ts';
 import { describeFailure, UsageError } from './process.ts';
 import { type Stack, startStack } from './stack.ts';
@@ -50,6 +51,11 @@ const figures: Readonly<
     about:
       'entries a second, compared with the record of all three services, beside ldapsearch and COPY reading the same to files (1 / 1.5 = 0.67 is the least)',
     measure: measureReconcile,
+  },
+  search: {
+    size: 100_000,
+    about: '99th percentile of searches among as many accounts over HTTP, beside that among 1,000',
+    measure: measureSearch,
   },
 };
 

@@ -3,7 +3,7 @@
  * tells programs and people where everything is; only its owner may read it.
  */
 import { rename, writeFile } from 'node:fs/promises';
-import { connectApi, type Permission, roles, type ServiceUrls } from '@congvu/contracts';
+import { connectApi, type Role, roles, type ServiceUrls } from '@congvu/contracts';
 import { openDatabase } from '@congvu/database';
 import { setUpClient } from '@congvu/directory/set-up-client';
 import { type Engines, startEngines } from './engines.ts';
@@ -74,14 +74,9 @@ async function describe(engines: Engines, services: Services): Promise<StackDesc
   return {
     services: services.urls,
     clients: {
-      requester: await demoClient(engines, 'Huyện Quỳnh Lưu (demo requester)', 'H41.32', roles.requester),
-      administrator: await demoClient(
-        engines,
-        'Quản trị CNTT tỉnh (demo IT admin)',
-        'H41',
-        roles.platform_administrator,
-      ),
-      auditor: await demoClient(engines, 'Kiểm toán (demo auditor)', 'H41', roles.auditor),
+      requester: await demoClient(engines, 'Huyện Quỳnh Lưu (demo requester)', 'H41.32', 'requester'),
+      administrator: await demoClient(engines, 'Quản trị CNTT tỉnh (demo IT admin)', 'H41', 'platform_administrator'),
+      auditor: await demoClient(engines, 'Kiểm toán (demo auditor)', 'H41', 'auditor'),
     },
     ldap: { url: openldap.url, baseDn, bindDn: reader.dn, password: reader.password },
     smtp: postfix ? { host: '127.0.0.1', port: ports.smtp, submissionPort: ports.submission } : null,
@@ -92,12 +87,12 @@ async function describe(engines: Engines, services: Services): Promise<StackDesc
   };
 }
 
-async function demoClient(engines: Engines, name: string, agencyCode: string, permissions: readonly Permission[]) {
+async function demoClient(engines: Engines, name: string, agencyCode: string, role: Role) {
   const clientSecret = engines.secret(`client/${name}`);
   const database = openDatabase({ url: engines.postgres.url('congvu_directory'), name: 'set-up-client', poolSize: 1 });
   try {
     return {
-      clientId: await setUpClient(database, { name, agencyCode, permissions, secret: clientSecret }),
+      clientId: await setUpClient(database, { name, agencyCode, role, permissions: roles[role], secret: clientSecret }),
       clientSecret,
       agencyCode,
     };

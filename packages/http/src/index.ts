@@ -2,8 +2,12 @@ export { type AppOptions, createApp } from './app.ts';
 export { type Authenticate, type Principal, remoteKeys, tokenAudience, tokenAuthentication } from './authentication.ts';
 export {
   decodeCursor,
+  decodeNameCursor,
+  decodeNumberCursor,
   decodeTimeCursor,
+  encodeCursor,
   listAnswer,
+  listTypes,
   type Page,
   PageQuery,
   pageAnswer,

@@ -1,6 +1,7 @@
 /**
- * Lists: `limit` and an opaque `cursor` (the sort key of the last row seen), `Link: rel="next"` (RFC 8288), or the whole
- * list streamed as CSV (RFC 4180) by `Accept: text/csv`. A page costs the same wherever in the list it lies.
+ * Lists: `limit` and an opaque `cursor` (the sort key of the last row seen), `Link: rel="next"` (RFC 8288), or by `Accept` the
+ * whole list streamed as CSV (RFC 4180) or as JSON Lines, one item a line. A page costs the same wherever in the list it lies,
+ * and a stream holds one page at a time.
  */
 import { ServiceError } from '@congvu/errors';
 import { z } from 'zod';
@@ -52,6 +53,25 @@ export function decodeTimeCursor(cursor: string | undefined): [time: string, id:
   return checked.data;
 }
 
+const NameKey = z.tuple([z.string(), z.uuid()]);
+
+/** The sort key of a list by name and id. */
+export function decodeNameCursor(cursor: string | undefined): [sortKey: string, id: string] | undefined {
+  const key = decodeCursor(cursor, 2);
+  if (key === undefined) return undefined;
+  const checked = NameKey.safeParse(key);
+  if (!checked.success) throw foreignCursor();
+  return checked.data;
+}
+
+/** The number in a cursor of a list by number. */
+export function decodeNumberCursor(cursor: string | undefined): string | undefined {
+  const number = decodeCursor(cursor, 1)?.[0];
+  if (number === undefined) return undefined;
+  if (!/^\d{1,18}$/.test(String(number))) throw foreignCursor();
+  return String(number);
+}
+
 function foreignCursor(): ServiceError {
   const detail = 'The cursor is not one that this list gave; begin again without it.';
   return new ServiceError({
@@ -78,9 +98,13 @@ export function pageAnswer<T>(page: Page<T>, path: string, query: Record<string,
   return { headers: { Link: `<${path}?${next}>; rel="next"` }, body: page };
 }
 
+const jsonLinesTypes = ['application/jsonl', 'application/x-ndjson'] as const;
+/** What `listAnswer` can answer with. */
+export const listTypes = ['application/json', 'text/csv', ...jsonLinesTypes] as const;
+
 /**
- * A list as an answer: one page as JSON, or by `Accept: text/csv` all of it, streamed. `fetch` gives the page of a size that
- * begins after a cursor.
+ * A list as an answer: one page as JSON, or by `Accept` all of it, streamed, as CSV or as JSON Lines. `fetch` gives the page of a
+ * size that begins after a cursor.
  */
 export async function listAnswer<T extends object>(
   context: RouteContext<unknown, { limit: number; cursor?: string | undefined }>,
@@ -88,19 +112,23 @@ export async function listAnswer<T extends object>(
   columns: readonly (keyof T & string)[],
   fetch: (limit: number, cursor: string | undefined) => Promise<Page<T>>,
 ): Promise<RouteAnswer> {
-  if (context.accepts('text/csv')) {
-    return {
-      headers: { 'Content-Type': 'text/csv; charset=utf-8' },
-      body: toCsv(
-        columns,
-        everyPage((cursor) => fetch(exportPageSize, cursor)),
-      ),
-    };
+  const type = context.prefers(listTypes);
+  if (type === 'application/json') {
+    return pageAnswer(await fetch(context.query.limit, context.query.cursor), path, context.query);
   }
-  return pageAnswer(await fetch(context.query.limit, context.query.cursor), path, context.query);
+  // The first page before the first octet: what can be refused is refused with a problem document.
+  const first = await fetch(exportPageSize, context.query.cursor);
+  const pages = everyPage((cursor) => (cursor === undefined ? Promise.resolve(first) : fetch(exportPageSize, cursor)));
+  const body = type === 'text/csv' ? toCsv(columns, pages) : toJsonLines(pages);
+  return { headers: { 'Content-Type': `${type}; charset=utf-8` }, body };
 }
 
 const exportPageSize = 1_000;
+
+/** One JSON text a line (jsonlines.org). */
+export async function* toJsonLines<T extends object>(pages: AsyncIterable<T[]>) {
+  for await (const rows of pages) yield rows.map((row) => `${JSON.stringify(row)}\n`).join('');
+}
 
 /** Rows as CSV, streamed. A cell that a spreadsheet would run as a formula is made text by a leading apostrophe. */
 export async function* toCsv<T extends object>(columns: readonly (keyof T & string)[], pages: AsyncIterable<T[]>) {

@@ -30,6 +30,8 @@ export interface RouteContext<P = unknown, Q = unknown, B = unknown> {
   /** Media type of the body, without parameters. */
   contentType: string | undefined;
   accepts: (type: string) => boolean;
+  /** Of the types the one that `Accept` likes best; the first when it likes none. */
+  prefers: <T extends string>(types: readonly [T, ...T[]]) => T;
 }
 
 export interface RouteAnswer {
@@ -167,6 +169,7 @@ function run(one: Route): RequestHandler {
       authorization: request.get('Authorization'),
       contentType: request.get('Content-Type')?.split(';', 1)[0]?.trim().toLowerCase(),
       accepts: (type) => request.accepts(['application/json', type]) === type,
+      prefers: (types) => types.find((type) => type === request.accepts([...types])) ?? types[0],
     };
     if (faults.length > 0) throw invalid('request_invalid', withinReason(faults));
     await send(response, one, await one.handle(context));

@@ -20,7 +20,7 @@ export { isLocalPart, isReservedLocalPart, maximumLocalPartOctets } from './loca
 export { maximumNameLength, type NameOptions, type NameResult, type ParsedName, parseFullName } from './name.ts';
 export { type KnownOfPerson, maskNationalId, type NationalIdResult, parseNationalId } from './national-id.ts';
 export { type MobileResult, parseMobile } from './phone.ts';
-export { compareNames, postgresCollation, type SortableName, searchKey, stripMarks } from './transliterate.ts';
+export { compareNames, type SortableName, searchKey, stripMarks } from './transliterate.ts';
 export {
   defaultUsernamePatterns,
   parseUsernamePatterns,

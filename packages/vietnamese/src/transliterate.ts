@@ -30,14 +30,6 @@ export function searchKey(text: string): string {
   return stripMarks(stripMarks(text).toLowerCase()).replace(/\s+/gu, ' ').trim();
 }
 
-/**
- * The PostgreSQL collation with the order of `compareNames`:
- * `ORDER BY given_name COLLATE "vi-x-icu", surname COLLATE "vi-x-icu", middle_names COLLATE "vi-x-icu", id`.
- * Three columns, each with its own index column, and no stored sort key: a key would have to be rewritten whenever the
- * server's ICU changes its weights, which PostgreSQL already reports for the collation itself.
- */
-export const postgresCollation = 'vi-x-icu';
-
 export interface SortableName {
   readonly givenName: string;
   readonly surname: string;
@@ -46,7 +38,10 @@ export interface SortableName {
 
 const collator = new Intl.Collator('vi');
 
-/** Order of Vietnamese lists: given name, then surname, then middle names (ICU `vi`: a ă â … d đ …, tones after letters). */
+/**
+ * Order of Vietnamese lists: given name, then surname, then middle names (ICU `vi`: a ă â … d đ …, tones after letters). The
+ * database has the same order in a key of its own (`directory.sort_part`).
+ */
 export function compareNames(a: SortableName, b: SortableName): number {
   return (
     collator.compare(a.givenName, b.givenName) ||

@@ -114,6 +114,63 @@ describe('who may', () => {
   });
 });
 
+describe('the department beside, with every permission, on what belongs to the district', () => {
+  const serialNumber = () => serialOf(byRequest);
+  /** Every guarded route there is; one that is added needs its row: what is asked, and 404 or 403, or 200 with nothing of the district. */
+  const attempts: Record<string, [path: () => string, status: 200 | 403 | 404, body?: object][]> = {
+    'get /v1/enrolments': [
+      [() => '/v1/enrolments?limit=500', 200],
+      [() => `/v1/enrolments?accountId=${byRequest!.id}`, 200],
+    ],
+    'get /v1/enrolments/{id}': [[() => `/v1/enrolments/${enrolmentId}`, 404]],
+    'post /v1/enrolments/{id}/csr': [[() => `/v1/enrolments/${enrolmentId}/csr`, 404, { csr: 'x' }]],
+    // For holders alone.
+    'post /v1/enrolments/{id}/pickup': [[() => `/v1/enrolments/${enrolmentId}/pickup`, 403, {}]],
+    'get /v1/certificates': [
+      [() => '/v1/certificates?limit=500', 200],
+      [() => `/v1/certificates?accountId=${byRequest!.id}`, 200],
+      [() => `/v1/certificates?requestId=${requestId}`, 200],
+      [() => `/v1/certificates?address=${byRequest!.address}`, 200],
+    ],
+    'get /v1/certificates/{serialNumber}': [[() => `/v1/certificates/${serialNumber()}`, 404]],
+    'post /v1/certificates/{serialNumber}/revoke': [
+      [() => `/v1/certificates/${serialNumber()}/revoke`, 404, { reason: 'superseded' }],
+    ],
+  };
+  let enrolmentId: string;
+  beforeAll(async () => {
+    enrolmentId = (await service.owner('certificate.enrolments').where({ account_id: byRequest!.id }).first('id')).id;
+  });
+
+  test('there is a row for every guarded route', async () => {
+    const { paths } = (await supertest(service.app).get('/openapi.json')).body;
+    const routes = Object.entries(paths as Record<string, Record<string, { security: object[] }>>).flatMap(
+      ([path, methods]) =>
+        Object.entries(methods).flatMap(([method, { security }]) => (security.length > 0 ? [`${method} ${path}`] : [])),
+    );
+    expect(Object.keys(attempts).sort()).toEqual(routes.sort());
+  });
+
+  test.each(Object.entries(attempts))('%s', async (name, tried) => {
+    const record = async () => [
+      await service.owner('certificate.enrolments').orderBy('id'),
+      await service.owner('certificate.certificates').orderBy('id'),
+      await service.owner('directory.audit_events').orderBy('id'),
+    ];
+    const before = await record();
+    for (const [path, status, body] of tried) {
+      const bearer = await service.tokens.bearer({ agency: 'H41.02', permissions });
+      const request = supertest(service.app)[name.split(' ')[0] as 'get' | 'post'](path()).set('Authorization', bearer);
+      const answer = await (body ? request.send(body) : request);
+      expect([path(), answer.status]).toEqual([path(), status]);
+      const items: object[] = status === 200 ? answer.body.items : [];
+      for (const account of [byRequest, inCommune])
+        expect(items.filter((item) => JSON.stringify(item).includes(account!.id))).toEqual([]);
+    }
+    expect(await record()).toEqual(before);
+  });
+});
+
 describe('the register', () => {
   const ids = (answer: supertest.Response) => answer.body.items.map((one: Certificate) => one.accountId).sort();
   const of = (...accounts: (TestAccount | undefined)[]) => accounts.map((one) => one!.id).sort();

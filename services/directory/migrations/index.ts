@@ -5,6 +5,7 @@ import { up as draftsAndOperations } from './0002-drafts-and-operations.ts';
 import { up as agencyPeriods } from './0003-agency-periods.ts';
 import { up as accountLife } from './0004-account-life.ts';
 import { up as reconciliations } from './0005-reconciliations.ts';
+import { up as searchAuditRoles } from './0006-search-audit-roles.ts';
 import { up as requestsCarriedOut } from './0007-requests-carried-out.ts';
 import { up as sheetsAsRead } from './0008-sheets-as-read.ts';
 
@@ -14,6 +15,7 @@ export const migrations: Migrations = {
   '0003-agency-periods': agencyPeriods,
   '0004-account-life': accountLife,
   '0005-reconciliations': reconciliations,
+  '0006-search-audit-roles': searchAuditRoles,
   '0007-requests-carried-out': requestsCarriedOut,
   '0008-sheets-as-read': sheetsAsRead,
 };

@@ -10,17 +10,17 @@ import { startTestDirectory, type TestDirectory } from './testing.ts';
 
 const id = '6f1e5f0c-8f57-4c3e-9a10-4a3c6de0a001';
 
+type Method = 'get' | 'post' | 'put' | 'patch' | 'delete';
 /** Every route there is. A route that is added needs its row here, and a permission that is changed its change. */
-const table: readonly [
-  method: 'get' | 'post' | 'put' | 'patch' | 'delete',
-  path: string,
-  needs: readonly Permission[] | 'public',
-][] = [
+const table: readonly [method: Method, path: string, needs: readonly Permission[] | 'public'][] = [
   ['post', '/oauth/token', 'public'],
   ['get', '/.well-known/jwks.json', 'public'],
   ['get', '/.well-known/oauth-authorization-server', 'public'],
   ['post', '/v1/clients', ['clients:write']],
   ['get', '/v1/clients', ['clients:write']],
+  ['get', '/v1/clients/{id}', ['clients:write']],
+  ['patch', '/v1/clients/{id}', ['clients:write']],
+  ['post', '/v1/clients/{id}/secret', ['clients:write']],
   ['delete', '/v1/clients/{id}', ['clients:write']],
   ['post', '/v1/agencies/import', ['agencies:write']],
   ['get', '/v1/agencies', ['agencies:read']],
@@ -84,7 +84,7 @@ let directory: TestDirectory;
 /** Authorization headers that are wrong, each in its own way. */
 const wrong: { what: string; header: string | undefined; code: string; bearerError: string }[] = [];
 
-const call = (method: (typeof table)[number][0], path: string, authorization: string | undefined) => {
+const call = (method: Method, path: string, authorization: string | undefined) => {
   const url = path.replace('{id}', id).replace('{code}', 'H41');
   const request = supertest(directory.app)[method](url);
   return authorization === undefined ? request : request.set('Authorization', authorization);

@@ -20,6 +20,7 @@ import type { Deadlines } from './requests/deadlines.ts';
 import { requestRoutes } from './requests/routes.ts';
 import { serviceAccountRoutes } from './service-accounts/routes.ts';
 import { sheetRoutes } from './sheets/routes.ts';
+import { searchRoutes } from './search/routes.ts';
 
 export interface DirectoryDependencies {
   database: Database;
@@ -67,6 +68,7 @@ export function createDirectoryApp(dependencies: DirectoryDependencies): Express
       }),
       ...serviceAccountRoutes(dependencies),
       ...sheetRoutes(dependencies),
+      ...searchRoutes(database),
       ...auditRoutes(database),
       ...reconciliationRoutes(database),
     ],

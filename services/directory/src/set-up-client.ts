@@ -4,7 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { type Permission, roles } from '@congvu/contracts';
+import { type Permission, type Role, roles } from '@congvu/contracts';
 import { type Database, openDatabase } from '@congvu/database';
 import { insertEvents } from './audit/audit-store.ts';
 import { hashClientSecret } from './clients/client-secret.ts';
@@ -14,6 +14,8 @@ export interface ClientSetUp {
   name: string;
   agencyCode: string;
   permissions: readonly Permission[];
+  /** The role that the permissions are of, if they are. */
+  role?: Role | undefined;
   secret: string;
 }
 
@@ -23,10 +25,12 @@ export const setUpClient = (database: Database, client: ClientSetUp): Promise<st
     const id = await saveClient(transaction, {
       name: client.name,
       agencyCode: client.agencyCode,
+      role: client.role,
       permissions: client.permissions,
       secretHash: hashClientSecret(client.secret),
     });
-    const after = { name: client.name, agencyCode: client.agencyCode, permissions: client.permissions };
+    const { name, agencyCode, role = null, permissions } = client;
+    const after = { name, agencyCode, role, permissions };
     await insertEvents(transaction, [
       {
         actor: { kind: 'system', id: 'set-up-client', ip: null, agencyCode: null },
@@ -80,7 +84,9 @@ async function main(): Promise<void> {
   if (secret.length < 32) throw new Error('the secret must have 32 characters or more');
   const database = openDatabase({ url, name: 'set-up-client', poolSize: 1 });
   try {
-    process.stdout.write(`${await setUpClient(database, { name, agencyCode: agency, permissions, secret })}\n`);
+    process.stdout.write(
+      `${await setUpClient(database, { name, agencyCode: agency, permissions, role: role as Role, secret })}\n`,
+    );
   } finally {
     await database.destroy();
   }

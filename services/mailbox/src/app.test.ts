@@ -111,6 +111,39 @@ describe('who may', () => {
   });
 });
 
+describe('the department beside, with every permission, on what belongs to the district', () => {
+  /** Every guarded route there is; one that is added needs its row: what is asked, and 404, or 200 with nothing of the district. */
+  const attempts: Record<string, [path: () => string, status: 200 | 404][]> = {
+    'get /v1/mailboxes': [
+      [() => '/v1/mailboxes?limit=500', 200],
+      [() => `/v1/mailboxes?address=${byRequest!.address}`, 200],
+      [() => `/v1/mailboxes?requestId=${requestId}`, 200],
+    ],
+    'get /v1/mailboxes/{accountId}': [[() => `/v1/mailboxes/${byRequest!.id}`, 404]],
+    'get /v1/notices': [[() => '/v1/notices?limit=500', 200]],
+  };
+
+  test('there is a row for every guarded route', async () => {
+    const { paths } = (await supertest(app).get('/openapi.json')).body;
+    const routes = Object.entries(paths as Record<string, Record<string, { security: object[] }>>).flatMap(
+      ([path, methods]) =>
+        Object.entries(methods).flatMap(([method, { security }]) => (security.length > 0 ? [`${method} ${path}`] : [])),
+    );
+    expect(Object.keys(attempts).sort()).toEqual(routes.sort());
+  });
+
+  test.each(Object.entries(attempts))('%s', async (_, tried) => {
+    for (const [path, status] of tried) {
+      const bearer = await authority.bearer({ agency: 'H41.02', permissions });
+      const answer = await supertest(app).get(path()).set('Authorization', bearer);
+      expect([path(), answer.status]).toEqual([path(), status]);
+      const items: object[] = status === 200 ? answer.body.items : [];
+      for (const account of [byRequest, inCommune, suspended])
+        expect(items.filter((item) => JSON.stringify(item).includes(account!.id))).toEqual([]);
+    }
+  });
+});
+
 describe('the list of mailboxes', () => {
   test('says where each came from, newest first', async () => {
     const { body } = await get('/v1/mailboxes');

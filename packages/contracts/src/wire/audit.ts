@@ -1,6 +1,74 @@
-/** Audit events on the wire. */
+/** Audit events on the wire, and every kind of event that there is. */
 import { z } from 'zod';
 import { Timestamp } from './common.ts';
+
+/**
+ * What can happen, as `noun.verb`, with what the event means. A fact that is new needs its line here before it can be recorded; a
+ * word that was released is never changed, because events that hold it stay for ever.
+ */
+export const auditActions = {
+  'account.activated': 'The holder set a password with an activation code',
+  'account.certificate_ordered': 'A certificate was ordered for the account',
+  'account.certificate_withdrawn': 'The account is to have no certificate any more',
+  'account.entry_removed': 'An LDAP entry that no account has was removed',
+  'account.entry_repaired': 'The LDAP entry was brought back to what the record says',
+  'account.entry_restored': 'An LDAP entry that was missing was made again',
+  'account.opened': 'An approved request opened the account',
+  'account.password_changed': 'The holder changed the own password',
+  'account.reactivated': 'A retired account came back within its retention',
+  'account.received': 'The agency received the account from another',
+  'account.renamed': 'The person has another name',
+  'account.resumed': 'A suspension ended',
+  'account.retired': 'The account was closed; its mail is retained',
+  'account.suspended': 'No log-in anywhere until resumed',
+  'account.title_changed': 'The person has another position',
+  'account.transferred': 'The account went to another agency',
+  'account.unlocked': 'A lock after failed log-ins was taken away',
+  'activation_code.issued': 'A first activation code was made',
+  'activation_code.issued_for_reset': 'A code was made to set a new password',
+  'agency.added': 'The agency came into the record',
+  'agency.changed': 'Something about the agency is different',
+  'agency.entry_removed': 'An LDAP entry that no agency has was removed',
+  'agency.entry_repaired': 'The LDAP entry was brought back to what the record says',
+  'agency.entry_restored': 'An LDAP entry that was missing was made again',
+  'agency.settled': 'A change of the agency that was dated ahead took effect',
+  'certificate.hold_released': 'A certificate is valid again',
+  'certificate.intended': 'A serial number was taken, before anything was signed',
+  'certificate.issued': 'A certificate was issued',
+  'certificate.revoked': 'A certificate was revoked or put on hold',
+  'client.changed': 'A program has another name, agency, role or end',
+  'client.created': 'A program may ask for tokens',
+  'client.disabled': 'A program gets no token any more',
+  'client.secret_renewed': 'A program has another secret',
+  'client.set_up': 'A program was set up from outside the API',
+  'enrolment.csr_accepted': 'The holder brought a key of their own',
+  'enrolment.opened': 'A certificate is to be issued',
+  'enrolment.picked_up': 'The holder was given the server-made key',
+  'mailbox.changed': 'A mailbox changed its address or state',
+  'mailbox.created': 'A mailbox was made',
+  'position.handed_over': 'A position has another holder',
+  'position.vacated': 'A position has no holder',
+  'reconciliation.approved': 'A second client let a large repair go on',
+  'reconciliation.awaiting_approval': 'A large repair waits for a second client',
+  'reconciliation.cancelled': 'A reconciliation was called off',
+  'reconciliation.completed': 'A reconciliation came to its end',
+  'reconciliation.failed': 'A reconciliation could not be finished',
+  'reconciliation.started': 'A reconciliation was asked for',
+  'request.approved': 'A request was approved, whole or by line',
+  'request.cancelled': 'The submitter took a request back',
+  'request.corrected': 'The lines of a draft or returned request were replaced',
+  'request.drafted': 'A draft was made, from a sheet for example',
+  'request.fulfilled': 'Everything that was approved stands',
+  'request.rejected': 'A request was rejected',
+  'request.returned': 'A request went back with remarks',
+  'request.submitted': 'A request was submitted',
+  'service_account.created': 'A connected system got an account of its own',
+  'service_account.retired': 'A connected system lost its account',
+  'service_account.scopes_changed': 'A connected system reads other parts of the directory',
+  'service_account.secret_issued': 'A connected system has another secret',
+  'sheet.read': 'A spreadsheet was read into a draft',
+} as const;
+export type AuditAction = keyof typeof auditActions;
 
 export const AuditEvent = z.object({
   id: z.string(),
@@ -15,6 +83,9 @@ export const AuditEvent = z.object({
   subjectId: z.string(),
   agencyCode: z.string().nullable(),
   requestId: z.string().nullable(),
+  /** Of the request that it came of. */
+  decisionNumber: z.string().nullable(),
+  decisionDate: z.string().nullable(),
   before: z.unknown(),
   after: z.unknown(),
 });

@@ -1,7 +1,17 @@
 /** The register of certificates, single certificates, revocation. */
 import { Certificate, revocationReasons } from '@congvu/contracts';
 import type { Database } from '@congvu/database';
-import { client, decodeTimeCursor, listAnswer, PageQuery, pageOf, type Route, route, toPage } from '@congvu/http';
+import {
+  client,
+  decodeTimeCursor,
+  listAnswer,
+  listTypes,
+  PageQuery,
+  pageOf,
+  type Route,
+  route,
+  toPage,
+} from '@congvu/http';
 import { z } from 'zod';
 import type { AuthorityContext } from '../authorities/authority-context.ts';
 import { toPem } from '../authority/certificate.ts';
@@ -28,7 +38,7 @@ export const certificateRoutes = (database: Database, authority: AuthorityContex
       accountId: z.uuid().optional(),
     }),
     response: pageOf(Certificate),
-    produces: ['application/json', 'text/csv'],
+    produces: listTypes,
     handle: async (context) => {
       const { limit: _, cursor: __, ...filters } = context.query;
       const filter = { scope: scopeOf(context), ...filters };

@@ -79,11 +79,10 @@ interface AccountRow {
   parts: Record<string, 'waiting' | 'done'> | null;
 }
 
-const accounts = (connection: Connection, scope: string) =>
+const everyAccount = (connection: Connection) =>
   connection('directory.accounts as c')
     .join('directory.agencies as a', 'a.id', 'c.agency_id')
     .leftJoin('directory.request_lines as l', 'l.account_id', 'c.id')
-    .whereRaw(inSubtree('c.agency_id'), [scope])
     .select<AccountRow[]>(
       'c.id',
       'c.kind',
@@ -132,7 +131,7 @@ const toAccount = (row: AccountRow): Account => ({
 });
 
 export async function requireAccount(connection: Connection, id: string, scope: string): Promise<Account> {
-  const [row] = await accounts(connection, scope).where('c.id', id);
+  const [row] = await everyAccount(connection).whereRaw(inSubtree('c.agency_id'), [scope]).where('c.id', id);
   if (!row) throw accountNotFound();
   return toAccount(row);
 }
@@ -144,32 +143,64 @@ const accountNotFound = (): ServiceError =>
     detail: 'There is no account of that id at or below your agency.',
   });
 
+/** Of those ids that there are, in their order. */
+export async function listAccountsById(connection: Connection, ids: readonly string[]): Promise<Account[]> {
+  if (ids.length === 0) return [];
+  const rows = await everyAccount(connection).whereIn('c.id', ids);
+  const byId = new Map(rows.map((row) => [row.id, row]));
+  return ids.flatMap((id) => byId.get(id) ?? []).map(toAccount);
+}
+
+export const findAccountIdByAddress = async (connection: Connection, address: string): Promise<string | undefined> =>
+  (await connection('directory.accounts').where({ address: address.toLowerCase() }).first('id'))?.id;
+
+/** With more agencies than this their accounts are met often enough in the list of all. */
+const fewAgencies = 150;
+
+/** Newest first, of the given agencies or of all; `after` is time and id of the last one seen. */
 export async function listAccounts(
   connection: Connection,
   filter: {
-    scope: string;
-    agencyCode?: string | undefined;
+    agencies: readonly { id: string }[] | undefined;
+    id?: string | undefined;
+    kind?: string | undefined;
     state?: string | undefined;
-    address?: string | undefined;
-    searchKey?: string | undefined;
   },
   limit: number,
-  after: readonly [string, string] | undefined,
+  after: readonly [time: string, id: string] | undefined,
 ): Promise<Account[]> {
-  const rows = await accounts(connection, filter.scope)
+  const agencyIds = filter.agencies?.map(({ id }) => id);
+  const newest = [
+    { column: 'c.created_at', order: 'desc' },
+    { column: 'c.id', order: 'desc' },
+  ] as const;
+  const filtered = connection('directory.accounts as c')
+    .select('c.id', 'c.created_at')
     .modify((query) => {
-      if (filter.agencyCode) query.whereRaw(inSubtree('c.agency_id'), [filter.agencyCode]);
+      if (filter.id) query.where('c.id', filter.id);
+      if (filter.kind) query.where('c.kind', filter.kind);
       if (filter.state) query.where('c.state', filter.state);
-      if (filter.address) query.where('c.address', filter.address);
-      if (filter.searchKey) query.whereRaw('strpos(c.search_key, ?) > 0', [filter.searchKey]);
       if (after) query.whereRaw('(c.created_at, c.id) < (?::timestamptz, ?::uuid)', [...after]);
     })
-    .orderBy([
-      { column: 'c.created_at', order: 'desc' },
-      { column: 'c.id', order: 'desc' },
-    ])
+    .orderBy([...newest])
     .limit(limit + 1);
-  return rows.map(toAccount);
+  if (agencyIds && agencyIds.length > fewAgencies) filtered.whereIn('c.agency_id', agencyIds);
+  // The first ones of each agency by its own index, whatever its share of all accounts.
+  const found: { id: string }[] =
+    agencyIds && agencyIds.length <= fewAgencies
+      ? await connection
+          .select('c.id')
+          .fromRaw('unnest(?::uuid[]) as agency(id) cross join lateral ? as c', [
+            agencyIds,
+            filtered.whereRaw('c.agency_id = agency.id'),
+          ] as never)
+          .orderBy([...newest])
+          .limit(limit + 1)
+      : await filtered;
+  return listAccountsById(
+    connection,
+    found.map(({ id }) => id),
+  );
 }
 
 export interface LockedAccount {

@@ -2,6 +2,7 @@
  * What the record says of an account's certificate: that there is to be one, by which way, and how many have been asked for; or
  * none, and why. The certificate service makes it true.
  */
+import type { AuditAction } from '@congvu/contracts';
 import type { Transaction } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
 import { insertEvents } from '../audit/audit-store.ts';
@@ -44,7 +45,7 @@ export async function withdrawCertificate(
 async function change(
   transaction: Transaction,
   order: CertificateOrder,
-  action: string,
+  action: AuditAction,
   wanted: { path: 'server_key' | 'csr' | 'none'; number: number; reason: string | null },
   cause: Cause,
 ): Promise<void> {

@@ -1,4 +1,4 @@
-/** Accounts: list, read, and everything that an administrator does to one. Codes, passwords and sign-in are in credential-routes.ts. */
+/** Accounts: read one, and everything that an administrator does to one. Codes, passwords and sign-in are in credential-routes.ts. */
 import { Account, AgencyCodeInput, lineOfText, PositionHolding } from '@congvu/contracts';
 import type { Database, Transaction } from '@congvu/database';
 import {
@@ -13,12 +13,11 @@ import {
   toPage,
   versionTag,
 } from '@congvu/http';
-import { searchKey } from '@congvu/vietnamese';
 import { z } from 'zod';
 import { parseCode } from '../agencies/agency-code-input.ts';
 import { requireAgency } from '../agencies/agency-store.ts';
 import { actorOf } from '../audit/audit-event.ts';
-import { listAccounts, requireAccount } from './account-store.ts';
+import { requireAccount } from './account-store.ts';
 import type { AccountRef, Cause } from './change-account.ts';
 import { changeTitle } from './change-title.ts';
 import { handOverPosition } from './hand-over-position.ts';
@@ -48,35 +47,6 @@ export function accountRoutes({ database, retentionDays }: { database: Database;
   }
   const changing = { permission: 'accounts:write', params: ById, response: Account } as const;
   return [
-    route({
-      method: 'get',
-      path: '/v1/accounts',
-      summary: 'Lists accounts at and below your agency, newest first',
-      permission: 'accounts:read',
-      query: PageQuery.extend({
-        agencyCode: AgencyCodeInput.optional(),
-        state: Account.shape.state.optional(),
-        address: z.string().max(254).optional(),
-        q: z.string().min(1).max(100).optional().describe('Part of the name or username, with or without marks'),
-      }),
-      response: pageOf(Account),
-      handle: async (context) => {
-        const { limit, cursor, agencyCode, state, address, q } = context.query;
-        const filter = {
-          scope: client(context).agencyCode,
-          agencyCode: agencyCode && parseCode(agencyCode, 'query/agencyCode'),
-          state,
-          address,
-          searchKey: q && searchKey(q),
-        };
-        const after = decodeTimeCursor(cursor);
-        const page = toPage(await listAccounts(database, filter, limit, after), limit, (row) => [
-          row.createdAt,
-          row.id,
-        ]);
-        return pageAnswer(page, '/v1/accounts', context.query);
-      },
-    }),
     route({
       method: 'get',
       path: '/v1/accounts/{id}',

@@ -48,6 +48,25 @@ const liesIn = (column: string): string => `directory.agency_lies_in(${column}, 
 /** Keeps `query` to the subtree of the agency that the caller acts for. */
 export const inSubtree = (column: string): string => `${column} in (select directory.agency_subtree(?))`;
 
+/**
+ * The agencies at and below `code` (else `scope`) that lie at or below `scope`; undefined for those of the whole province, which
+ * nothing need be compared with.
+ */
+export async function listSubtree(
+  connection: Connection,
+  scope: string,
+  code: string | undefined,
+): Promise<{ id: string; code: string }[] | undefined> {
+  const { rows } = await connection.raw<{ rows: { agencies: { id: string; code: string }[] | null }[] }>(
+    `select case when parent_id is not null or code <> ? then (
+       select coalesce(json_agg(json_build_object('id', a.id, 'code', a.code)), '[]') from directory.agencies a
+       where a.id in (select directory.agency_subtree(?)) and a.id in (select directory.agency_subtree(?))) end as agencies
+     from directory.agencies where code = ?`,
+    [code ?? scope, code ?? scope, scope, scope],
+  );
+  return rows.length === 0 ? [] : (rows[0]?.agencies ?? undefined);
+}
+
 export const findAgenciesByCode = (
   connection: Connection,
   codes: readonly string[],
@@ -143,10 +162,6 @@ export async function listAgencies(
     .orderByRaw('a.code collate "C"')
     .limit(limit + 1);
 }
-
-/** An agency and everything below it, by code. */
-export const listSubtree = (connection: Connection, code: string): Promise<AgencyRow[]> =>
-  agencies(connection).whereRaw(inSubtree('a.id'), [code]).orderByRaw('a.code collate "C"');
 
 /** The codes of the agency and of all below it. */
 export const subtreeCodes = (connection: Connection, code: string): Promise<string[]> =>

@@ -1,4 +1,5 @@
 /** Who did it: the same few facts for every event, taken from the request or, for what happens by itself, the system. */
+import type { AuditAction } from '@congvu/contracts';
 import { client, type RouteContext } from '@congvu/http';
 
 export interface Actor {
@@ -24,8 +25,7 @@ export const scopedActorOf = (context: RouteContext): Actor & { agencyCode: stri
 
 export interface AuditEvent {
   actor: Actor;
-  /** `noun.verb`, e.g. `request.approved`; never renamed once released. */
-  action: string;
+  action: AuditAction;
   subjectType: string;
   subjectId: string;
   agencyId: string | null;

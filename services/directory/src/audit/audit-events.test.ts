@@ -1,6 +1,7 @@
 /** The audit trail: whole, in order, confined to the reader's agencies, safe in a spreadsheet, and changed by nobody. */
 import { randomUUID } from 'node:crypto';
-import type { AuditEvent } from '@congvu/contracts';
+import { readdirSync, readFileSync } from 'node:fs';
+import { type AuditAction, type AuditEvent, auditActions } from '@congvu/contracts';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { parse } from 'csv-parse/sync';
 import supertest from 'supertest';
@@ -25,7 +26,13 @@ beforeAll(async () => {
   agencyIds = new Map(rows.map((row) => [row.code, row.id]));
   const [row] = await directory
     .owner('directory.requests')
-    .insert({ agency_id: agencyIds.get('H41.32'), submitted_by: district.id, body_hash: Buffer.from('x') })
+    .insert({
+      agency_id: agencyIds.get('H41.32'),
+      submitted_by: district.id,
+      body_hash: Buffer.from('x'),
+      decision_number: '15/QĐ-UBND',
+      decision_date: '2026-03-05',
+    })
     .returning('id');
   request.id = row.id;
 
@@ -35,7 +42,7 @@ beforeAll(async () => {
     const code = codes[index % codes.length];
     return {
       actor: { kind: 'client' as const, id: auditor.id, ip: '203.0.113.7', agencyCode: 'H41' },
-      action: actions[index % actions.length] as string,
+      action: actions[index % actions.length] as AuditAction,
       subjectType: index % 2 ? 'account' : 'request',
       subjectId: `subject-${index % 5}`,
       agencyId: code ? (agencyIds.get(code) ?? null) : null,
@@ -84,6 +91,8 @@ describe('the list', () => {
       subjectId: 'subject-4',
       agencyCode: null,
       requestId: null,
+      decisionNumber: null,
+      decisionDate: null,
       before: { state: 'active' },
       after: row.after,
     });
@@ -98,7 +107,7 @@ describe('the list', () => {
     const first = await get('?limit=20').expect(200);
     const actor = { kind: 'system' as const, id: 'test', ip: null, agencyCode: null };
     await insertEvents(directory.database, [
-      { actor, action: 'x.added', subjectType: 'x', subjectId: 'x', agencyId: null },
+      { actor, action: 'client.disabled', subjectType: 'x', subjectId: 'x', agencyId: null },
     ]);
     const rest = await every(`?limit=20&cursor=${first.body.nextCursor}`);
     expect([...ids(first.body.items), ...ids(rest)]).toEqual(before);
@@ -121,12 +130,37 @@ describe('the list', () => {
     expect(await every(`?requestId=${randomUUID()}`)).toEqual([]);
   });
 
+  it('filters by actor, service, decision and agency, and shows the decision', async () => {
+    const ofDecision = await every(`?limit=4&decisionNumber=${encodeURIComponent('15/QĐ-UBND')}`);
+    expect(ids(ofDecision)).toEqual(await inRecord('request_id = ?', [request.id]));
+    expect(new Set(ofDecision.map((event) => `${event.decisionNumber} ${event.decisionDate}`))).toEqual(
+      new Set(['15/QĐ-UBND 2026-03-05']),
+    );
+    expect(await every('?decisionNumber=16')).toEqual([]);
+    expect(ids(await every(`?limit=9&actorId=${auditor.id}`))).toEqual(await inRecord('actor_id = ?', [auditor.id]));
+    expect(ids(await every('?actorName=nobody'))).toEqual([]);
+    expect(ids(await every(`?actorName=${encodeURIComponent(auditor.name)}`))).toEqual(
+      await inRecord('actor_name = ?', [auditor.name]),
+    );
+    expect(ids(await every('?limit=50&service=directory'))).toEqual(await inRecord());
+    expect(await every('?service=mailbox')).toEqual([]);
+    const commune = [agencyIds.get('H41.32.05') as string];
+    expect(ids(await every('?limit=4&agencyCode=000.05.32.H41'))).toEqual(await inRecord('agency_id = ?', commune));
+    expect(ids(await every('?agencyCode=H41.32.05', district))).toEqual(await inRecord('agency_id = ?', commune));
+    expect(await every('?agencyCode=H41.33', district)).toEqual([]);
+  });
+
+  it('begins with the oldest when asked', async () => {
+    expect(ids(await every('?limit=7&order=asc'))).toEqual((await inRecord()).reverse());
+    expect(ids(await every('?limit=7&order=asc', district))).toEqual(ids(await every('?limit=7', district)).reverse());
+  });
+
   it('shows a district what happened at and below it, and nothing of nobody', async () => {
     const events = await every('?limit=7', district);
     expect(new Set(events.map((event) => event.agencyCode))).toEqual(new Set(['H41.32', 'H41.32.05']));
     const own = [agencyIds.get('H41.32'), agencyIds.get('H41.32.05')] as string[];
     expect(ids(events)).toEqual(await inRecord('agency_id in (?, ?)', own));
-    expect(await every('?action=x.added', district)).toEqual([]);
+    expect(await every('?action=client.disabled', district)).toEqual([]);
   });
 
   it.each([
@@ -162,7 +196,7 @@ describe('as CSV', () => {
     const actor = { kind: 'system' as const, id: 'test', ip: null, agencyCode: null };
     const many = Array.from({ length: 2_100 }, (_, index) => ({
       actor,
-      action: 'x.many',
+      action: 'client.set_up' as const,
       subjectType: 'x',
       subjectId: String(index),
       agencyId: null,
@@ -182,7 +216,7 @@ describe('as CSV', () => {
     const actor = { kind: 'client' as const, id: auditor.id, ip: null, agencyCode: null };
     const events = names.map((name) => ({
       actor,
-      action: 'x.formula',
+      action: 'client.changed' as const,
       subjectType: 'x',
       subjectId: name,
       agencyId: null,
@@ -190,7 +224,7 @@ describe('as CSV', () => {
     }));
     await directory.owner('directory.clients').where({ id: auditor.id }).update({ name: '=HYPERLINK("x")' });
     await insertEvents(directory.database, events);
-    const { text, rows } = await csv('?action=x.formula');
+    const { text, rows } = await csv('?action=client.changed');
     expect(rows.map((row) => row.subjectId).reverse()).toEqual(
       names.map((name) => (/^[=+\-@\t]/.test(name) ? `'${name}` : name)),
     );
@@ -198,6 +232,44 @@ describe('as CSV', () => {
     expect(rows.map((row) => JSON.parse(row.after ?? '')).reverse()).toEqual(names.map((name) => ({ name })));
     expect(text).not.toMatch(/(^|,)"?[=+@]/m);
   });
+});
+
+describe.each(['application/jsonl', 'application/x-ndjson'])('as %s', (type) => {
+  it('has every event, one JSON text a line', async () => {
+    const answer = await get('?limit=5')
+      .set('Accept', type)
+      .buffer(true)
+      .parse((response, done) => {
+        const parts: Buffer[] = [];
+        response.on('data', (part: Buffer) => parts.push(part));
+        response.on('end', () => done(null, Buffer.concat(parts).toString('utf8')));
+      });
+    expect([answer.status, answer.headers['content-type']]).toEqual([200, `${type}; charset=utf-8`]);
+    const lines: AuditEvent[] = (answer.body as string)
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+    expect(ids(lines)).toEqual(await inRecord());
+    expect(lines[0]).toEqual((await get('?limit=1').expect(200)).body.items[0]);
+  });
+});
+
+it('every action that any service records is in the table of actions', () => {
+  const services = new URL('../../../', import.meta.url);
+  const files = readdirSync(services, { recursive: true, encoding: 'utf8' }).filter(
+    (path) => /\/src\/.*\.ts$/.test(path) && !/\.test\.ts$|node_modules/.test(path),
+  );
+  const nouns = [...new Set(Object.keys(auditActions).map((action) => action.split('.')[0]))].join('|');
+  const recorded = new Set<string>();
+  for (const file of files) {
+    const source = readFileSync(new URL(file, services), 'utf8');
+    // `action: '…'`, the branches of a choice, and arguments; names of tables have a schema before them.
+    for (const [, action = ''] of source.matchAll(new RegExp(`'((?:${nouns})\\.[a-z_]+)'`, 'g')))
+      if (!/^(certificate|mailbox)\.(authorities|certificates|crls|enrolments|mailboxes|notices|pem)$/.test(action))
+        recorded.add(action);
+  }
+  expect([...recorded].filter((action) => !(action in auditActions))).toEqual([]);
+  expect(recorded.size).toBeGreaterThan(20);
 });
 
 describe('an event', () => {
@@ -227,7 +299,9 @@ describe('an event', () => {
     const before = await inRecord();
     const actor = { kind: 'system' as const, id: 'test', ip: null, agencyCode: null };
     const failing = directory.database.transaction(async (transaction) => {
-      await insertEvents(transaction, [{ actor, action: 'x.lost', subjectType: 'x', subjectId: 'x', agencyId: null }]);
+      await insertEvents(transaction, [
+        { actor, action: 'client.created', subjectType: 'x', subjectId: 'x', agencyId: null },
+      ]);
       throw new Error('the fact did not come about');
     });
     await expect(failing).rejects.toThrow('did not come about');

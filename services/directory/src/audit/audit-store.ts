@@ -35,11 +35,16 @@ function addressOf(ip: string | null): string | null {
 }
 
 export interface EventFilter {
-  scope: string;
+  /** Agencies whose events may be seen; undefined means all events, also those of no agency. */
+  agencyIds: readonly string[] | undefined;
+  actorId?: string | undefined;
+  actorName?: string | undefined;
+  service?: string | undefined;
   subjectType?: string | undefined;
   subjectId?: string | undefined;
   action?: string | undefined;
   requestId?: string | undefined;
+  decisionNumber?: string | undefined;
   from?: string | undefined;
   to?: string | undefined;
 }
@@ -57,42 +62,70 @@ interface EventRow {
   subject_id: string;
   agency_code: string | null;
   request_id: string | null;
+  decision_number: string | null;
+  decision_date: string | null;
   before: unknown;
   after: unknown;
 }
 
-/** Newest first; `before` is the id of the last event seen. One more row than `limit` is returned when there are more. */
+/** With more agencies than this their events are met often enough in the list of all. */
+const fewAgencies = 150;
+
+/** In the order of their ids; `after` is the last one seen. One more than `limit` is returned when there are more. */
 export async function listEvents(
   connection: Connection,
   filter: EventFilter,
+  order: 'desc' | 'asc',
   limit: number,
-  before: string | undefined,
+  after: string | undefined,
 ): Promise<WireEvent[]> {
-  const rows: EventRow[] = await connection('directory.audit_events as e')
-    .leftJoin('directory.agencies as a', 'a.id', 'e.agency_id')
-    .select('e.*', 'a.code as agency_code')
-    .where((where) => {
-      where.whereRaw('e.agency_id in (select directory.agency_subtree(?))', [filter.scope]);
-      // What belongs to no agency (clients, platform) is for those whose subtree is the whole province.
-      where.orWhere((none) => {
-        none
-          .whereNull('e.agency_id')
-          .whereRaw('exists (select 1 from directory.agencies root where root.code = ? and root.parent_id is null)', [
-            filter.scope,
-          ]);
-      });
-    })
+  const { agencyIds } = filter;
+  const filtered = connection('directory.audit_events as e')
+    .select('e.*')
     .modify((query) => {
-      if (filter.subjectType) query.where('e.subject_type', filter.subjectType);
-      if (filter.subjectId) query.where('e.subject_id', filter.subjectId);
-      if (filter.action) query.where('e.action', filter.action);
-      if (filter.requestId) query.where('e.request_id', filter.requestId);
+      for (const [column, value] of [
+        ['actor_id', filter.actorId],
+        ['actor_name', filter.actorName],
+        ['service', filter.service],
+        ['subject_type', filter.subjectType],
+        ['subject_id', filter.subjectId],
+        ['action', filter.action],
+        ['request_id', filter.requestId],
+      ] as const) {
+        if (value !== undefined) query.where(`e.${column}`, value);
+      }
+      if (filter.decisionNumber !== undefined) {
+        const requests = connection('directory.requests')
+          .where({ decision_number: filter.decisionNumber })
+          .select('id');
+        query.whereIn('e.request_id', requests);
+      }
       if (filter.from) query.where('e.occurred_at', '>=', filter.from);
       if (filter.to) query.where('e.occurred_at', '<', filter.to);
-      if (before) query.where('e.id', '<', before);
+      if (after) query.where('e.id', order === 'desc' ? '<' : '>', after);
     })
-    .orderBy('e.id', 'desc')
+    .orderBy('e.id', order)
     .limit(limit + 1);
+  if (agencyIds && agencyIds.length > fewAgencies) filtered.whereIn('e.agency_id', agencyIds);
+  // The first ones of each agency by its own index, however few its events are among all.
+  const found =
+    agencyIds && agencyIds.length <= fewAgencies
+      ? connection
+          .select('e.*')
+          .fromRaw('unnest(?::uuid[]) as agency(id) cross join lateral ? as e', [
+            agencyIds,
+            filtered.whereRaw('e.agency_id = agency.id'),
+          ] as never)
+          .orderBy('e.id', order)
+          .limit(limit + 1)
+      : filtered;
+  const rows: EventRow[] = await connection
+    .from(found.as('e'))
+    .leftJoin('directory.agencies as a', 'a.id', 'e.agency_id')
+    .leftJoin('directory.requests as r', 'r.id', 'e.request_id')
+    .select('e.*', 'a.code as agency_code', 'r.decision_number')
+    .select(connection.raw("to_char(r.decision_date, 'YYYY-MM-DD') as decision_date"))
+    .orderBy('e.id', order);
   return rows.map((row) => ({
     id: String(row.id),
     occurredAt: row.occurred_at.toISOString(),
@@ -106,6 +139,8 @@ export async function listEvents(
     subjectId: row.subject_id,
     agencyCode: row.agency_code,
     requestId: row.request_id,
+    decisionNumber: row.decision_number,
+    decisionDate: row.decision_date,
     before: row.before,
     after: row.after,
   }));

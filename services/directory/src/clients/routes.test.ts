@@ -7,7 +7,7 @@ import type { Express } from 'express';
 import { createLocalJWKSet, decodeProtectedHeader, jwtVerify } from 'jose';
 import supertest from 'supertest';
 import { setUpClient } from '../set-up-client.ts';
-import { startTestDirectory, type TestClient, type TestDirectory } from '../testing.ts';
+import { personLine, startTestDirectory, type TestClient, type TestDirectory } from '../testing.ts';
 
 let directory: TestDirectory;
 /** Takes the tokens of the real issuer. */
@@ -192,7 +192,7 @@ describe('a client', () => {
       action: 'client.created',
       actor_id: admin.id,
       actor_name: admin.name,
-      after: { name: wanted.name, agencyCode: 'H41.32', permissions: wanted.permissions },
+      after: { name: wanted.name, agencyCode: 'H41.32', role: null, permissions: wanted.permissions, expiresAt: null },
     });
 
     await token(grant, basic(id, clientSecret)).expect(200);
@@ -273,6 +273,151 @@ describe('a client', () => {
       path = /^<(.+)>; rel="next"$/.exec(answer.headers.link ?? '')?.[1];
     }
     expect(seen).toEqual(await directory.owner('directory.clients').orderBy('name').pluck('id'));
+  });
+});
+
+describe('a role', () => {
+  const admin = { bearer: '' } as TestClient;
+  beforeAll(async () => Object.assign(admin, await directory.client('H41', roles.administrator)));
+
+  it.each(['requester', 'approver', 'administrator', 'auditor'] as const)(
+    '%s is given by the IT admin',
+    async (role) => {
+      const { body } = await post({ name: `vai trò ${role}`, agencyCode: 'H41.32', role }, admin).expect(201);
+      expect(body).toMatchObject({ role, permissions: roles[role], version: 1, lastUsedAt: null, expiresAt: null });
+      const one = await supertest(directory.app).get(`/v1/clients/${body.id}`).set('Authorization', admin.bearer);
+      const { clientSecret: _, ...shown } = body;
+      expect([one.body, one.headers.etag]).toEqual([shown, '"1"']);
+      const [row] = await directory.owner('directory.clients').where({ id: body.id });
+      expect(row).toMatchObject({ role, permissions: roles[role] });
+    },
+  );
+
+  it.each([
+    ['the whole platform', { role: 'platform_administrator' }, '/role'],
+    ['key recovery', { role: 'recovery_officer' }, '/role'],
+    ['no role that there is', { role: 'root' }, '/role'],
+    ['two ways at once', { role: 'auditor', permissions: ['audit:read'] }, '/permissions'],
+    ['neither role nor permissions', {}, '/role'],
+    ['an end that has passed', { role: 'auditor', expiresAt: '2020-01-01T00:00:00Z' }, '/expiresAt'],
+  ])('for %s is not given', async (name, fields, pointer) => {
+    const before = await directory.owner('directory.clients').orderBy('id');
+    const { status, body } = await post({ name, agencyCode: 'H41.32', ...fields }, admin);
+    expect([status, body.errors?.[0].pointer]).toEqual([422, pointer]);
+    expect(await directory.owner('directory.clients').orderBy('id')).toEqual(before);
+  });
+});
+
+describe('a client that is there', () => {
+  let admin: TestClient;
+  beforeAll(async () => {
+    admin = await directory.client('H41', roles.administrator);
+  });
+  const patch = (id: string, change: object, by = admin, ifMatch?: string) => {
+    const request = supertest(directory.app).patch(`/v1/clients/${id}`).set('Authorization', by.bearer);
+    return (ifMatch === undefined ? request : request.set('If-Match', ifMatch)).send(change);
+  };
+  const renew = (id: string, by = admin) =>
+    supertest(directory.app).post(`/v1/clients/${id}/secret`).set('Authorization', by.bearer);
+  const make = async (name: string, fields: object = {}) =>
+    (await post({ name, agencyCode: 'H41.32', role: 'requester', ...fields }, admin).expect(201)).body;
+  const rowOf = (id: string) => directory.owner('directory.clients').where({ id }).first();
+
+  it('gets another name, agency, role and end, each change with its event', async () => {
+    const { id } = await make('sẽ đổi');
+    const expiresAt = '2099-01-01T00:00:00.000Z';
+    const changed = await patch(
+      id,
+      { name: 'đã đổi', agencyCode: '000.00.33.H41', role: 'auditor', expiresAt },
+      admin,
+      '"1"',
+    );
+    expect([changed.status, changed.headers.etag]).toEqual([200, '"2"']);
+    expect(changed.body).toMatchObject({ name: 'đã đổi', agencyCode: 'H41.33', role: 'auditor', expiresAt });
+    expect(await rowOf(id)).toMatchObject({ agency_code: 'H41.33', permissions: roles.auditor, version: 2 });
+    const events = await directory.owner('directory.audit_events').where({ subject_id: id, action: 'client.changed' });
+    expect(events).toMatchObject([
+      {
+        actor_id: admin.id,
+        before: { agencyCode: 'H41.32', role: 'requester' },
+        after: { role: 'auditor', expiresAt },
+      },
+    ]);
+    const stale = await patch(id, { name: 'x y z' }, admin, '"1"');
+    expect([stale.status, stale.body.code]).toEqual([412, 'stale_version']);
+    expect((await patch(id, { expiresAt: null })).body).toMatchObject({
+      expiresAt: null,
+      role: 'auditor',
+      name: 'đã đổi',
+    });
+  });
+
+  it('gets a new secret, and the old one is void', async () => {
+    const { id, clientSecret } = await make('đổi khóa');
+    const { body, headers } = await renew(id).expect(201);
+    expect([headers['cache-control'], body.clientSecret === clientSecret]).toEqual(['no-store', false]);
+    await token(grant, basic(id, clientSecret)).expect(401);
+    await token(grant, basic(id, body.clientSecret)).expect(200);
+    const list = await supertest(directory.app).get(`/v1/clients/${id}`).set('Authorization', admin.bearer);
+    expect(Date.parse(list.body.lastUsedAt)).toBeGreaterThan(Date.now() - 60_000);
+    expect(JSON.stringify(await directory.owner('directory.audit_events').where({ subject_id: id }))).not.toContain(
+      body.clientSecret,
+    );
+  });
+
+  it('gets no token after its end', async () => {
+    const { id, clientSecret } = await make('hết hạn', { expiresAt: new Date(Date.now() + 3_600_000).toISOString() });
+    await token(grant, basic(id, clientSecret)).expect(200);
+    await directory.owner.raw(
+      "update directory.clients set created_at = now() - interval '2 hours', expires_at = now() - interval '1 second' where id = ?",
+      [id],
+    );
+    await token(grant, basic(id, clientSecret)).expect(401);
+  });
+
+  it('that may do more than its changer, or lies beyond, or is disabled, is not changed', async () => {
+    const officer = await directory.client('H41.32', roles.recovery_officer);
+    const beyond = await directory.client('H41.33', ['agencies:read']);
+    const district = await directory.client('H41.32', roles.administrator);
+    const disabled = await make('đã khóa');
+    await supertest(directory.app).delete(`/v1/clients/${disabled.id}`).set('Authorization', admin.bearer).expect(204);
+    for (const [id, by, status, code] of [
+      [officer.id, admin, 403, 'client_beyond_reach'],
+      [beyond.id, district, 404, 'client_not_found'],
+      [admin.id, district, 404, 'client_not_found'],
+      [disabled.id, admin, 422, 'client_disabled'],
+    ] as const) {
+      const before = await rowOf(id);
+      for (const answer of [await patch(id, { name: 'không được' }, by), await renew(id, by)])
+        expect([answer.status, answer.body.code]).toEqual([status, code]);
+      expect(await rowOf(id)).toEqual(before);
+    }
+    const removed = await supertest(directory.app)
+      .delete(`/v1/clients/${officer.id}`)
+      .set('Authorization', admin.bearer);
+    expect([removed.status, removed.body.code]).toEqual([403, 'client_beyond_reach']);
+    const mine = await make('không ra ngoài');
+    expect((await patch(mine.id, { agencyCode: 'H41.33' }, district)).status).toBe(404);
+    expect((await patch(mine.id, { role: 'platform_administrator' })).status).toBe(422);
+    expect(await rowOf(mine.id)).toMatchObject({ agency_code: 'H41.32', role: 'requester', version: 1 });
+  });
+
+  it('whose secret somebody was shown asks for nothing that they approve', async () => {
+    const { id } = await make('người hỏi');
+    const other = await directory.client('H41', roles.administrator);
+    await renew(id, other).expect(201);
+    const asker = {
+      id,
+      name: '',
+      secret: '',
+      bearer: await directory.authority.bearer({ id, agency: 'H41.32', permissions: ['requests:submit'] }),
+    };
+    const request = await directory.submit(asker, 'H41.32', [personLine('Trần Văn An')]);
+    const refused = await supertest(directory.app)
+      .post(`/v1/requests/${request.id}/approve`)
+      .set('Authorization', other.bearer)
+      .send({});
+    expect([refused.status, refused.body.code]).toEqual([403, 'own_client']);
   });
 });
 

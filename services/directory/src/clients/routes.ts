@@ -1,5 +1,5 @@
 /** Tokens by client credentials (RFC 6749 section 4.4), the keys that verify them, and the clients themselves. */
-import { AgencyCodeInput, Client, lineOfText, permissions } from '@congvu/contracts';
+import { Client, ClientChange, ClientInput, permissions, permissionsOf } from '@congvu/contracts';
 import type { Database } from '@congvu/database';
 import {
   client,
@@ -11,12 +11,14 @@ import {
   type RouteAnswer,
   route,
   toPage,
+  versionTag,
 } from '@congvu/http';
 import { z } from 'zod';
 import { parseCode } from '../agencies/agency-code-input.ts';
 import { actorOf } from '../audit/audit-event.ts';
+import { changeClient, renewSecret } from './change-client.ts';
 import { hashClientSecret, isClientSecret } from './client-secret.ts';
-import { findClient, listClients } from './client-store.ts';
+import { findClient, listClients, markClientUsed, requireClient, toClient } from './client-store.ts';
 import { createClient, revokeClient } from './create-client.ts';
 import type { RateLimit } from './rate-limit.ts';
 import type { TokenIssuer } from './token-issuer.ts';
@@ -36,6 +38,8 @@ const TokenRequest = z
     scope: z.string().max(2_000).optional(),
   })
   .catch({});
+
+const ById = z.object({ id: z.uuid() });
 
 export const clientRoutes = ({ database, tokens, limitTokens }: ClientDependencies): Route[] => [
   route({
@@ -71,13 +75,19 @@ export const clientRoutes = ({ database, tokens, limitTokens }: ClientDependenci
       const row = id === undefined ? undefined : await findClient(database, id);
       // The secret is compared even for a client that does not exist, so that the time taken tells nothing.
       const right = isClientSecret(credentials.secret, row?.secret_hash ?? hashClientSecret('nobody'));
-      if (!row || !right || row.disabled_at)
-        return oauthError(401, 'invalid_client', 'The client id or secret is wrong, or the client is disabled.');
+      const isOver = row?.disabled_at || (row?.expires_at && row.expires_at.getTime() <= Date.now());
+      if (!row || !right || isOver)
+        return oauthError(
+          401,
+          'invalid_client',
+          'The client id or secret is wrong, or the client is disabled or expired.',
+        );
       const wanted = body.scope?.split(' ').filter(Boolean);
       if (wanted?.some((scope) => !row.permissions.includes(scope))) {
         return oauthError(400, 'invalid_scope', `This client has: ${row.permissions.join(' ')}.`);
       }
       const granted = wanted ?? row.permissions;
+      await markClientUsed(database, row.id);
       const { token, expiresInSeconds } = await tokens.issue({
         kind: 'client',
         id: row.id,
@@ -121,15 +131,13 @@ export const clientRoutes = ({ database, tokens, limitTokens }: ClientDependenci
     path: '/v1/clients',
     summary: 'Makes a client; its secret is shown this once',
     permission: 'clients:write',
-    body: z.strictObject({
-      name: lineOfText(100, 3),
-      agencyCode: AgencyCodeInput,
-      permissions: z.array(z.enum(permissions)).min(1),
-    }),
+    body: ClientInput,
     status: 201,
     response: Client.extend({ clientSecret: z.string() }),
     handle: async (context) => {
-      const input = { ...context.body, agencyCode: parseCode(context.body.agencyCode, '/agencyCode') };
+      const { body } = context;
+      const agencyCode = parseCode(body.agencyCode, '/agencyCode');
+      const input = { ...body, agencyCode, permissions: permissionsOf(body) ?? [] };
       return {
         headers: { 'Cache-Control': 'no-store' },
         body: await createClient(database, input, client(context), actorOf(context)),
@@ -160,11 +168,53 @@ export const clientRoutes = ({ database, tokens, limitTokens }: ClientDependenci
     },
   }),
   route({
+    method: 'get',
+    path: '/v1/clients/{id}',
+    summary: 'One client',
+    permission: 'clients:write',
+    params: ById,
+    response: Client,
+    handle: async (context) => {
+      const found = toClient(await requireClient(database, context.params.id, client(context).agencyCode));
+      return { headers: versionTag(found), body: found };
+    },
+  }),
+  route({
+    method: 'patch',
+    path: '/v1/clients/{id}',
+    summary:
+      'Changes name, agency, role or end of a client; tokens that it has keep what they carry for ten minutes at most',
+    permission: 'clients:write',
+    params: ById,
+    body: ClientChange,
+    response: Client,
+    handle: async (context) => {
+      const { body } = context;
+      const agencyCode = body.agencyCode && parseCode(body.agencyCode, '/agencyCode');
+      const change = { ...body, agencyCode, version: context.ifMatchVersion };
+      const changed = await changeClient(database, context.params.id, change, client(context), actorOf(context));
+      return { headers: versionTag(changed), body: changed };
+    },
+  }),
+  route({
+    method: 'post',
+    path: '/v1/clients/{id}/secret',
+    summary: 'Gives a client a new secret, shown this once; the old one is void at once',
+    permission: 'clients:write',
+    params: ById,
+    status: 201,
+    response: Client.extend({ clientSecret: z.string() }),
+    handle: async (context) => ({
+      headers: { 'Cache-Control': 'no-store' },
+      body: await renewSecret(database, context.params.id, client(context), actorOf(context)),
+    }),
+  }),
+  route({
     method: 'delete',
     path: '/v1/clients/{id}',
     summary: 'Disables a client; its tokens end within ten minutes',
     permission: 'clients:write',
-    params: z.object({ id: z.uuid() }),
+    params: ById,
     status: 204,
     handle: async (context) => {
       await revokeClient(database, context.params.id, client(context), actorOf(context));

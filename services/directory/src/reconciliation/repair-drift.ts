@@ -123,14 +123,14 @@ async function recordRepairs(transaction: Transaction, { actor, runId }: Repair,
     transaction,
     [...page].map(([subject, findings]) => {
       const [{ kind, dn, agencyId, lastModifiedBy, lastModifiedAt }] = findings as [FindingRow];
-      const verb = { missing: 'entry_restored', extra: 'entry_removed', changed: 'entry_repaired' }[kind];
+      const verb = ({ missing: 'entry_restored', extra: 'entry_removed', changed: 'entry_repaired' } as const)[kind];
       const values = (side: 'expected' | 'actual') =>
         Object.fromEntries(
           findings.flatMap((finding) => (finding.attribute ? [[finding.attribute, finding[side]]] : [])),
         );
       return {
         actor,
-        action: `${subject.startsWith('agency:') ? 'agency' : 'account'}.${verb}`,
+        action: `${subject.startsWith('agency:') ? 'agency' : 'account'}.${verb}` as const,
         subjectType: subject.slice(0, subject.indexOf(':')),
         subjectId: keyOf(subject),
         agencyId,

@@ -1,4 +1,5 @@
 /** Changes of a connected system's account: other read scopes, and its end. Each in one transaction with its audit event and job. */
+import type { AuditAction } from '@congvu/contracts';
 import { addJobs, type Database, type Transaction } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
 import type { Actor } from '../audit/audit-event.ts';
@@ -70,7 +71,7 @@ export async function lockActive(
 export async function record(
   transaction: Transaction,
   account: ServiceAccountRow,
-  action: string,
+  action: AuditAction,
   change: { before?: object; after?: object },
   actor: Actor,
 ): Promise<void> {

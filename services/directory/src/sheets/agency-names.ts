@@ -1,6 +1,6 @@
 /** The agencies that the lines of a sheet may name: that of the request and those below it, by name (marks and case ignored) or code. */
 import type { Connection } from '@congvu/database';
-import { type AgencyRow, listSubtree } from '../agencies/agency-store.ts';
+import { type AgencyRow, listTree } from '../agencies/agency-store.ts';
 import { comparable } from './sheet-columns.ts';
 
 export interface AgencyNames {
@@ -10,7 +10,7 @@ export interface AgencyNames {
 }
 
 export async function loadAgencyNames(connection: Connection, code: string): Promise<AgencyNames> {
-  const agencies = await listSubtree(connection, code);
+  const agencies = await listTree(connection, code);
   const codes = new Map(agencies.map((agency) => [agency.code, agency]));
   const names = Map.groupBy(agencies, (agency) => comparable(agency.name));
   return {

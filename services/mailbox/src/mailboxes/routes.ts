@@ -1,7 +1,17 @@
 /** Mailboxes, for agencies, administrators and auditors. */
 import { Mailbox } from '@congvu/contracts';
 import type { Database } from '@congvu/database';
-import { client, decodeTimeCursor, listAnswer, PageQuery, pageOf, type Route, route, toPage } from '@congvu/http';
+import {
+  client,
+  decodeTimeCursor,
+  listAnswer,
+  listTypes,
+  PageQuery,
+  pageOf,
+  type Route,
+  route,
+  toPage,
+} from '@congvu/http';
 import { z } from 'zod';
 import { listMailboxes, requireMailbox } from './mailbox-store.ts';
 
@@ -19,7 +29,7 @@ export const mailboxRoutes = (database: Database): Route[] => [
       requestId: z.uuid().optional(),
     }),
     response: pageOf(Mailbox),
-    produces: ['application/json', 'text/csv'],
+    produces: listTypes,
     handle: async (context) => {
       const { limit: _, cursor: __, ...filters } = context.query;
       const filter = { scope: client(context).agencyCode, ...filters };
