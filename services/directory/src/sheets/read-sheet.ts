@@ -3,7 +3,7 @@
  * with the cell, or is counted as what else it is. Nothing is guessed, nothing is dropped, and only what repeats are found by
  * is remembered of a row that has passed.
  */
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import type { SheetNote, SheetReport } from '@congvu/contracts';
 import { invalid } from '@congvu/errors';
 import { type Cell, cellName, columnName, type Sheet, type SheetRow } from '@congvu/spreadsheet';
@@ -164,7 +164,7 @@ function createRepeats(columns: SheetColumns): (person: PersonRow) => PersonRow[
   };
 }
 
-const digest = (text: string): string => createHash('sha256').update(text).digest().toString('latin1', 0, 16);
+const digest = (text: string): string => hash('sha256', text, 'buffer').toString('latin1', 0, 16);
 
 /** Running numbers that leave one out or come twice: a line may have been lost or doubled. A group may begin again at 1. */
 function createNumbering(columns: SheetColumns): (row: SheetRow) => PersonRow['findings'] {
