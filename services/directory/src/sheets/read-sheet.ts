@@ -31,7 +31,7 @@ const mostNotes = 200;
 
 export async function readSheet(
   sheet: Sheet,
-  context: Omit<RowContext, 'columns'>,
+  context: Omit<RowContext, 'columns' | 'namesAgencies'>,
   findTaken: FindTaken,
 ): Promise<SheetReading> {
   const rows = sheet.rows()[Symbol.asyncIterator]();
@@ -65,6 +65,7 @@ export async function readSheet(
     const classify = createRowClassifier(columns);
     const repeats = createRepeats(columns);
     const numbers = createNumbering(columns);
+    const rowContext: RowContext = { ...context, columns };
     let batch: PersonRow[] = [];
     let last = header.rowNumber;
     let width = header.cells.length;
@@ -76,7 +77,7 @@ export async function readSheet(
       if (columns.remarks === undefined) width = Math.max(width, row.cells.length);
       if (kind === 'line') {
         report.rows.lines += 1;
-        const person = readPersonRow(row, { ...context, columns });
+        const person = readPersonRow(row, rowContext);
         person.findings.push(...repeats(person), ...numbers(row));
         if (person.findings.some((finding) => finding.severity === 'fault')) person.line = undefined;
         batch.push(person);
