@@ -25,6 +25,8 @@ export interface RowContext {
   agency: AgencyRow;
   agencies: AgencyNames;
   seal: NationalIdSeal;
+  /** Set once a line has named its agency. */
+  namesAgencies?: boolean;
 }
 
 export interface PersonRow {
@@ -38,7 +40,8 @@ export interface PersonRow {
   nationalIdHash: Buffer | undefined;
 }
 
-export function readPersonRow(row: SheetRow, { columns, agency, agencies, seal }: RowContext): PersonRow {
+export function readPersonRow(row: SheetRow, context: RowContext): PersonRow {
+  const { columns, agency, agencies, seal } = context;
   const findings: LineFinding[] = [];
   const note = (field: SheetField, list: readonly Finding[], severity: LineFinding['severity']): void => {
     // A column that the sheet does not have is the agency's own in every row; its fault stands at the name.
@@ -104,7 +107,15 @@ export function readPersonRow(row: SheetRow, { columns, agency, agencies, seal }
 
   // 3. Office, agency, certificate.
   const title = readTitle(textOf('title'), (code, detail) => fault('title', code, detail));
-  const at = readAgency(textOf('agencyCode'), textOf('agencyName'), agency, agencies, fault);
+  const [agencyCode, agencyName] = [textOf('agencyCode'), textOf('agencyName')];
+  const at = readAgency(agencyCode, agencyName, agency, agencies, fault);
+  if (agencyCode || agencyName) context.namesAgencies = true;
+  else if (context.namesAgencies && agencyCode === '' && agencyName === '') {
+    // Of merged cells only the first holds the value; whether the others are meant by it, the file does not say.
+    const detail =
+      'Lines above name their agency and this one does not; write it in every line (of merged cells only the first counts).';
+    fault(columns.agencyName === undefined ? 'agencyCode' : 'agencyName', 'agency_empty', detail);
+  }
   const certificatePath = readCertificate(textOf('certificate'));
   if (certificatePath === undefined)
     fault('certificate', 'certificate_form', 'Write "có", "không" or "token", or leave the cell empty.');

@@ -3,7 +3,7 @@
  * with the cell, or is counted as what else it is. Nothing is guessed, nothing is dropped, and only what repeats are found by
  * is remembered of a row that has passed.
  */
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import type { SheetNote, SheetReport } from '@congvu/contracts';
 import { invalid } from '@congvu/errors';
 import { type Cell, cellName, columnName, type Sheet, type SheetRow } from '@congvu/spreadsheet';
@@ -31,7 +31,7 @@ const mostNotes = 200;
 
 export async function readSheet(
   sheet: Sheet,
-  context: Omit<RowContext, 'columns'>,
+  context: Omit<RowContext, 'columns' | 'namesAgencies'>,
   findTaken: FindTaken,
 ): Promise<SheetReading> {
   const rows = sheet.rows()[Symbol.asyncIterator]();
@@ -65,6 +65,7 @@ export async function readSheet(
     const classify = createRowClassifier(columns);
     const repeats = createRepeats(columns);
     const numbers = createNumbering(columns);
+    const rowContext: RowContext = { ...context, columns };
     let batch: PersonRow[] = [];
     let last = header.rowNumber;
     let width = header.cells.length;
@@ -76,7 +77,7 @@ export async function readSheet(
       if (columns.remarks === undefined) width = Math.max(width, row.cells.length);
       if (kind === 'line') {
         report.rows.lines += 1;
-        const person = readPersonRow(row, { ...context, columns });
+        const person = readPersonRow(row, rowContext);
         person.findings.push(...repeats(person), ...numbers(row));
         if (person.findings.some((finding) => finding.severity === 'fault')) person.line = undefined;
         batch.push(person);
@@ -164,7 +165,7 @@ function createRepeats(columns: SheetColumns): (person: PersonRow) => PersonRow[
   };
 }
 
-const digest = (text: string): string => createHash('sha256').update(text).digest().toString('latin1', 0, 16);
+const digest = (text: string): string => hash('sha256', text, 'buffer').toString('latin1', 0, 16);
 
 /** Running numbers that leave one out or come twice: a line may have been lost or doubled. A group may begin again at 1. */
 function createNumbering(columns: SheetColumns): (row: SheetRow) => PersonRow['findings'] {

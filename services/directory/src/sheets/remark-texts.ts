@@ -65,6 +65,7 @@ const texts: Readonly<Record<string, string>> = {
   national_id_old: 'đây là số CMND 9 số, không còn giá trị; ghi số CCCD 12 chữ số',
   national_id_length: 'số CCCD không đủ 12 chữ số; định dạng ô là văn bản (Text) và ghi đủ 12 chữ số',
   agency_not_found: 'không có đơn vị tên (mã) này trong cơ quan gửi yêu cầu; ghi đúng tên hoặc mã đơn vị',
+  agency_empty: 'thiếu đơn vị, trong khi các dòng trên có ghi; ghi đơn vị ở từng dòng, không gộp ô',
   agency_ambiguous: 'có nhiều đơn vị cùng tên này; ghi mã đơn vị thay cho tên',
   agency_closed: 'đơn vị này đã ngừng hoạt động; ghi đơn vị hiện nay',
   agency_outside_request: 'đơn vị này không thuộc cơ quan gửi yêu cầu',

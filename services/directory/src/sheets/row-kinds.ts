@@ -43,10 +43,12 @@ function classify(row: SheetRow, isFirst: boolean, columns: SheetColumns, closin
   if (saysPerson) return 'line';
   if (isOrdinal(number) || (others.length === 0 && typeof number?.value === 'string')) return 'group';
   if (isFilled(number)) return 'line';
-  const words = filled.map(({ cell }) => wordsOf(cell));
-  const closes = words.some((text) => signatures.has(text) || totals.test(text) || placeAndDate.test(text));
   // Below the signatures stand the names of those who sign, each alone in its cell.
-  return closes || (closing && filled.length <= 3) ? 'closing' : 'line';
+  if (closing) return filled.length <= 3 ? 'closing' : 'line';
+  const name = wordsOf(row.cells[columns.fullName ?? -1]);
+  const closes = (words: string): boolean => signatures.has(words) || totals.test(words) || placeAndDate.test(words);
+  // "Giám đốc" beside a name is the office of a person of whom everything else is missing.
+  return (name === '' || closes(name)) && filled.some(({ cell }) => closes(wordsOf(cell))) ? 'closing' : 'line';
 }
 
 const isFilled = (cell: Cell | undefined): boolean =>

@@ -367,6 +367,15 @@ describe('a line', () => {
     ]);
   });
 
+  it('is refused without its agency where those above name theirs, as in merged cells', async () => {
+    const lines = await one({ 5: 'UBND huyện Quỳnh Lưu' }, [line('Trần Văn Gộp')]);
+    expect(lines.map(({ agencyCode, findings }) => [agencyCode, findings])).toEqual([
+      ['H41.32', []],
+      ['H41', ['F3 agency_empty']],
+    ]);
+    expect(knowsFinding('agency_empty')).toBe(true);
+  });
+
   it('has a text for every finding that a parser can have', () => {
     const sources = ['name', 'honorific', 'date', 'phone', 'national-id'].map((file) =>
       readFileSync(new URL(`../../../../packages/vietnamese/src/${file}.ts`, import.meta.url), 'utf8'),
@@ -398,7 +407,7 @@ describe('the rows around the lines', () => {
       [made + 2],
       header,
       line('Trần Văn Hai'),
-      ['', 'Trần Văn Ba'],
+      ['', 'Trần Văn Ba', '', '', 'Giám đốc'],
       [made + 1, 'Trần Văn Bốn'],
       ['', 'Tổng cộng: 4 người'],
       [],
@@ -469,6 +478,7 @@ describe('a CSV', () => {
       'A4 name_symbol',
       'B4 date_year_only',
       'G4 national_id_length',
+      'E4 agency_empty',
     ]);
     const { body } = await download(draft.id);
     const lines = body.toString().split('\r\n');
