@@ -67,7 +67,12 @@ export async function requireOpenAgency(
       if (scope !== null) query.whereRaw(inSubtree('a.id'), [scope]);
     })
     .forShare('a')
-    .first('a.id', 'a.code', 'a.name', transaction.raw('coalesce(a.valid_to <= current_date, false) as closed'));
+    .first(
+      'a.id',
+      'a.code',
+      'a.name',
+      transaction.raw("coalesce(a.valid_to <= (now() at time zone 'Asia/Ho_Chi_Minh')::date, false) as closed"),
+    );
   if (!agency) throw agencyNotFound();
   if (agency.closed) {
     throw new ServiceError({
