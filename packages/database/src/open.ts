@@ -34,8 +34,11 @@ export async function pingDatabase(database: Connection): Promise<void> {
   });
 }
 
-/** SQLSTATE classes and system errors that say: not now. Connection exceptions, operator intervention, no more connections. */
-const unavailableCodes = /^(08|57P|53|ECONN|EPIPE|ETIMEDOUT)/;
+/**
+ * SQLSTATE classes and system errors that say: not now. Connection exceptions, transactions rolled back for another's sake
+ * (deadlocks), operator intervention, no more connections.
+ */
+const unavailableCodes = /^(08|40|57P|53|ECONN|EPIPE|ETIMEDOUT)/;
 
 /** A failure of the database to answer, as `unavailable`; any other error as it is. */
 export function translateDatabaseError(error: unknown): unknown {

@@ -18,9 +18,9 @@ import type { NationalIdSeal } from './people/national-id-seal.ts';
 import { reconciliationRoutes } from './reconciliation/routes.ts';
 import type { Deadlines } from './requests/deadlines.ts';
 import { requestRoutes } from './requests/routes.ts';
+import { searchRoutes } from './search/routes.ts';
 import { serviceAccountRoutes } from './service-accounts/routes.ts';
 import { sheetRoutes } from './sheets/routes.ts';
-import { searchRoutes } from './search/routes.ts';
 
 export interface DirectoryDependencies {
   database: Database;

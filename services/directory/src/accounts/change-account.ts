@@ -2,7 +2,7 @@
  * What every change of an account has in common: it is locked, within the caller's subtree, at the version that the caller
  * read; the change, its audit event and the jobs that carry it to LDAP, mailbox and certificate are one transaction.
  */
-import type {AuditAction, Account } from '@congvu/contracts';
+import type { Account, AuditAction } from '@congvu/contracts';
 import type { Transaction } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
 import type { Actor } from '../audit/audit-event.ts';

@@ -98,23 +98,22 @@ const agencyNotFound = (): ServiceError =>
     detail: 'There is no agency of that code at or below yours.',
   });
 
-/** One that exists now, at or below `scope`; locked against its closing until the transaction ends. */
+/** One that exists now, at or below `scope`. */
 export async function requireOpenAgency(
-  transaction: Transaction,
+  connection: Connection,
   id: string,
   scope: string | null,
 ): Promise<{ id: string; code: string; name: string }> {
-  const agency = await transaction('directory.agencies as a')
+  const agency = await connection('directory.agencies as a')
     .where('a.id', id)
     .modify((query) => {
       if (scope !== null) query.whereRaw(inSubtree('a.id'), [scope]);
     })
-    .forShare('a')
     .first(
       'a.id',
       'a.code',
       'a.name',
-      transaction.raw("directory.agency_status(a.valid_from, a.valid_to, directory.today()) <> 'active' as closed"),
+      connection.raw("directory.agency_status(a.valid_from, a.valid_to, directory.today()) <> 'active' as closed"),
     );
   if (!agency) throw agencyNotFound();
   if (agency.closed) {

@@ -1,6 +1,6 @@
 /** Connected systems against the real OpenLDAP: each reads what its scopes name and nothing else, and none can write. */
 import { execFileSync, spawnSync } from 'node:child_process';
-import { createHash, X509Certificate } from 'node:crypto';
+import { createHash, randomUUID, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import type { ServiceAccount } from '@congvu/contracts';
 import { testStack } from '@congvu/database/testing';
@@ -184,6 +184,40 @@ describe('a connected system reads', () => {
     expect(found).not.toContain('cn:');
     expect(search()).toBe('');
   });
+});
+
+it('reads many in pages; without pages an answer ends at 500', async () => {
+  const crowd = Array.from({ length: 510 }, () => `uid=${randomWord()}${randomWord()},ou=people,${directory.baseDn}`);
+  try {
+    const outcomes = await directory.ldap.applyAll(
+      crowd.map((dn) => ({
+        kind: 'add',
+        dn,
+        attributes: {
+          objectClass: ['inetOrgPerson', 'congvuAccount'],
+          uid: [dn.slice(4, 20)],
+          cn: ['x'],
+          sn: ['x'],
+          congvuAccountId: [randomUUID()],
+          congvuAgencyPath: ['H41.77'],
+        },
+      })),
+    );
+    expect(outcomes.filter(Boolean)).toEqual([]);
+    const { account, secret } = await connected(['names:H41']);
+    const change = { attribute: 'congvuReadScope', operation: 'replace', values: ['names:H41.77'] } as const;
+    await directory.ldap.modify(account.distinguishedName, [change]);
+    const search = (...controls: string[]) => {
+      const bind = ['-x', '-LLL', '-H', url, '-D', account.distinguishedName, '-w', secret];
+      const base = ['-b', `ou=people,${directory.baseDn}`, '-s', 'one', '(congvuAgencyPath=H41.77)', 'cn'];
+      const { status, stdout } = spawnSync('ldapsearch', [...bind, ...controls, ...base]);
+      return [status, stdout.toString().match(/^cn: x$/gm)?.length];
+    };
+    expect(search()).toEqual([4, 500]); // sizeLimitExceeded
+    expect(search('-E', 'pr=200/noprompt')).toEqual([0, 510]);
+  } finally {
+    for (const dn of crowd) await directory.ldap.remove(dn);
+  }
 });
 
 describe('a connected system writes nothing', () => {
