@@ -2,7 +2,8 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, expect, it } from '@jest/globals';
 import supertest from 'supertest';
-import { personLine, startTestDirectory, type TestClient, type TestDirectory } from '../testing.ts';
+import { personLine, startTestDirectory, type TestClient, type TestDirectory, usernamePatterns } from '../testing.ts';
+import { carryOutNextPart } from './carry-out-lines.ts';
 
 let directory: TestDirectory;
 let district: TestClient;
@@ -22,6 +23,14 @@ const approve = (body: object, by = admin) =>
   supertest(directory.app).post('/v1/requests/approve').set('Authorization', by.bearer).send(body);
 const get = async (path: string, by = admin) =>
   (await supertest(directory.app).get(path).set('Authorization', by.bearer).expect(200)).body;
+
+const opened = async (ids: readonly string[]): Promise<number> =>
+  (
+    await directory
+      .owner('directory.request_lines')
+      .whereIn('request_id', [...ids])
+      .whereNotNull('account_id')
+  ).length;
 
 it('approves each that can be, and says of each other why not', async () => {
   const [first, stale, decided, last] = [await submit(), await submit(), await submit(), await submit()];
@@ -57,6 +66,12 @@ it('approves each that can be, and says of each other why not', async () => {
       [last, ['approved', 'Đồng ý']],
     ]),
   );
+  // Their lines follow, by jobs.
+  expect(await opened([first, last])).toBe(0);
+  const jobs = await directory.owner('directory_jobs._private_jobs').whereLike('key', 'open:%').pluck('key');
+  expect(jobs.sort()).toEqual([`open:${first}`, `open:${last}`].sort());
+  for (const id of [first, last]) await carryOutNextPart(directory.database, id, usernamePatterns);
+  expect(await opened([first, last])).toBe(2);
   expect((await approve({ requests: [{ id: own }] }, both)).body.results).toMatchObject([{ code: 'own_request' }]);
 });
 
@@ -73,9 +88,8 @@ it('two at once approve each request once', async () => {
   const answers = await Promise.all([approve({ requests }), approve({ requests: [...requests].reverse() })]);
   const approved = answers.flatMap((answer) => answer.body.results).filter((result) => result.approved);
   expect(approved.map((result) => result.id).sort()).toEqual([...ids].sort());
-  expect(
-    await directory.owner('directory.request_lines').whereIn('request_id', ids).whereNotNull('account_id'),
-  ).toHaveLength(3);
+  for (const id of ids) await carryOutNextPart(directory.database, id, usernamePatterns);
+  expect(await opened(ids)).toBe(3);
 });
 
 it('who is late, and since when, for approver and agency; in the list, its filters and the summary', async () => {

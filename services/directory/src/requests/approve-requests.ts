@@ -1,4 +1,7 @@
-/** Many requests approved in one call, each in a transaction of its own: one that cannot be approved holds up no other. */
+/**
+ * Many requests approved in one call, each in a transaction of its own: one that cannot be approved holds up no other. Their
+ * lines are carried out by jobs, so that the call takes no longer for large ones.
+ */
 import type { BulkApprovalResult } from '@congvu/contracts';
 import { ServiceError } from '@congvu/errors';
 import type { Actor } from '../audit/audit-event.ts';
@@ -13,7 +16,7 @@ export async function approveRequests(
   const results: BulkApprovalResult['results'] = [];
   for (const { id, version } of wanted) {
     try {
-      await decide(dependencies, id, { action: 'approve', remark, version }, actor);
+      await decide(dependencies, id, { action: 'approve', remark, version, carryOutLater: true }, actor);
       results.push({ id, approved: true });
     } catch (error) {
       // An outage is the same for all that are left; what was approved before it stays so.

@@ -3,12 +3,12 @@
  * are one after the other, and the second is told. The first lines of an approved one are carried out with it.
  */
 import type { LineRemark } from '@congvu/contracts';
-import type { Database, Transaction } from '@congvu/database';
+import { addJobs, type Database, type Transaction } from '@congvu/database';
 import { invalid, ServiceError } from '@congvu/errors';
 import type { UsernamePatterns } from '@congvu/vietnamese';
 import type { Actor } from '../audit/audit-event.ts';
 import { insertEvents } from '../audit/audit-store.ts';
-import { carryOutPart } from './carry-out-lines.ts';
+import { carryOutPart, openAccountsJob } from './carry-out-lines.ts';
 import { type Deadlines, endOfWorkingDay } from './deadlines.ts';
 import { findForeignLine, findUnknownLines, moveLines, rejectLines, remarkLines } from './line-store.ts';
 import { checkAction, transitions } from './request-states.ts';
@@ -27,6 +27,8 @@ export type Decision = (
       /** These alone, or all but those; all when neither is said. */
       lines?: readonly number[] | undefined;
       exceptLines?: readonly number[] | undefined;
+      /** Leaves even the first lines to the job: for one of many approvals in a call. */
+      carryOutLater?: boolean;
     } & Remarked)
   | ({ action: 'return'; remark: string } & Remarked)
   | ({ action: 'reject' | 'cancel' } & Remarked)
@@ -58,7 +60,9 @@ export async function decide(
     await recordDecision(transaction, request, decision, actor);
 
     // 3. What follows: the agency is told, but what it took back itself it knows.
-    if (decision.action === 'approve') {
+    if (decision.action === 'approve' && decision.carryOutLater) {
+      await addJobs(transaction, 'directory', [openAccountsJob(id)]);
+    } else if (decision.action === 'approve') {
       await carryOutPart(transaction, request, usernamePatterns, { actor, requestId: id });
     }
     if (decision.action === 'return') await tellReturn(transaction, request, decision, actor);
@@ -106,7 +110,10 @@ async function decideLines(transaction: Transaction, request: RequestRow, decisi
   switch (decision.action) {
     case 'approve':
       await rejectLines(transaction, id, decision);
-      await moveLines(transaction, id, 'submitted', 'approved');
+      if ((await moveLines(transaction, id, 'submitted', 'approved')) === 0) {
+        const detail = 'No line would be approved; reject the request instead.';
+        throw invalid('request_invalid', [{ pointer: '/exceptLines', code: 'nothing_approved', detail }]);
+      }
       return;
     case 'return':
       await moveLines(transaction, id, 'submitted', 'draft');

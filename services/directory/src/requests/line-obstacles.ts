@@ -48,7 +48,7 @@ opens as (select * from line where operation = 'open'),
 about as (
   select line.*, c.id, c.kind as account_kind, c.state, c.username, c.agency_id, c.certificate_path
   from line join directory.accounts c on c.id = line."targetAccountId" where operation <> 'open'),
-waiting as (
+waiting as not materialized (
   select * from directory.request_lines w
   where w.state in ('submitted', 'approved') and w.carried_out_at is null and w.request_id is distinct from :request::uuid)
 select "lineNumber" as line_number, operation, code, subject from (

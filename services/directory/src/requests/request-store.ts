@@ -137,7 +137,12 @@ export async function setState(transaction: Transaction, id: string, change: Sta
       version: transaction.raw('version + 1'),
       ...(change.submitted ? { submitted_at: transaction.fn.now() } : {}),
       ...(change.decided
-        ? { decided_by: change.decided.by, decided_from: change.decided.from, decided_at: transaction.fn.now() }
+        ? {
+            decided_by: change.decided.by,
+            // The zone of a link-local address means nothing elsewhere.
+            decided_from: change.decided.from?.replace(/%.*$/, '') ?? null,
+            decided_at: transaction.fn.now(),
+          }
         : {}),
     });
 }

@@ -252,6 +252,8 @@ describe('an approval by line', () => {
     const other = await submit('Nguyễn Văn Tám');
     const both = await act(other.id, 'approve', admin, { lines: [1], exceptLines: [1] });
     expect(both.body.errors).toMatchObject([{ pointer: '/exceptLines' }]);
+    const none = await act(other.id, 'approve', admin, { exceptLines: [1] });
+    expect([none.status, none.body.errors]).toMatchObject([422, [{ code: 'nothing_approved' }]]);
     const huge = await act(other.id, 'approve', admin, { lines: [3_000_000_000] });
     expect([huge.status, huge.body.errors]).toMatchObject([422, [{ pointer: '/lines/0' }]]);
   });

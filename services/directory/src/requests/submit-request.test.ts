@@ -84,8 +84,6 @@ describe('a sound request', () => {
     expect(answer.body.lines).toEqual([
       {
         lineNumber: 1,
-        sheetRow: null,
-        findings: [],
         kind: 'person',
         agencyCode: 'H41.32.05',
         state: 'submitted',

@@ -39,6 +39,7 @@ const outcome: Record<string, string> = {
 };
 
 function accountList({ accounts, openedCount }: DecisionSource): string {
+  if (accounts.length === 0) return `Số tài khoản được cấp: ${openedCount}; danh sách trên hệ thống.`;
   const named = accounts.map(({ name, address }) => `- ${name}: ${address}`);
   const others = openedCount - accounts.length;
   if (others > 0) named.push(`- và ${others} tài khoản khác; danh sách đầy đủ trên hệ thống`);
@@ -54,8 +55,8 @@ export function decisionText(decision: DecisionSource): NoticeText {
     ...(decision.rejectedCount > 0 && decision.state !== 'rejected'
       ? [`Trong đó ${decision.rejectedCount} dòng không được duyệt; xem ý kiến từng dòng trên hệ thống.`]
       : []),
-    ...(decision.accounts.length > 0 ? [accountList(decision)] : []),
-    ...(decision.accounts.length > 0 ? ['Cơ quan lấy mã kích hoạt trên hệ thống và giao tận tay từng người.'] : []),
+    ...(decision.openedCount > 0 ? [accountList(decision)] : []),
+    ...(decision.openedCount > 0 ? ['Cơ quan lấy mã kích hoạt trên hệ thống và giao tận tay từng người.'] : []),
     'Thư này được gửi tự động; vui lòng không trả lời.',
   ]);
 }
