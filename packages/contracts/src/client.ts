@@ -12,7 +12,7 @@ export interface ServiceUrls {
 }
 
 export interface CallOptions {
-  method?: 'GET' | 'POST' | 'PUT' | 'DELETE';
+  method?: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
   /** Sent as JSON, unless `contentType` says otherwise (then a string). */
   body?: unknown;
   contentType?: string;

@@ -136,6 +136,19 @@ it('what is called otherwise is found by the new name and no more by the old', a
   expect(await found('hằng', admin, { agencyCode: 'H41.33' })).toEqual(['Đậu Thị Hằng']);
 });
 
+it('an account that comes to an agency while that gets another name is found by the new one', async () => {
+  const agencies = () => directory.database('directory.agencies').where({ code: 'H41.34' });
+  const agency = await agencies().first();
+  const coming = await directory.database.transaction();
+  await coming('directory.accounts').where({ username: 'cuvv' }).update({ agency_id: agency.id });
+  const renamed = agencies().update({ name: 'UBND huyện Wxyz' }).then();
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  await coming.commit();
+  await renamed;
+  expect(await found('wxyz')).toEqual(['Võ Văn Cừ']);
+  await agencies().update({ name: agency.name });
+});
+
 describe('the order', () => {
   it('is that of Vietnamese lists, each account once, whatever the size of the page', async () => {
     const people = await every({ sort: 'name', limit: 500, kind: 'person' });
@@ -219,4 +232,14 @@ it('is kept by the database alone: no service writes what accounts are found by'
     await expect(directory.database.raw(`truncate directory.${table}`)).rejects.toMatchObject(denied);
   }
   await expect(directory.database.raw("select directory.refresh_account_search('{}')")).rejects.toMatchObject(denied);
+});
+
+it('that takes too long is given up with a word on what to do, and the service goes on', async () => {
+  const blocked = await directory.owner.transaction();
+  await blocked.raw('lock table directory.search_words in access exclusive mode');
+  const { status, body } = await get({ q: 'dien' });
+  await blocked.rollback();
+  expect([status, body.code]).toEqual([503, 'search_too_slow']);
+  expect(directory.logged()).not.toContain('%dien%');
+  expect(await found('dien')).toHaveLength(2);
 });
