@@ -178,7 +178,7 @@ async function walk(
 async function lookUpInParts(search: Search, expected: number, heads: readonly string[]): Promise<SearchHit[]> {
   const { frequencies, limit, after } = search;
   const hits: SearchHit[] = [];
-  const start = after?.[0].split(/[\u0001 ]/, 1)[0] ?? '';
+  const start = /^[^\p{Cc} ]*/u.exec(after?.[0] ?? '')?.[0] ?? '';
   let rest = heads.filter((head) => head >= `^${start}`);
   for (let wanted = (3 * limit) / Math.max(expected, 1); ; wanted *= 4) {
     let size = 0;

@@ -6,6 +6,8 @@ import { parse } from 'csv-parse/sync';
 import fc from 'fast-check';
 import supertest from 'supertest';
 import { personLine, startTestDirectory, type TestClient, type TestDirectory } from '../testing.ts';
+import { findAccounts } from './search-store.ts';
+import type { Frequencies } from './word-frequencies.ts';
 
 let directory: TestDirectory;
 let admin: TestClient;
@@ -194,6 +196,68 @@ describe('the order', () => {
       [JSON.stringify(sampled)],
     );
     expect(rows).toEqual([...sampled].sort(compareNames));
+  });
+});
+
+describe('whichever way a search goes', () => {
+  /** Statistics that send it along the list, to the inverted index at once, and there part after part. */
+  const ways: Record<string, Frequencies> = {
+    'along the list': { of: () => 1, accounts: 1 },
+    'by the inverted index': { of: () => 0, accounts: 0 },
+    'part after part': { of: (tokens) => (tokens.length > 0 ? 0.014 : 0), accounts: 1e9 },
+    'along the list, then part after part': { of: () => 0.02, accounts: 1e9 },
+  };
+  const queries = [
+    'nguyen',
+    'an',
+    'v',
+    'nguyen an',
+    'dien',
+    'quynh luu',
+    'ubnd',
+    'binhtt',
+    'hoa',
+    'le h41.32',
+    'thi',
+    '',
+  ];
+
+  it.each(Object.entries(ways))('%s, the answer is the same', async (_, frequencies) => {
+    for (const q of queries) {
+      for (const code of [undefined, 'H41.32.05']) {
+        const agencies = code
+          ? await directory.owner('directory.agencies').where({ code }).select('id', 'code')
+          : undefined;
+        const terms = q === '' ? [] : q.split(' ');
+        const wanted = await directory
+          .owner('directory.account_search')
+          .modify((rows) => {
+            for (const term of terms) {
+              const pattern = term.length < 3 ? `% ${term}%` : `%${term}%`;
+              rows.whereRaw("(document like ? or length(?) > 2 and address like ? || '%')", [pattern, term, term]);
+            }
+            if (agencies)
+              rows.whereIn(
+                'agency_id',
+                agencies.map(({ id }) => id),
+              );
+          })
+          .orderByRaw('sort_key, account_id')
+          .pluck('account_id');
+        for (const limit of [1, 3, 50]) {
+          const seen: string[] = [];
+          for (let after: [string, string] | undefined; ; ) {
+            const filter = { terms, titleTerms: [], agencies };
+            const hits = await findAccounts(directory.database, frequencies, filter, limit, after);
+            seen.push(...hits.map((hit) => hit.account_id));
+            const last = hits.at(-1);
+            if (!last || hits.length < limit) break;
+            after = [last.sort_key, last.account_id];
+          }
+          expect({ q, code, limit, seen }).toEqual({ q, code, limit, seen: wanted });
+        }
+      }
+    }
   });
 });
 
