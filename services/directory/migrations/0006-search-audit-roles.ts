@@ -47,7 +47,7 @@ return directory.search_text(name || ' ' || code || ' ' || short_name || ' ' || 
   else '' end);
 
 -- What accounts are found by. The document holds the words of name, position and agency, each after a space; tokens are the same words, and '^' with
--- the letters of the given name, '#' with the agency, '~' with a state or kind that is not the usual one.
+-- the letters that the sort key begins with (the given name, or a first word), '#' with the agency, '~' with a state or kind that is not the usual one.
 create table directory.account_search (
   account_id uuid primary key,
   agency_id uuid not null,
@@ -74,20 +74,22 @@ create table directory.search_words (
   word text collate "C" not null
 );
 
+-- The agencies are locked so that one that is being renamed cannot miss the account that just comes to it.
 create function directory.refresh_account_search(account_ids uuid[]) returns void
 language sql security definer set search_path = directory, public, pg_temp as $$
   with source as materialized (
     select c.id, c.agency_id, c.kind, c.state, lower(c.address) as address, c.display_name, c.surname, a.code as agency_code,
-      case when c.kind = 'person' then c.given_name end as given_name,
+      case when c.kind = 'person' then nullif(c.given_name, '') end as given_name,
+      coalesce(case when c.kind = 'person' then nullif(c.given_name, '') end, split_part(c.display_name, ' ', 1)) as head,
       case when c.kind = 'person' then left(c.display_name, greatest(length(c.display_name) - length(c.given_name), 0))
         else c.display_name end as other_names,
       search_text(c.title) as title, agency_search_text(a.name, a.code, a.short_name) as agency
-    from accounts c join agencies a on a.id = c.agency_id where c.id = any(account_ids)),
+    from accounts c join agencies a on a.id = c.agency_id where c.id = any(account_ids) for share of a),
   word as (
     select source.id, w.word, w.word as token from source
     cross join unnest(string_to_array(concat_ws(' ', search_text(other_names), title, agency), ' ')) as w(word) where w.word <> ''
     union
-    select id, search_text(given_name), '^' || sort_primary(sort_letters(given_name)) from source where given_name <> ''),
+    select id, search_text(head), '^' || sort_primary(sort_letters(head)) from source where head <> ''),
   new_words as (
     insert into search_words (token, word)
     select distinct token, word from word where not exists (select from search_words known where known.token = word.token)
@@ -144,7 +146,7 @@ create index accounts_unusual_kind on directory.accounts (kind, created_at desc,
 create index audit_events_request on directory.audit_events (request_id, id desc) where request_id is not null;
 create index audit_events_actor on directory.audit_events (actor_id, id desc);
 create index audit_events_action on directory.audit_events (action, id desc);
-create index audit_events_time on directory.audit_events using brin (occurred_at) with (pages_per_range = 32);
+create index audit_events_time on directory.audit_events (occurred_at);
 create index requests_decision on directory.requests (decision_number) where decision_number is not null;
 
 alter table directory.clients

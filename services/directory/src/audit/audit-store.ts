@@ -85,7 +85,6 @@ export async function listEvents(
     .modify((query) => {
       for (const [column, value] of [
         ['actor_id', filter.actorId],
-        ['actor_name', filter.actorName],
         ['service', filter.service],
         ['subject_type', filter.subjectType],
         ['subject_id', filter.subjectId],
@@ -94,14 +93,27 @@ export async function listEvents(
       ] as const) {
         if (value !== undefined) query.where(`e.${column}`, value);
       }
-      if (filter.decisionNumber !== undefined) {
-        const requests = connection('directory.requests')
-          .where({ decision_number: filter.decisionNumber })
-          .select('id');
-        query.whereIn('e.request_id', requests);
-      }
-      if (filter.from) query.where('e.occurred_at', '>=', filter.from);
-      if (filter.to) query.where('e.occurred_at', '<', filter.to);
+      if (filter.actorName !== undefined)
+        query.whereRaw('e.actor_id = any(array(select id::text from directory.clients where name = ?))', [
+          filter.actorName,
+        ]);
+      if (filter.decisionNumber !== undefined)
+        query.whereRaw('e.request_id = any(array(select id from directory.requests where decision_number = ?))', [
+          filter.decisionNumber,
+        ]);
+      // Ids grow with time but for events of the same moment: so the walk by id begins and ends near the times.
+      if (filter.from)
+        query.where('e.occurred_at', '>=', filter.from).whereRaw(
+          `e.id > coalesce((select id from directory.audit_events where occurred_at < ?::timestamptz - interval '1 hour'
+             order by occurred_at desc limit 1), 0)`,
+          [filter.from],
+        );
+      if (filter.to)
+        query.where('e.occurred_at', '<', filter.to).whereRaw(
+          `e.id < coalesce((select id from directory.audit_events where occurred_at >= ?::timestamptz + interval '1 hour'
+             order by occurred_at limit 1), 9223372036854775807)`,
+          [filter.to],
+        );
       if (after) query.where('e.id', order === 'desc' ? '<' : '>', after);
     })
     .orderBy('e.id', order)

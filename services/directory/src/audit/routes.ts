@@ -27,7 +27,7 @@ const Query = PageQuery.extend({
     .max(100)
     .optional()
     .describe('Id of the client, of the holder’s account, or name of the system part'),
-  actorName: z.string().max(100).optional(),
+  actorName: z.string().max(100).optional().describe('The name that a client has now'),
   action: z
     .string()
     .max(60)

@@ -3,7 +3,7 @@
  * number of accounts and whatever the words:
  * 1. The terms are looked up among the words that there are, which are few. What leads nowhere ends here.
  * 2. The list is walked in its order for a bounded stretch. Words that many accounts have fill the page on the way.
- * 3. Otherwise the words are rare, alone or together, and the inverted index gives all accounts that have them.
+ * 3. Otherwise the words are rare, alone or together, and the inverted index gives the accounts that have them.
  */
 import type { Connection } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
@@ -76,20 +76,22 @@ export async function findAccounts(
   };
 
   if (sets.length === 0) return walk(search, undefined);
+  let expected = sets.reduce((share, set) => share * frequencies.of(set), frequencies.accounts);
   if (sets.every((set) => frequencies.of(set) >= common)) {
-    // A stretch that fills the page where one account in twenty is a hit; where it shows fewer, a longer one.
     const stretch = 20 * limit;
     const hits = await walk(search, stretch);
     if (hits.length === limit) return hits;
     const last = hits.at(-1);
-    if (last && hits.length > 0.15 * limit) {
+    if (last && hits.length > 0.3 * limit) {
       const missing = limit - hits.length;
       const further = Math.ceil(((1.5 * missing) / hits.length) * stretch);
       const more = await walk({ ...search, limit: missing, after: [last.sort_key, last.account_id] }, further);
       if (more.length === missing) return [...hits, ...more];
     }
+    // Words that come together, as those of one agency do, are more frequent than each by itself makes one expect.
+    expected = Math.max(expected, (hits.length / stretch) * frequencies.accounts);
   }
-  return lookUp(search);
+  return lookUpInParts(search, expected, await listHeads(connection));
 }
 
 interface Search {
@@ -169,18 +171,46 @@ async function walk(
   return rows;
 }
 
-/** All accounts that have a token of every set, by the inverted index; of them the first ones. */
-async function lookUp({
-  connection,
-  frequencies,
-  leads,
-  sets,
-  conditions,
-  fixed,
-  limit,
-  after,
-}: Search): Promise<SearchHit[]> {
-  const start = beyond(after);
+/**
+ * By the inverted index, part after part of the list, until the page is full: of words that are met some thousand times only the
+ * first few hundred accounts are fetched.
+ */
+async function lookUpInParts(search: Search, expected: number, heads: readonly string[]): Promise<SearchHit[]> {
+  const { frequencies, limit, after } = search;
+  const hits: SearchHit[] = [];
+  const start = /^[^\p{Cc} ]*/u.exec(after?.[0] ?? '')?.[0] ?? '';
+  let rest = heads.filter((head) => head >= `^${start}`);
+  for (let wanted = (3 * limit) / Math.max(expected, 1); ; wanted *= 4) {
+    let size = 0;
+    for (let share = 0; size < rest.length && (share < wanted || size === 0); size += 1)
+      share += frequencies.of([rest[size] as string]);
+    const part = rest.slice(0, size);
+    rest = rest.slice(size);
+    hits.push(...(await lookUp(search, part.length === heads.length ? undefined : part)));
+    if (hits.length >= limit || rest.length === 0) return hits.slice(0, limit);
+  }
+}
+
+/** What the sort keys begin with, in their order: given names, mostly. */
+async function listHeads(connection: Connection): Promise<string[]> {
+  const { rows } = await patiently<{ heads: string[] }>(
+    connection,
+    "select array(select token from directory.search_words where token >= '^' and token < '_' order by token) as heads",
+    [],
+  );
+  return rows[0]?.heads ?? [];
+}
+
+/** Of the accounts with one of the heads, or of all, those that have a token of every set; of them the first ones. */
+async function lookUp(
+  { connection, frequencies, leads, sets, conditions, fixed, limit, after }: Search,
+  part: readonly string[] | undefined,
+): Promise<SearchHit[]> {
+  const start: Condition[] = [
+    // Not as the index of the order has it: the inverted index shall lead.
+    ...(after ? [{ sql: "(s.sort_key || '', s.account_id) > (?, ?::uuid)", bindings: after }] : []),
+    ...(part ? [{ sql: 's.tokens && ?::text[]', bindings: [part] }] : []),
+  ];
   const bySize = [...sets].sort((a, b) => a.length - b.length);
   const narrow = bySize.filter(({ length }, index) => index === 0 || length <= wide);
   const select = (and: readonly Condition[]): Condition => ({
@@ -199,13 +229,13 @@ async function lookUp({
   const split = isMany ? mostGivenNames(narrow, frequencies) : undefined;
   if (split) {
     // A given name stands at the head of the sort key: its accounts lie together and in order, and need not all be fetched.
-    const within = { sql: 's.sort_key > g.head || chr(1) and s.sort_key < g.head || chr(2)', bindings: [] };
-    const and = [within, ...conditions, ...start];
+    const within = { sql: "s.sort_key > g.head and s.sort_key < g.head || '!'", bindings: [] };
+    const and = [within, ...conditions, ...beyond(after)];
     branches.push({
       sql: `(select s.* from unnest(?::text[]) as g(head) cross join lateral (
          select s.account_id, s.sort_key from directory.account_search s ${where(and)}
          order by s.sort_key, s.account_id limit ?) s)`,
-      bindings: [split.givenNames, ...bindingsOf(and), limit],
+      bindings: [split.givenNames.filter((head) => !part || part.includes(`^${head}`)), ...bindingsOf(and), limit],
     });
     if (split.others.length > 0) branches.push(inverted(narrow.map((set) => (set === split.set ? split.others : set))));
   } else branches.push(inverted(narrow));
@@ -238,8 +268,7 @@ async function patiently<T>(connection: Connection, sql: string, bindings: reado
   try {
     return await connection.raw<{ rows: T[] }>(sql, bindings as never).timeout(patienceMs, { cancel: true });
   } catch (error) {
-    // Of the same name is the failure to get a connection, which has no `timeout`.
-    if (!(error instanceof Error) || error.name !== 'KnexTimeoutError' || !('timeout' in error)) throw error;
+    if (!(error instanceof Error && 'timeout' in error)) throw error;
     throw new ServiceError({
       kind: 'unavailable',
       code: 'search_too_slow',

@@ -6,6 +6,8 @@ import { parse } from 'csv-parse/sync';
 import fc from 'fast-check';
 import supertest from 'supertest';
 import { personLine, startTestDirectory, type TestClient, type TestDirectory } from '../testing.ts';
+import { findAccounts } from './search-store.ts';
+import type { Frequencies } from './word-frequencies.ts';
 
 let directory: TestDirectory;
 let admin: TestClient;
@@ -136,6 +138,19 @@ it('what is called otherwise is found by the new name and no more by the old', a
   expect(await found('hằng', admin, { agencyCode: 'H41.33' })).toEqual(['Đậu Thị Hằng']);
 });
 
+it('an account that comes to an agency while that gets another name is found by the new one', async () => {
+  const agencies = () => directory.database('directory.agencies').where({ code: 'H41.34' });
+  const agency = await agencies().first();
+  const coming = await directory.database.transaction();
+  await coming('directory.accounts').where({ username: 'cuvv' }).update({ agency_id: agency.id });
+  const renamed = agencies().update({ name: 'UBND huyện Wxyz' }).then();
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  await coming.commit();
+  await renamed;
+  expect(await found('wxyz')).toEqual(['Võ Văn Cừ']);
+  await agencies().update({ name: agency.name });
+});
+
 describe('the order', () => {
   it('is that of Vietnamese lists, each account once, whatever the size of the page', async () => {
     const people = await every({ sort: 'name', limit: 500, kind: 'person' });
@@ -184,6 +199,68 @@ describe('the order', () => {
   });
 });
 
+describe('whichever way a search goes', () => {
+  /** Statistics that send it along the list, to the inverted index at once, and there part after part. */
+  const ways: Record<string, Frequencies> = {
+    'along the list': { of: () => 1, accounts: 1 },
+    'by the inverted index': { of: () => 0, accounts: 0 },
+    'part after part': { of: (tokens) => (tokens.length > 0 ? 0.014 : 0), accounts: 1e9 },
+    'along the list, then part after part': { of: () => 0.02, accounts: 1e9 },
+  };
+  const queries = [
+    'nguyen',
+    'an',
+    'v',
+    'nguyen an',
+    'dien',
+    'quynh luu',
+    'ubnd',
+    'binhtt',
+    'hoa',
+    'le h41.32',
+    'thi',
+    '',
+  ];
+
+  it.each(Object.entries(ways))('%s, the answer is the same', async (_, frequencies) => {
+    for (const q of queries) {
+      for (const code of [undefined, 'H41.32.05']) {
+        const agencies = code
+          ? await directory.owner('directory.agencies').where({ code }).select('id', 'code')
+          : undefined;
+        const terms = q === '' ? [] : q.split(' ');
+        const wanted = await directory
+          .owner('directory.account_search')
+          .modify((rows) => {
+            for (const term of terms) {
+              const pattern = term.length < 3 ? `% ${term}%` : `%${term}%`;
+              rows.whereRaw("(document like ? or length(?) > 2 and address like ? || '%')", [pattern, term, term]);
+            }
+            if (agencies)
+              rows.whereIn(
+                'agency_id',
+                agencies.map(({ id }) => id),
+              );
+          })
+          .orderByRaw('sort_key, account_id')
+          .pluck('account_id');
+        for (const limit of [1, 3, 50]) {
+          const seen: string[] = [];
+          for (let after: [string, string] | undefined; ; ) {
+            const filter = { terms, titleTerms: [], agencies };
+            const hits = await findAccounts(directory.database, frequencies, filter, limit, after);
+            seen.push(...hits.map((hit) => hit.account_id));
+            const last = hits.at(-1);
+            if (!last || hits.length < limit) break;
+            after = [last.sort_key, last.account_id];
+          }
+          expect({ q, code, limit, seen }).toEqual({ q, code, limit, seen: wanted });
+        }
+      }
+    }
+  });
+});
+
 describe('as a file', () => {
   it('has everything that was searched for', async () => {
     const csv = await get({ q: 'nguyen', limit: 1 }, admin, 'text/csv').expect(200);
@@ -219,4 +296,14 @@ it('is kept by the database alone: no service writes what accounts are found by'
     await expect(directory.database.raw(`truncate directory.${table}`)).rejects.toMatchObject(denied);
   }
   await expect(directory.database.raw("select directory.refresh_account_search('{}')")).rejects.toMatchObject(denied);
+});
+
+it('that takes too long is given up with a word on what to do, and the service goes on', async () => {
+  const blocked = await directory.owner.transaction();
+  await blocked.raw('lock table directory.search_words in access exclusive mode');
+  const { status, body } = await get({ q: 'dien' });
+  await blocked.rollback();
+  expect([status, body.code]).toEqual([503, 'search_too_slow']);
+  expect(directory.logged()).not.toContain('%dien%');
+  expect(await found('dien')).toHaveLength(2);
 });
