@@ -114,59 +114,71 @@ async function* messagesOf(socket: Socket): AsyncGenerator<Message[]> {
 
 /** LDAPMessage ::= SEQUENCE { messageID, protocolOp, controls }; undefined while some of it has not come. */
 function messageAt(bytes: Buffer, offset: number): Message | undefined {
-  const whole = elementAt(bytes, offset);
-  if (!whole || whole.end > bytes.length) return undefined;
-  const id = elementAt(bytes, whole.start) as Element;
-  const operation = elementAt(bytes, id.end) as Element;
-  return { operation: operation.tag, bytes, start: operation.start, end: operation.end, next: whole.end };
+  const at = new Cursor(bytes, offset);
+  // The longest tag and length that we take are six octets; the shortest message has more behind them.
+  if (bytes.length - offset < 7) return undefined;
+  const next = at.enter();
+  if (next > bytes.length) return undefined;
+  at.offset = at.enter(); // over the messageID: nothing else is under way on this connection
+  const operation = bytes[at.offset] as number;
+  const end = at.enter();
+  return { operation, bytes, start: at.offset, end, next };
 }
 
-interface Element {
-  tag: number;
-  start: number;
-  end: number;
-}
+/** A place in BER as LDAP restricts it (RFC 4511 section 5.1): one octet of tag, a definite length. */
+class Cursor {
+  readonly bytes: Buffer;
+  offset: number;
 
-/** BER as LDAP restricts it (RFC 4511 section 5.1): one octet of tag, a definite length. */
-function elementAt(bytes: Buffer, offset: number): Element | undefined {
-  if (offset + 2 > bytes.length) return undefined;
-  const tag = bytes[offset] as number;
-  const first = bytes[offset + 1] as number;
-  if (first < 0x80) return { tag, start: offset + 2, end: offset + 2 + first };
-  const octets = first & 0x7f;
-  if (octets === 0 || octets > 4) throw incomplete(new Error('an LDAP message of no or of absurd length'));
-  if (offset + 2 + octets > bytes.length) return undefined;
-  const start = offset + 2 + octets;
-  return { tag, start, end: start + bytes.readUIntBE(offset + 2, octets) };
+  constructor(bytes: Buffer, offset: number) {
+    this.bytes = bytes;
+    this.offset = offset;
+  }
+
+  /** Goes to the content of the element here, and returns where that ends. */
+  enter(): number {
+    const first = this.bytes[this.offset + 1] as number;
+    this.offset += 2;
+    if (first < 0x80) return this.offset + first;
+    const octets = first & 0x7f;
+    if (octets === 0 || octets > 4) throw incomplete(new Error('an LDAP message of no or of absurd length'));
+    const length = this.bytes.readUIntBE(this.offset, octets);
+    this.offset += octets;
+    return this.offset + length;
+  }
 }
 
 /** SearchResultEntry ::= SEQUENCE { objectName, attributes SEQUENCE OF SEQUENCE { type, vals SET OF value } } */
 function toEntry({ bytes, start }: Message): Entry {
-  const name = elementAt(bytes, start) as Element;
+  const at = new Cursor(bytes, start);
   const attributes: Record<string, Value[]> = {};
-  const list = elementAt(bytes, name.end) as Element;
-  for (let at = list.start; at < list.end; ) {
-    const attribute = elementAt(bytes, at) as Element;
-    const type = elementAt(bytes, attribute.start) as Element;
-    const set = elementAt(bytes, type.end) as Element;
-    const description = bytes.toString('latin1', type.start, type.end);
+  const nameEnd = at.enter();
+  const dn = bytes.toString('utf8', at.offset, nameEnd);
+  at.offset = nameEnd;
+  const listEnd = at.enter();
+  while (at.offset < listEnd) {
+    at.enter();
+    const typeEnd = at.enter();
+    const description = bytes.toString('latin1', at.offset, typeEnd);
     const isBinary = description.endsWith(';binary');
     const values: Value[] = [];
-    for (let place = set.start; place < set.end; ) {
-      const value = elementAt(bytes, place) as Element;
-      values.push(isBinary ? bytes.subarray(value.start, value.end) : bytes.toString('utf8', value.start, value.end));
-      place = value.end;
+    at.offset = typeEnd;
+    const setEnd = at.enter();
+    while (at.offset < setEnd) {
+      const valueEnd = at.enter();
+      values.push(isBinary ? bytes.subarray(at.offset, valueEnd) : bytes.toString('utf8', at.offset, valueEnd));
+      at.offset = valueEnd;
     }
     attributes[description] = values;
-    at = attribute.end;
   }
-  return { dn: bytes.toString('utf8', name.start, name.end), attributes };
+  return { dn, attributes };
 }
 
 /** LDAPResult (RFC 4511 section 4.1.9). A base that is missing is the caller's to judge, any limit is an answer cut short. */
 function requireSuccess({ bytes, start, end }: Message, what: 'bind' | 'search'): void {
-  const code = elementAt(bytes, start) as Element;
-  const status = bytes.readUIntBE(code.start, code.end - code.start);
+  const at = new Cursor(bytes, start);
+  const codeEnd = at.enter();
+  const status = bytes.readUIntBE(at.offset, codeEnd - at.offset);
   if (status === 0) return;
   const result = new SearchResponse({ messageId: 2 });
   result.parse(new BerReader(bytes.subarray(start, end)), []);

@@ -195,6 +195,13 @@ function wantedAttributes(base: string, source: EntrySource): Attributes {
   };
 }
 
+/** Whether what the entry says of the lock is the administrative one; any other value is the policy's own, after failed attempts. */
+export const isLockedForGood = (attributes: Attributes): boolean =>
+  attributes.pwdAccountLockedTime?.[0] === lockedForGood;
+
+export const hasEveryClass = (attributes: Attributes): boolean =>
+  classes.every((name) => attributes.objectClass?.includes(name));
+
 const isLocked = (source: EntrySource): boolean => source.state === 'suspended' || source.state === 'retired';
 
 const classes = ['inetOrgPerson', 'congvuAccount', 'congvuMailAccount', 'pkiUser'];
@@ -265,8 +272,7 @@ export function changesTo(base: string, actual: Attributes, source: EntrySource)
   // Further classes may be somebody else's; those that the services need have to be there.
   const missing = classes.filter((name) => !actual.objectClass?.includes(name));
   if (missing.length > 0) changes.unshift({ attribute: 'objectClass', operation: 'add', values: missing });
-  // A lock of another value is the policy's own, after failed attempts; only the administrative one is ours.
-  const locked = actual.pwdAccountLockedTime?.[0] === lockedForGood;
+  const locked = isLockedForGood(actual);
   if (locked !== isLocked(source)) {
     changes.push({
       attribute: 'pwdAccountLockedTime',

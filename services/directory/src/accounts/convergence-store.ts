@@ -25,16 +25,17 @@ export interface EntrySource {
   entryVersion: number;
 }
 
-export async function listEntrySources(connection: Connection, ids: readonly string[]): Promise<EntrySource[]> {
-  const sources = await connection('directory.accounts_v as c')
+type SourceRow = Omit<EntrySource, 'agencyPath'> & { agencyId: string };
+
+const sourceRows = (connection: Connection) =>
+  connection('directory.accounts_v as c')
     .join('directory.accounts as own', 'own.id', 'c.id')
     .leftJoin('directory.people as p', 'p.id', 'own.person_id')
     .leftJoin('directory.position_holdings as h', (join) => {
       join.on('h.position_id', 'c.id').andOnNull('h.held_to');
     })
     .leftJoin('directory.accounts as holder', 'holder.id', 'h.holder_id')
-    .whereRaw('c.id = any(?::uuid[])', [[...ids]])
-    .select<(Omit<EntrySource, 'agencyPath'> & { agencyId: string })[]>(
+    .select<SourceRow[]>(
       'c.id',
       'c.kind',
       'c.state',
@@ -53,8 +54,22 @@ export async function listEntrySources(connection: Connection, ids: readonly str
       'c.certificate_path as certificatePath',
       'c.entry_version as entryVersion',
     );
-  const paths = await listAgencyPaths(connection, [...new Set(sources.map((source) => source.agencyId))]);
-  return sources.map(({ agencyId, ...source }) => ({ ...source, agencyPath: paths.get(agencyId) ?? [] }));
+
+/** The ids as one array: a parameter each would cost more than the rows. */
+export const listEntrySources = async (connection: Connection, ids: readonly string[]): Promise<EntrySource[]> =>
+  withPaths(connection, await sourceRows(connection).whereRaw('c.id = any(?::uuid[])', [[...ids]]));
+
+/** The next by id, for who reads them all. */
+export const listEntrySourcesAfter = async (
+  connection: Connection,
+  after: string,
+  limit: number,
+): Promise<EntrySource[]> =>
+  withPaths(connection, await sourceRows(connection).where('c.id', '>', after).orderBy('c.id').limit(limit));
+
+async function withPaths(connection: Connection, rows: readonly SourceRow[]): Promise<EntrySource[]> {
+  const paths = await listAgencyPaths(connection, [...new Set(rows.map((row) => row.agencyId))]);
+  return rows.map(({ agencyId, ...source }) => ({ ...source, agencyPath: paths.get(agencyId) ?? [] }));
 }
 
 /** By agency: its code and those of all above it. */

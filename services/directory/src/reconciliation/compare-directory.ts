@@ -1,21 +1,19 @@
 /**
- * Streams all of LDAP past all of the record and keeps what differs as findings. Memory holds a page of entries and the ids seen
- * (AccountIds), whatever the size of the province. LDAP that is empty while the record is not, or the other way round, is an error:
+ * Streams all of LDAP past all of the record and keeps what differs as findings. Memory holds a page of each and 36 octets an
+ * account (AccountTable), whatever the size of the province. LDAP that is empty while the record is not, or the other way round, is an error:
  * neither is ever believed to say that everything is gone.
  */
 import { ServiceError } from '@congvu/errors';
-import { type Entry, NoSuchObjectError } from '@congvu/ldap';
+import { anyOf, type Entry, NoSuchObjectError } from '@congvu/ldap';
 import { findAgenciesByCode } from '../agencies/agency-store.ts';
 import { agencyDn, wantedAgencyAttributes } from '../agencies/converge-agencies.ts';
-import { AccountIds, idOf } from './account-ids.ts';
-import { comparedNames, differencesOf } from './compare-entry.ts';
+import { AccountTable } from './account-table.ts';
+import { comparedNames, digestOfEntry, digestOfExpected } from './compare-entry.ts';
 import { agencyDifferences, type DriftDependencies, describeDrift, isSettled } from './describe-drift.ts';
-import { countRecord, listEnteredIds, listExpected } from './expected-store.ts';
+import { countRecord, listExpectedAfter } from './expected-store.ts';
 import type { Finding, Subject } from './finding.ts';
 
 export interface Comparison extends DriftDependencies {
-  /** Whether the scope is the whole province. */
-  whole: boolean;
   /** Called after every page; throws when the run is to stop. */
   progress: (done: number, total: number, pending: number) => Promise<void>;
   keep: (subjects: readonly Subject[], findings: readonly Finding[]) => Promise<void>;
@@ -63,78 +61,88 @@ async function compareAgencies(run: Run, entered: number): Promise<void> {
   );
 }
 
+/** Both sides are read at once, each at its own pace, and meet in the table. */
 async function compareAccounts(run: Run, counts: { accounts: number; enteredAccounts: number }): Promise<void> {
   const base = `ou=people,${run.baseDn}`;
-  const seen = new AccountIds();
-  let entries = 0;
-  // While one page is compared with the record, the next is read from LDAP.
-  let comparing: Promise<void> = Promise.resolve();
-  try {
-    for await (const batch of readAll(run, base, comparedNames)) {
-      await comparing;
-      entries += batch.length;
-      comparing = comparePage(run, base, batch, seen);
-      comparing.catch(() => undefined); // awaited with the next page, or below
-    }
-  } finally {
-    await comparing;
-  }
-  if (entries > 0 && counts.accounts === 0) {
+  const table = new AccountTable(counts.accounts);
+  const stopping = new AbortController();
+  const sides = [
+    readEntries(run, base, table, stopping.signal),
+    readRecord(run, base, table, stopping.signal),
+  ] as const;
+  const [entries, accounts] = await Promise.all(sides).catch(async (error: unknown) => {
+    stopping.abort();
+    await Promise.allSettled(sides);
+    throw error;
+  });
+  if (entries > 0 && accounts === 0) {
     throw refused('record_empty', `The record holds no account, while ${base} holds ${entries} entries.`);
   }
   refuseEmptiness(base, { entered: counts.enteredAccounts, found: entries, scoped: false });
-  await findMissing(run, seen);
-}
 
-async function comparePage(run: Run, base: string, batch: readonly Entry[], seen: AccountIds): Promise<void> {
-  const ids = batch.map((entry) => accountIdOf(entry));
-  const expected = await listExpected(
-    run.database,
-    ids.filter((id) => id !== undefined),
-  );
-  const suspects: Subject[] = [];
-  for (const [index, entry] of batch.entries()) {
-    const id = ids[index];
-    const wanted = id === undefined ? undefined : expected.get(id);
-    if (!id || !wanted) {
-      if (run.whole || run.scope.has(String(entry.attributes.congvuAgencyCode?.[0])))
-        suspects.push(`entry:${entry.dn}`);
-      continue;
-    }
-    if (!seen.add(id)) suspects.push(`entry:${entry.dn}`);
-    if (!run.scope.has(wanted.source.agencyCode)) continue;
-    if (!isSettled(wanted)) run.counts.pending += 1;
-    else if (differencesOf(base, wanted, entry).length > 0) suspects.push(`account:${id}`);
+  let suspects: Subject[] = [];
+  for (const { id, kind } of table.disagreements()) {
+    if (kind !== 'extra') suspects.push(`account:${id}`);
+    else suspects.push(...(await entriesOf(run, base, id)));
+    if (suspects.length < subjectsAtOnce) continue;
+    await keep(run, suspects);
+    suspects = [];
   }
   await keep(run, suspects);
-  await advance(run, batch.length);
 }
 
-const accountIdOf = (entry: Entry): string | undefined => {
-  const id = entry.attributes.congvuAccountId?.[0];
-  return id === undefined ? undefined : String(id).toLowerCase();
-};
-
-const idsPerPage = 20_000;
-
-/** Every account that had an entry and was not met. */
-async function findMissing(run: Run, seen: AccountIds): Promise<void> {
-  for (let after = '00000000-0000-0000-0000-000000000000'; ; ) {
-    const ids = await listEnteredIds(run.database, after, idsPerPage);
-    const missing: Subject[] = [];
-    for (let offset = 0; offset < ids.length; offset += 16) {
-      if (!seen.hasOctets(ids, offset)) missing.push(`account:${idOf(ids, offset)}`);
+async function readEntries(run: Run, base: string, table: AccountTable, signal: AbortSignal): Promise<number> {
+  let entries = 0;
+  for await (const batch of readAll(run, base, comparedNames)) {
+    signal.throwIfAborted();
+    const strangers: Subject[] = [];
+    for (const entry of batch) {
+      const id = entry.attributes.congvuAccountId?.[0];
+      // One without an id, or a second one of the same, stands for no account.
+      if (id === undefined || !table.addFromLdap(String(id), digestOfEntry(entry))) strangers.push(`entry:${entry.dn}`);
     }
-    await keep(run, missing);
-    if (ids.length < idsPerPage * 16) return;
-    after = idOf(ids, ids.length - 16);
+    entries += batch.length;
+    await keep(run, strangers);
+    await advance(run, batch.length);
   }
+  return entries;
+}
+
+const accountsPerPage = 2_000;
+
+async function readRecord(run: Run, base: string, table: AccountTable, signal: AbortSignal): Promise<number> {
+  let accounts = 0;
+  let page = listExpectedAfter(run.database, '00000000-0000-0000-0000-000000000000', accountsPerPage);
+  for (;;) {
+    signal.throwIfAborted();
+    const expected = await page;
+    const last = [...expected.keys()].at(-1);
+    if (last === undefined) return accounts;
+    page = listExpectedAfter(run.database, last, accountsPerPage);
+    page.catch(() => undefined); // awaited in the next round, if there is one
+    accounts += expected.size;
+    for (const [id, wanted] of expected) {
+      const isOurs = run.scope.has(wanted.source.agencyCode);
+      const isJudged = isOurs && isSettled(wanted);
+      if (isOurs && !isJudged && wanted.source.entryVersion > 0) run.counts.pending += 1;
+      table.addFromRecord(id, isJudged ? digestOfExpected(base, wanted) : undefined);
+    }
+  }
+}
+
+async function entriesOf(run: Run, base: string, id: string): Promise<Subject[]> {
+  const found = await run.ldap.search(base, {
+    scope: 'one',
+    filter: anyOf('congvuAccountId', [id]),
+    attributes: ['1.1'],
+  });
+  return found.map(({ dn }): Subject => `entry:${dn}`);
 }
 
 /** A base that is not there is no empty one. */
 async function* readAll(run: Run, base: string, attributes: readonly string[]): AsyncGenerator<Entry[]> {
   try {
-    yield* run.ldap.stream(base, { scope: 'one', attributes });
+    yield* run.ldap.stream(base, { scope: 'one', attributes, batchSize: 200 });
   } catch (error) {
     if (error instanceof NoSuchObjectError) throw refused('ldap_base_missing', `${base} is not there in LDAP.`);
     throw error;

@@ -4,7 +4,15 @@
  */
 import { hash } from 'node:crypto';
 import { type Attributes, diffAttributes, type Entry, type Value } from '@congvu/ldap';
-import { changesTo, entryDn, isRenamed, ownedNames } from '../accounts/converge-entry.ts';
+import {
+  changesTo,
+  entryDn,
+  hasEveryClass,
+  isLockedForGood,
+  isRenamed,
+  ownedNames,
+  wantedEntry,
+} from '../accounts/converge-entry.ts';
 import type { ExpectedEntry } from './expected-store.ts';
 
 export interface Difference {
@@ -25,7 +33,35 @@ export const comparedNames = ['congvuAccountId', ...ownedNames, ...mailNames, ce
 export const partOf = (attribute: string): Part =>
   attribute === 'userCertificate' ? 'certificate' : mailNames.includes(attribute) ? 'mailbox' : 'entry';
 
-/** Empty when the entry is as it should be, as nearly every one is. */
+const digestedNames = [
+  ...ownedNames.filter((name) => name !== 'objectClass' && name !== 'pwdAccountLockedTime'),
+  ...mailNames,
+];
+
+/** Equal to `digestOfExpected` of its account when the entry has no difference; unequal, it may have one and is looked at. */
+export const digestOfEntry = ({ dn, attributes }: Entry): Buffer =>
+  digestOf(dn, attributes, ((attributes[certificateName] ?? []) as readonly Buffer[]).map(fingerprintOf));
+
+export function digestOfExpected(base: string, { source, mail, certificates }: ExpectedEntry): Buffer {
+  const { dn, attributes } = wantedEntry(base, source);
+  const valid = certificates.filter(({ expired }) => !expired).map(({ fingerprint }) => fingerprint);
+  return digestOf(dn, { ...attributes, ...mailAttributes(mail) }, valid);
+}
+
+function digestOf(dn: string, attributes: Attributes, fingerprints: readonly string[]): Buffer {
+  let text = `${dn.toLowerCase()}${hasEveryClass(attributes)}${isLockedForGood(attributes)}`;
+  // Characters that no value of ours can hold part the values, so that none flows into the next.
+  for (const name of digestedNames) {
+    const values = attributes[name];
+    text += '\u0000';
+    if (values?.length === 1) text += values[0];
+    else if (values) text += [...values].sort().join('\u0001');
+  }
+  text += fingerprints.length > 1 ? [...fingerprints].sort().join() : (fingerprints[0] ?? '');
+  return hash('md5', text, 'buffer');
+}
+
+/** Empty when the entry is as it should be. */
 export function differencesOf(base: string, expected: ExpectedEntry, entry: Entry): Difference[] {
   const { source, mail } = expected;
   const actual = entry.attributes;

@@ -20,6 +20,8 @@ export interface DriftDependencies {
   scope: ReadonlyMap<string, AgencyInScope>;
   /** Code of the agency at the top of the scope. */
   scopeCode: string;
+  /** Whether that is the whole province. */
+  whole: boolean;
 }
 
 const operationalNames = ['creatorsName', 'createTimestamp', 'modifiersName', 'modifyTimestamp'];
@@ -150,7 +152,7 @@ export function agencyDifferences(agency: AgencyRow, entry: Entry): Difference[]
 
 /** Entries that nothing in the record stands for, as they are now. */
 async function describeExtra(dependencies: DriftDependencies, dns: readonly string[]): Promise<Finding[]> {
-  const { ldap, database, baseDn, scope } = dependencies;
+  const { ldap, database, baseDn, scope, whole } = dependencies;
   const findings: Finding[] = [];
   for (const dn of dns) {
     const entry = await ldap.find(dn, ['congvuAccountId', 'congvuAgencyCode', ...operationalNames]);
@@ -158,6 +160,8 @@ async function describeExtra(dependencies: DriftDependencies, dns: readonly stri
     const isAgency = dn.toLowerCase().endsWith(`,ou=agencies,${baseDn}`.toLowerCase());
     const detail = isAgency ? 'No agency of the record has this entry.' : await whyExtra(dependencies, entry);
     if (detail === undefined) continue;
+    // In a part of the province only what claims to belong there is ours to judge.
+    if (!whole && !scope.has(String(entry.attributes.congvuAgencyCode?.[0]))) continue;
     if (isAgency && (await findAgenciesByCode(database, [codeOf(dn)], dependencies.scopeCode)).length > 0) continue;
     const { creatorsName, createTimestamp, congvuAgencyCode } = entry.attributes;
     findings.push({

@@ -1,6 +1,6 @@
 /** What LDAP should say by the record of all three services: every query, page by page. The others' parts come from their views. */
 import type { Connection } from '@congvu/database';
-import { type EntrySource, listEntrySources } from '../accounts/convergence-store.ts';
+import { type EntrySource, listEntrySources, listEntrySourcesAfter } from '../accounts/convergence-store.ts';
 
 export interface ExpectedEntry {
   source: EntrySource;
@@ -13,20 +13,35 @@ export interface ExpectedEntry {
 const noCertificates: ExpectedEntry['certificates'] = [];
 
 /** By account id; ids that are no account's are not in it. */
+/** By account id; ids that are no account's are not in it. */
 export async function listExpected(
   connection: Connection,
   ids: readonly string[],
 ): Promise<Map<string, ExpectedEntry>> {
-  const [sources, mail, certificates] = await Promise.all([
-    listEntrySources(connection, ids),
-    connection
-      .raw<{ rows: (NonNullable<ExpectedEntry['mail']> & { account_id: string })[] }>(
-        'select account_id, mail, mail_status, mail_quota_bytes from mailbox.mail_attributes_v where account_id = any(?::uuid[])',
-        [[...ids]],
-      )
-      .then(({ rows }) => new Map(rows.map((row) => [row.account_id, row]))),
-    listCertificates(connection, ids),
-  ]);
+  const which = { sql: 'account_id = any(?::uuid[])', values: [[...ids]] };
+  return assemble(connection, which, await listEntrySources(connection, ids));
+}
+
+/** The next accounts by id, after `after`; by ranges, because a look-up each costs PostgreSQL several times as much. */
+export async function listExpectedAfter(
+  connection: Connection,
+  after: string,
+  limit: number,
+): Promise<Map<string, ExpectedEntry>> {
+  const sources = await listEntrySourcesAfter(connection, after, limit);
+  const last = sources.at(-1);
+  if (!last) return new Map();
+  const which = { sql: 'account_id > ? and account_id <= ?', values: [after, last.id] };
+  return assemble(connection, which, sources);
+}
+
+interface Which {
+  sql: string;
+  values: readonly (string | string[])[];
+}
+
+async function assemble(connection: Connection, which: Which, sources: readonly EntrySource[]) {
+  const [mail, certificates] = await Promise.all([listMail(connection, which), listCertificates(connection, which)]);
   return new Map(
     sources.map((source) => [
       source.id,
@@ -35,13 +50,21 @@ export async function listExpected(
   );
 }
 
-async function listCertificates(connection: Connection, ids: readonly string[]) {
+async function listMail(connection: Connection, which: Which) {
+  const { rows } = await connection.raw<{ rows: (NonNullable<ExpectedEntry['mail']> & { account_id: string })[] }>(
+    `select account_id, mail, mail_status, mail_quota_bytes from mailbox.mail_attributes_v where ${which.sql} order by account_id`,
+    [...which.values],
+  );
+  return new Map(rows.map((row) => [row.account_id, row]));
+}
+
+async function listCertificates(connection: Connection, which: Which) {
   const { rows } = await connection.raw<{
     rows: { account_id: string; fingerprint_sha256: string; expired: boolean }[];
   }>(
     `select account_id, fingerprint_sha256, not_after <= now() as expired from certificate.published_certificates_v
-     where account_id = any(?::uuid[]) and not_after > now() - interval '3 hours'`,
-    [[...ids]],
+     where ${which.sql} and not_after > now() - interval '3 hours' order by account_id`,
+    [...which.values],
   );
   const certificates = new Map<string, { fingerprint: string; expired: boolean }[]>();
   for (const { account_id, fingerprint_sha256, expired } of rows) {
@@ -51,16 +74,6 @@ async function listCertificates(connection: Connection, ids: readonly string[]) 
     else certificates.set(account_id, [one]);
   }
   return certificates;
-}
-
-/** Ids of accounts that have had an entry, after `after`, as octets one after another: a hundred thousand are 1.6 MB. */
-export async function listEnteredIds(connection: Connection, after: string, limit: number): Promise<Buffer> {
-  const { rows } = await connection.raw<{ rows: { ids: Buffer | null }[] }>(
-    `select string_agg(uuid_send(id), ''::bytea order by id) as ids from (
-       select id from directory.accounts where id > ? and entry_version > 0 order by id limit ?) as page`,
-    [after, limit],
-  );
-  return rows[0]?.ids ?? Buffer.alloc(0);
 }
 
 /** How much of the record is in LDAP, by what was written there; and all of it, for progress. */

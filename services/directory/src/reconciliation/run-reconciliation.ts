@@ -50,7 +50,7 @@ export async function runReconciliation(
   if (!run) return;
   try {
     const scope = await listScope(database, run.agency_id);
-    const drift: DriftDependencies = { ...dependencies, scope, scopeCode: run.agency_code };
+    const drift: DriftDependencies = { ...dependencies, scope, scopeCode: run.agency_code, whole: run.whole };
     if (run.state === 'comparing') {
       const proceed = await compare(dependencies, drift, run, signal);
       if (!proceed) return;
@@ -88,7 +88,6 @@ async function compare(
   const touch = pacedTouch(database, run, signal);
   const { done, pending } = await compareDirectory({
     ...drift,
-    whole: run.whole,
     progress: (done, total, pending) => touch({ done_count: done, total_count: total, pending_count: pending }),
     keep: (subjects, findings) =>
       database.transaction((transaction) => replaceFindings(transaction, run.id, subjects, findings)),
