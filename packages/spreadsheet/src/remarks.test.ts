@@ -54,7 +54,7 @@ describe('in a workbook', () => {
       [1, 'A', 'B', 'Kết quả', 'D'],
       [2, 'x', 1, 'mới 2', 'd'],
       [3, 'y', 2, 'mới 3', 'd'],
-      [4, 'z', 3],
+      [4, 'z', 3, 'của người khác'],
     ]);
     const once = await remarked(result, (row) => (row < 4 ? `mới ${row}` : undefined));
     expect(await sheetXml(once)).toBe(await sheetXml(result));

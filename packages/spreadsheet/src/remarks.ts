@@ -153,7 +153,7 @@ async function* sheetWithRemarks(
       const mark = tagAt(end).slice(2, -'cols>'.length).trimEnd();
       edits.push({ from: startOf(end), to: startOf(end), text: `<${mark}col ${width}` });
     } else if (name === 'c' && dropFrom !== undefined) {
-      // What stood in the column of the remarks was a remark of ours.
+      // What stands in the column of the remarks gives way to a remark, and stays where there is none.
       placed = true;
       edits.push({ from: dropFrom, to: end, text: { rowNumber, prefix } });
       dropFrom = undefined;
@@ -170,9 +170,9 @@ async function* sheetWithRemarks(
       settled = end;
     },
   });
-  const cell = async (at: number, mark: string): Promise<string> => {
+  const cell = async (at: number, mark: string): Promise<string | undefined> => {
     const remark = await remarks(at);
-    if (remark === undefined) return '';
+    if (remark === undefined) return undefined;
     const style = at === headingRow && headingStyle !== '' ? ` s="${headingStyle}"` : '';
     const text = `<${mark}is><${mark}t xml:space="preserve">${escapeXml(remark)}</${mark}t></${mark}is>`;
     return `<${mark}c r="${columnName(columnIndex)}${at}"${style} t="inlineStr">${text}</${mark}c>`;
@@ -185,7 +185,8 @@ async function* sheetWithRemarks(
     let at = base;
     for (const edit of edits.splice(0)) {
       out += pending.slice(at - base, edit.from - base);
-      out += typeof edit.text === 'string' ? edit.text : await cell(edit.text.rowNumber, edit.text.prefix);
+      const stood = pending.slice(edit.from - base, edit.to - base);
+      out += typeof edit.text === 'string' ? edit.text : ((await cell(edit.text.rowNumber, edit.text.prefix)) ?? stood);
       at = edit.to;
     }
     const end = Math.max(at, dropFrom ?? until ?? base + pending.length);

@@ -68,7 +68,8 @@ export async function readSheet(
     const rowContext: RowContext = { ...context, columns };
     let batch: PersonRow[] = [];
     let last = header.rowNumber;
-    let width = header.cells.length;
+    // The remarks stand right of everything, titles included.
+    let width = Math.max(...[header, ...above].map((row) => row.cells.length));
     for await (const row of { [Symbol.asyncIterator]: () => rows }) {
       report.rows.empty += row.rowNumber - last - 1;
       const kind = classify(row, last === header.rowNumber);

@@ -432,7 +432,7 @@ describe('the rows around the lines', () => {
       {
         name: 'DS',
         rows: [
-          ['Kèm theo Công văn số 1/A ngày 01/02/2026'],
+          ['Kèm theo Công văn số 1/A ngày 01/02/2026', ...Array(9).fill(null), 'Mẫu số 1'],
           ['Theo Quyết định số 2/B ngày 3 tháng 4 năm 2026'],
           [...header, 'Trình độ'],
           [...rest.reverse(), last as MadeCell],
@@ -442,7 +442,8 @@ describe('the rows around the lines', () => {
     ]);
     const { sheet, decision } = await draftOf(workbook, { query: 'agencyCode=H41' });
     expect(sheet.notes.map(({ code }) => code)).toEqual(['hidden_sheet', 'column_not_read', 'decision_ambiguous']);
-    expect([decision, sheet.remarksColumn]).toEqual([null, 'J']);
+    // Right of everything: the title in K1 stays.
+    expect([decision, sheet.remarksColumn]).toEqual([null, 'L']);
     const told = await draftOf(workbook, { query: 'agencyCode=H41&decisionNumber=9/C&decisionDate=2026-05-06' });
     expect(told.decision).toEqual({ number: '9/C', date: '2026-05-06' });
   });
