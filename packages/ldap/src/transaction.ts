@@ -11,7 +11,7 @@
 import { connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type ConnectionOptions, connect as connectTls } from 'node:tls';
-import { BerWriter, Client, Control, ResultCodeError } from 'ldapts';
+import { BerWriter, Client, Control, InsufficientAccessError, NoSuchObjectError, ResultCodeError } from 'ldapts';
 
 /** Sends one change; with the control, as part of the connection's transaction. */
 export type Request = (client: Client, control?: Control) => Promise<void>;
@@ -39,9 +39,14 @@ const specification = new (class extends Control {
   }
 })(specificationOid, { critical: true });
 
-/** Whether the server's root DSE offers transactions; slapd names the two operations there and not the control. */
+/** Whether the server's root DSE, where it is shown, offers transactions; slapd names the two operations there and not the control. */
 export async function offersTransactions(client: Client): Promise<boolean> {
-  const { searchEntries } = await client.search('', { scope: 'base', attributes: ['supportedExtension'] });
+  const { searchEntries } = await client
+    .search('', { scope: 'base', attributes: ['supportedExtension'] })
+    .catch((error: unknown) => {
+      if (error instanceof NoSuchObjectError || error instanceof InsufficientAccessError) return { searchEntries: [] };
+      throw error;
+    });
   const offered = [searchEntries[0]?.supportedExtension ?? []].flat();
   return offered.includes(startOid) && offered.includes(endOid);
 }
@@ -66,7 +71,7 @@ export function createTransactionClient(url: string): TransactionClient {
 /**
  * Commits the requests together: what became of each, in their order, undefined when done, else the server's refusal; a request that
  * is refused when it is sent costs the others nothing. Undefined when the transaction was refused: then nothing was done. Throws
- * when there was no answer: all was done or nothing.
+ * when there was no answer: all was done or nothing. They reach slapd at one time and may be done in any order.
  */
 export async function commitTogether(
   { client, socket }: TransactionClient,
