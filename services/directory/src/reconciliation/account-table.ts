@@ -34,8 +34,8 @@ export class AccountTable {
     this.#states = new Uint8Array(this.#capacity);
   }
 
-  /** `digest` is undefined while the record has nothing to say of the entry. */
-  addFromRecord(id: string, digest: Buffer | undefined): void {
+  /** `digest`: octets as latin1 text, of which eight count; undefined while the record has nothing to say of the entry. */
+  addFromRecord(id: string, digest: string | undefined): void {
     const slot = this.#slotOf(id);
     const inLdapToo = this.#states[slot] !== empty;
     if (digest === undefined) this.#states[slot] = inLdapToo ? unjudgedInLdap : unjudged;
@@ -43,7 +43,7 @@ export class AccountTable {
   }
 
   /** False when there was another entry of that id before. */
-  addFromLdap(id: string, digest: Buffer): boolean {
+  addFromLdap(id: string, digest: string): boolean {
     const slot = this.#slotOf(id);
     const state = this.#states[slot];
     if (state === unjudged) this.#states[slot] = unjudgedInLdap;
@@ -64,13 +64,13 @@ export class AccountTable {
     }
   }
 
-  #meet(slot: number, digest: Buffer, both: boolean, alone: number): void {
+  #meet(slot: number, digest: string, both: boolean, alone: number): void {
     const place = slot * digestOctets;
     if (both) {
-      const equal = digest.compare(this.#digests, place, place + digestOctets, 0, digestOctets) === 0;
+      const equal = digest.startsWith(this.#digests.toString('latin1', place, place + digestOctets));
       this.#states[slot] = equal ? agreed : differs;
     } else {
-      digest.copy(this.#digests, place, 0, digestOctets);
+      this.#digests.write(digest, place, digestOctets, 'latin1');
       this.#states[slot] = alone;
     }
   }

@@ -39,16 +39,16 @@ const digestedNames = [
 ];
 
 /** Equal to `digestOfExpected` of its account when the entry has no difference; unequal, it may have one and is looked at. */
-export const digestOfEntry = ({ dn, attributes }: Entry): Buffer =>
+export const digestOfEntry = ({ dn, attributes }: Entry): string =>
   digestOf(dn, attributes, ((attributes[certificateName] ?? []) as readonly Buffer[]).map(fingerprintOf));
 
-export function digestOfExpected(base: string, { source, mail, certificates }: ExpectedEntry): Buffer {
+export function digestOfExpected(base: string, { source, mail, certificates }: ExpectedEntry): string {
   const { dn, attributes } = wantedEntry(base, source);
   const valid = certificates.filter(({ expired }) => !expired).map(({ fingerprint }) => fingerprint);
   return digestOf(dn, { ...attributes, ...mailAttributes(mail) }, valid);
 }
 
-function digestOf(dn: string, attributes: Attributes, fingerprints: readonly string[]): Buffer {
+function digestOf(dn: string, attributes: Attributes, fingerprints: readonly string[]): string {
   let text = `${dn.toLowerCase()}${hasEveryClass(attributes)}${isLockedForGood(attributes)}`;
   // Characters that no value of ours can hold part the values, so that none flows into the next.
   for (const name of digestedNames) {
@@ -58,7 +58,8 @@ function digestOf(dn: string, attributes: Attributes, fingerprints: readonly str
     else if (values) text += [...values].sort().join('\u0001');
   }
   text += fingerprints.length > 1 ? [...fingerprints].sort().join() : (fingerprints[0] ?? '');
-  return hash('md5', text, 'buffer');
+  // Nothing secret rests on it; as text, because a Buffer each would cost as much again.
+  return hash('sha1', text, 'binary');
 }
 
 /** Empty when the entry is as it should be. */
