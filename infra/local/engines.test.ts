@@ -70,7 +70,13 @@ const INSUFFICIENT_ACCESS = 50;
 const INVALID_CREDENTIALS = 49;
 const CONSTRAINT_VIOLATION = 19;
 
-const password = (uid: string) => `mat-khau-cua-${uid}`;
+/** How many passwords each has had: the policy takes none of the last five again. */
+const passwords = new Map<string, number>();
+const password = (uid: string) => `mat-khau-${passwords.get(uid) ?? 0}-cua-${uid}`;
+function nextPassword(uid: string): string {
+  passwords.set(uid, (passwords.get(uid) ?? 0) + 1);
+  return password(uid);
+}
 const address = (uid: string) => `${uid}@${domain}`;
 
 /** A connection that stays open: records given to it one by one under one bind. Resolves to the result code of each. */
@@ -384,7 +390,7 @@ describe('OpenLDAP', () => {
     const held = holdConnection(dn, password('lanvt'));
     const setOwn = (secret: string) => held.modify(`replace: userPassword\nuserPassword: ${secret}`);
     try {
-      expect(await setOwn(password('lanvt'))).toBe(0);
+      expect(await setOwn(nextPassword('lanvt'))).toBe(0);
       const suspend = 'replace: congvuAccountStatus\ncongvuAccountStatus: suspended';
       const lock = 'add: pwdAccountLockedTime\npwdAccountLockedTime: 000001010000Z';
       expect(change('directory', 'lanvt', `${suspend}\n-\n${lock}`)).toMatchObject({ status: 0 });
@@ -392,7 +398,7 @@ describe('OpenLDAP', () => {
       expect(await setOwn('mat-khau-tu-doi')).toBe(INSUFFICIENT_ACCESS);
       expect(bind('mat-khau-tu-doi')).toBe(INVALID_CREDENTIALS);
       // A password set by the directory service takes ppolicy's lock away; the state alone keeps the account shut.
-      const set = as('directory', 'ldappasswd', ['-s', password('lanvt'), dn]);
+      const set = as('directory', 'ldappasswd', ['-s', nextPassword('lanvt'), dn]);
       expect(set).toMatchObject({ status: 0 });
       const { output } = as('directory', 'ldapsearch', ['-LLL', '-b', dn, '-s', 'base', 'pwdAccountLockedTime']);
       expect(output).not.toContain('000001010000Z');
@@ -400,7 +406,7 @@ describe('OpenLDAP', () => {
     } finally {
       await held.close();
       change('directory', 'lanvt', 'replace: congvuAccountStatus\ncongvuAccountStatus: active');
-      as('directory', 'ldappasswd', ['-s', password('lanvt'), dn]);
+      as('directory', 'ldappasswd', ['-s', nextPassword('lanvt'), dn]);
     }
     expect(bind(password('lanvt'))).toBe(0);
   });
@@ -449,7 +455,7 @@ describe('OpenLDAP', () => {
     expect(short.output).toContain('Constraint violation (19)');
     const own = ldap('ldappasswd', `uid=lanvt,${people}`, password('lanvt'), ['-s', 'mot-mat-khau-khac']);
     expect(own).toMatchObject({ status: 0 });
-    const set = as('directory', 'ldappasswd', ['-s', password('lanvt'), `uid=lanvt,${people}`]);
+    const set = as('directory', 'ldappasswd', ['-s', nextPassword('lanvt'), `uid=lanvt,${people}`]);
     expect(set).toMatchObject({ status: 0 });
     const config = join(engines.stateDirectory, 'openldap/slapd.conf');
     const stored = execFileSync('/usr/sbin/slapcat', ['-f', config, '-a', '(uid=lanvt)', '-o', 'ldif-wrap=no'], {
@@ -743,7 +749,7 @@ describe('the whole', () => {
     );
     const logs = join(engines.stateDirectory, 'logs');
     const written = readdirSync(logs).map((file) => readFileSync(join(logs, file), 'utf8'));
-    for (const secret of [...secrets, password('lanvt'), password('dienht')]) {
+    for (const secret of [...secrets, password('lanvt'), password('dienht'), 'cua-lanvt', 'mot-mat-khau-khac']) {
       expect(written.some((text) => text.includes(secret))).toBe(false);
     }
   });

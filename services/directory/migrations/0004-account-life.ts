@@ -82,19 +82,23 @@ language sql security definer set search_path = directory, pg_temp as $$
     from (select array_agg(id) as ids from unnest(account_ids) with ordinality as one(id, place) group by (place - 1) / 500) part))
 $$;
 
--- An entry names its agency and all those above it, by which connected systems are let in: whoever changes an agency, the
--- entries of its whole subtree follow.
+-- An entry names its agency, and the codes of all those above, by which connected systems are let in: whoever renames an agency,
+-- the entries in it follow; whoever moves one, those of its whole subtree.
 create function directory.agency_moved_or_renamed() returns trigger
 language plpgsql security definer set search_path = directory, pg_temp as $$
 declare behind uuid[];
 begin
   with recursive tree as (
     select n.id from new_rows n join old_rows o on o.id = n.id
-    where n.parent_id is distinct from o.parent_id or n.name <> o.name or n.code <> o.code
+    where n.parent_id is distinct from o.parent_id or n.code <> o.code
     union
     select child.id from directory.agencies child join tree on child.parent_id = tree.id),
+  affected as (
+    select id from tree
+    union
+    select n.id from new_rows n join old_rows o on o.id = n.id where n.name <> o.name),
   locked as (
-    select c.id from directory.accounts c where c.agency_id in (select id from tree) order by c.id for update),
+    select c.id from directory.accounts c where c.agency_id in (select id from affected) order by c.id for update),
   changed as (
     update directory.accounts c set version = c.version + 1, updated_at = now() from locked where c.id = locked.id returning c.id)
   select array_agg(id) into behind from changed;

@@ -9,13 +9,16 @@ const Run = z.looseObject({
   id: z.string(),
   state: z.string(),
   mode: z.string(),
-  checkedCount: z.number().default(0),
-  totalCount: z.number().nullish(),
-  missingCount: z.number().default(0),
-  extraCount: z.number().default(0),
-  changedCount: z.number().default(0),
-  repairedCount: z.number().default(0),
-  failureReason: z.string().nullish(),
+  agencyCode: z.string(),
+  progress: z.object({ done: z.number(), total: z.number() }),
+  findings: z.object({
+    missing: z.number(),
+    extra: z.number(),
+    changed: z.number(),
+    repaired: z.number(),
+    failed: z.number(),
+  }),
+  reason: z.object({ code: z.string(), detail: z.string() }).nullable(),
 });
 type Run = z.infer<typeof Run>;
 const Finding = z.looseObject({
@@ -114,14 +117,14 @@ export const reconciliationCommands: AddCommands = (program, credentialsFile) =>
     );
 };
 
-const unfinished = new Set(['waiting', 'queued', 'running', 'repairing']);
+const unfinished = new Set(['queued', 'comparing', 'repairing']);
 
 async function follow(context: Context, id: string): Promise<void> {
   const progress = context.output.progress(t('Đã đối chiếu', 'Compared'));
   let run: Run;
   for (;;) {
     run = await context.api.call('directory', pathOf(id), Run);
-    progress.update(run.checkedCount, run.totalCount ?? run.checkedCount);
+    progress.update(run.progress.done, run.progress.total);
     if (!unfinished.has(run.state)) break;
     await sleep(1_000);
   }
@@ -129,19 +132,21 @@ async function follow(context: Context, id: string): Promise<void> {
   show(context, run);
   if (run.state === 'failed') process.exitCode = exitCodes.unavailable;
   else if (run.state === 'awaiting_approval') process.exitCode = exitCodes.conflict;
-  else if (run.mode === 'report' && run.missingCount + run.extraCount + run.changedCount > 0)
-    process.exitCode = exitCodes.invalid;
+  else if (run.mode === 'report' && drift(run) > 0) process.exitCode = exitCodes.invalid;
+  else if (run.findings.failed > 0) process.exitCode = exitCodes.failure;
 }
 
-const counts = (run: Run): string => `${run.missingCount}/${run.extraCount}/${run.changedCount}`;
+const counts = ({ findings }: Run): string => `${findings.missing}/${findings.extra}/${findings.changed}`;
+const drift = ({ findings }: Run): number => findings.missing + findings.extra + findings.changed;
 
 const show = ({ output }: Context, run: Run): void =>
   output.record(run, [
     [t('Lần', 'Run'), run.id],
     [t('Kiểu', 'Mode'), run.mode],
     [t('Trạng thái', 'State'), run.state],
-    [t('Đã đối chiếu', 'Compared'), run.checkedCount],
+    [t('Cơ quan', 'Agency'), run.agencyCode],
     [t('Thiếu/thừa/lệch', 'Missing/extra/changed'), counts(run)],
-    [t('Đã sửa', 'Repaired'), run.repairedCount],
-    [t('Lý do', 'Reason'), run.failureReason],
+    [t('Đã sửa', 'Repaired'), run.findings.repaired],
+    [t('Không sửa được', 'Not repaired'), run.findings.failed],
+    [t('Lý do', 'Reason'), run.reason?.detail],
   ]);

@@ -112,7 +112,7 @@ it('is told by one file', async () => {
   // 6. Nobody asks for accounts in a closed agency.
   const request = supertest(directory.app).post('/v1/requests').set('Authorization', client.bearer);
   const refused = await request.send({ agencyCode: luong.code, lines: [personLine('Nguyễn Văn An')] }).expect(422);
-  expect(refused.body.errors).toMatchObject([{ pointer: '/agencyCode', code: 'agency_closed' }]);
+  expect(refused.body.errors).toMatchObject([{ pointer: '/lines/0', code: 'agency_closed' }]);
 
   // 7. The same file again, apart from the commune that was merged since, says nothing new; the list of before opens nothing.
   const rest = file.split('\n').filter((line) => !line.startsWith(`${anh},`));

@@ -14,6 +14,7 @@ import {
   decodeCursor,
   decodeTimeCursor,
   listAnswer,
+  listTypes,
   PageQuery,
   pageAnswer,
   pageOf,
@@ -92,7 +93,7 @@ export const reconciliationRoutes = (database: Database): Route[] => [
     params: ById,
     query: PageQuery.extend({ kind: FindingKind.optional(), state: FindingState.optional() }),
     response: pageOf(ReconciliationFinding),
-    produces: ['application/json', 'text/csv'],
+    produces: listTypes,
     handle: async (context) => {
       const { limit: _, cursor: __, ...filters } = context.query;
       const { id } = await requireReconciliation(database, context.params.id, client(context).agencyCode);
