@@ -390,7 +390,8 @@ describe('OpenLDAP', () => {
     const held = holdConnection(dn, password('lanvt'));
     const setOwn = (secret: string) => held.modify(`replace: userPassword\nuserPassword: ${secret}`);
     try {
-      expect(await setOwn(nextPassword('lanvt'))).toBe(0);
+      // By the service's API alone, also of one that is active: who held a position until now may still be connected.
+      expect(await setOwn('mat-khau-tu-doi')).toBe(INSUFFICIENT_ACCESS);
       const suspend = 'replace: congvuAccountStatus\ncongvuAccountStatus: suspended';
       const lock = 'add: pwdAccountLockedTime\npwdAccountLockedTime: 000001010000Z';
       expect(change('directory', 'lanvt', `${suspend}\n-\n${lock}`)).toMatchObject({ status: 0 });
@@ -451,10 +452,8 @@ describe('OpenLDAP', () => {
   it('keeps addresses and account ids single, and passwords long and hashed with Argon2', () => {
     const taken = `replace: mail\nmail: ${address('lanvt')}`;
     expect(change('mailbox', 'dienht', taken)).toMatchObject({ status: CONSTRAINT_VIOLATION });
-    const short = ldap('ldappasswd', `uid=lanvt,${people}`, password('lanvt'), ['-s', 'short']);
+    const short = as('directory', 'ldappasswd', ['-s', 'short', `uid=lanvt,${people}`]);
     expect(short.output).toContain('Constraint violation (19)');
-    const own = ldap('ldappasswd', `uid=lanvt,${people}`, password('lanvt'), ['-s', 'mot-mat-khau-khac']);
-    expect(own).toMatchObject({ status: 0 });
     const set = as('directory', 'ldappasswd', ['-s', nextPassword('lanvt'), `uid=lanvt,${people}`]);
     expect(set).toMatchObject({ status: 0 });
     const config = join(engines.stateDirectory, 'openldap/slapd.conf');

@@ -56,7 +56,7 @@ const help = `Sets up a client of the directory service; prints its client id.
 Example, the first administrator of a province:
 
   openssl rand -base64 32 > admin.secret
-  node services/directory/src/set-up-client.ts --name "IT admin" --agency H41 --role administrator --secret-file admin.secret
+  node services/directory/src/set-up-client.ts --name "IT admin" --agency H41 --role platform_administrator --secret-file admin.secret
 `;
 
 async function main(): Promise<void> {

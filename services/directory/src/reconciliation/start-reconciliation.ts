@@ -94,7 +94,13 @@ async function requireNoOther(transaction: Transaction, agencyCode: string, exce
 }
 const noRun = '00000000-0000-0000-0000-000000000000';
 
-const job = (id: string) => ({ task: 'reconcile', payload: { id }, key: `reconciliation:${id}` });
+/** One at a time: each reads all of LDAP, and several would take every worker from what cannot wait, such as suspensions. */
+const job = (id: string) => ({
+  task: 'reconcile',
+  payload: { id },
+  key: `reconciliation:${id}`,
+  queue: 'reconcile',
+});
 
 /** The plan is carried out as it was found; what changed meanwhile is looked at again before each repair. */
 export async function approveReconciliation(

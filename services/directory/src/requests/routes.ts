@@ -23,6 +23,7 @@ import {
   decodeCursor,
   decodeTimeCursor,
   listAnswer,
+  listTypes,
   PageQuery,
   pageAnswer,
   pageOf,
@@ -46,9 +47,12 @@ import { readRequest, type SubmitDependencies, submitDraft, submitRequest } from
 
 const ById = z.object({ id: z.uuid() });
 const lineRemarks = z.array(LineRemark).max(maxRequestLines).optional();
+const summaryColumns = Object.keys(RequestSummary.shape) as (keyof RequestSummary)[];
+/** A sheet may have so many lines, and each may be named; the body's own limit comes first. */
+const maxNamedLines = 200_000;
 const readers = ['requests:read', 'requests:approve'] as const;
 
-const lineNumbers = z.array(LineNumber).min(1).max(maxRequestLines).optional();
+const lineNumbers = z.array(LineNumber).min(1).max(maxNamedLines).optional();
 
 /** The number of the last line seen. */
 function lineCursor(cursor: string | undefined): number {
@@ -103,19 +107,19 @@ export function requestRoutes(dependencies: SubmitDependencies & DecideDependenc
         waitsFor: WaitsFor.optional(),
       }),
       response: pageOf(RequestSummary),
+      produces: listTypes,
       handle: async (context) => {
-        const { limit, cursor, agencyCode, ...filters } = context.query;
+        const { limit: _, cursor: __, agencyCode, ...filters } = context.query;
         const filter = {
           ...filters,
           scope: client(context).agencyCode,
           agencyCode: agencyCode && parseCode(agencyCode, 'query/agencyCode'),
         };
-        const after = decodeTimeCursor(cursor);
-        const page = toPage(await listSummaries(database, filter, limit, after), limit, (row) => [
-          row.submittedAt,
-          row.id,
-        ]);
-        return pageAnswer(page, '/v1/requests', context.query);
+        const fetch = async (size: number, from: string | undefined) => {
+          const rows = await listSummaries(database, filter, size, decodeTimeCursor(from));
+          return toPage(rows, size, (row) => [row.submittedAt, row.id]);
+        };
+        return listAnswer(context, '/v1/requests', summaryColumns, fetch);
       },
     }),
     route({
