@@ -23,7 +23,16 @@ export function readFileWithType(file: string): { body: Buffer; contentType: str
     );
     throw new UsageError(detail);
   }
-  return { body: readFileSync(file), contentType };
+  return { body: readLocalFile(file), contentType };
+}
+
+export function readLocalFile(file: string): Buffer {
+  try {
+    return readFileSync(file);
+  } catch (error) {
+    const reason = (error as NodeJS.ErrnoException).code ?? '';
+    throw new UsageError(t(`Không đọc được tệp ${file} (${reason}).`, `The file ${file} cannot be read (${reason}).`));
+  }
 }
 
 /** Streams an answer into `file` ("-": standard output); a file is there as a whole or not at all. */
@@ -34,7 +43,7 @@ export async function saveAnswer(answer: Response, file: string, progress?: Prog
   const count = new Transform({
     transform(chunk: Buffer, _encoding, done) {
       for (const octet of chunk) if (octet === 10) lines += 1;
-      progress?.update(lines, lines);
+      progress?.update(lines, 0);
       done(null, chunk);
     },
   });

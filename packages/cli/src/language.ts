@@ -18,3 +18,58 @@ export const t = (vietnamese: string, english: string): string => (language === 
 
 /** BCP 47. */
 export const locale = (): string => (language === 'vi' ? 'vi-VN' : 'en-GB');
+
+const words: Readonly<Record<string, string>> = {
+  // requests and their lines
+  draft: 'bản nháp',
+  submitted: 'chờ duyệt',
+  returned: 'trả lại để sửa',
+  approved: 'đã duyệt',
+  rejected: 'không duyệt',
+  cancelled: 'đã rút, đã hủy',
+  fulfilled: 'hoàn thành',
+  failed: 'không làm được',
+  refused: 'bị từ chối',
+  open: 'mở mới',
+  close: 'đóng',
+  transfer: 'chuyển đơn vị',
+  rename: 'đổi tên',
+  change_position: 'đổi chức vụ',
+  issue_certificate: 'cấp chứng thư số',
+  revoke_certificate: 'thu hồi chứng thư số',
+  // accounts
+  pending: 'chờ',
+  active: 'hoạt động',
+  suspended: 'tạm khóa',
+  retired: 'đã thu hồi',
+  person: 'cá nhân',
+  position: 'chức vụ',
+  agency: 'cơ quan',
+  // agencies
+  future: 'chưa hiệu lực',
+  closed: 'đã đóng',
+  province: 'tỉnh',
+  department: 'sở, ngành',
+  district: 'huyện',
+  commune: 'xã, phường',
+  school: 'trường',
+  public_unit: 'đơn vị sự nghiệp',
+  // reconciliations
+  queued: 'chờ',
+  comparing: 'đang đối chiếu',
+  awaiting_approval: 'chờ người thứ hai',
+  repairing: 'đang sửa',
+  completed: 'xong',
+  report: 'chỉ báo cáo',
+  repair: 'sửa',
+  missing: 'thiếu',
+  extra: 'thừa',
+  changed: 'lệch',
+  found: 'chưa sửa',
+  repaired: 'đã sửa',
+  obsolete: 'không còn',
+};
+
+/** A state or kind as people say it; what is not known stays as it is. `--json` keeps the words of the API. */
+export const word = (value: string | null | undefined): string | null | undefined =>
+  language === 'vi' && value ? (words[value] ?? value) : value;

@@ -23,6 +23,7 @@ export interface Output {
 }
 
 export interface Progress {
+  /** `total` 0: not known. */
   update(done: number, total: number): void;
   stop(): void;
 }
@@ -51,18 +52,25 @@ export const createOutput = (json: boolean): Output => ({
   progress: (title) => (json ? { update: () => undefined, stop: () => undefined } : showProgress(title)),
 });
 
-/** A bar where there is a terminal, otherwise a line for every tenth. */
+/** A bar where there is a terminal, otherwise a line for every tenth; without a total, only how many it were in the end. */
 function showProgress(title: string): Progress {
+  let counted = 0;
+  const count: Progress['update'] = (done) => {
+    counted = done;
+  };
   if (!process.stderr.isTTY) {
     let said = -1;
     return {
       update: (done, total) => {
-        const tenth = total === 0 ? 0 : Math.floor((done / total) * 10);
+        if (total === 0) return count(done, total);
+        const tenth = Math.floor((done / total) * 10);
         if (tenth === said) return;
         said = tenth;
         note(`${title}: ${done}/${total}`);
       },
-      stop: () => undefined,
+      stop: () => {
+        if (counted > 0) note(`${title}: ${counted}`);
+      },
     };
   }
   const bar = new SingleBar({
@@ -74,12 +82,16 @@ function showProgress(title: string): Progress {
   let started = false;
   return {
     update: (done, total) => {
+      if (total === 0) return count(done, total);
       if (!started) bar.start(total, done);
       started = true;
       bar.setTotal(total);
       bar.update(done);
     },
-    stop: () => bar.stop(),
+    stop: () => {
+      if (counted > 0) note(`${title}: ${counted}`);
+      else bar.stop();
+    },
   };
 }
 

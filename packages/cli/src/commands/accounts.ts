@@ -12,7 +12,7 @@ import {
   wholeNumber,
 } from '../context.ts';
 import { saveAnswer } from '../files.ts';
-import { t } from '../language.ts';
+import { t, word } from '../language.ts';
 
 const Account = z.looseObject({
   id: z.string(),
@@ -71,7 +71,7 @@ export const accountCommands: AddCommands = (program, credentialsFile) => {
           { title: t('Địa chỉ', 'Address'), value: (row) => row.address },
           { title: t('Chức vụ', 'Position'), value: (row) => row.title },
           { title: t('Cơ quan', 'Agency'), value: (row) => `${row.agencyCode} ${row.agencyName}` },
-          { title: t('Trạng thái', 'State'), value: (row) => row.state },
+          { title: t('Trạng thái', 'State'), value: (row) => word(row.state) },
         ]);
       }),
     );
@@ -172,6 +172,6 @@ const show = ({ output }: Context, account: Account): void =>
     [t('Địa chỉ', 'Address'), account.address],
     [t('Chức vụ', 'Position'), account.title],
     [t('Cơ quan', 'Agency'), `${account.agencyCode} ${account.agencyName}`],
-    [t('Loại', 'Kind'), account.kind],
-    [t('Trạng thái', 'State'), account.state],
+    [t('Loại', 'Kind'), word(account.kind)],
+    [t('Trạng thái', 'State'), word(account.state)],
   ]);

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { type AddCommands, action, examples, fetchItems, group, toQuery, wholeNumber } from '../context.ts';
 import { exitCodes } from '../failure.ts';
 import { readFileWithType } from '../files.ts';
-import { t } from '../language.ts';
+import { t, word } from '../language.ts';
 import { print } from '../output.ts';
 
 const Agency = z.looseObject({ code: z.string(), name: z.string(), level: z.string(), status: z.string().optional() });
@@ -81,8 +81,8 @@ export const agencyCommands: AddCommands = (program, credentialsFile) => {
           output.list(await fetchItems(api, '/v1/agencies', query, Agency, options.limit), [
             { title: t('Mã', 'Code'), value: (row) => row.code },
             { title: t('Tên', 'Name'), value: (row) => row.name },
-            { title: t('Cấp', 'Level'), value: (row) => row.level },
-            { title: t('Trạng thái', 'Status'), value: (row) => row.status },
+            { title: t('Cấp', 'Level'), value: (row) => word(row.level) },
+            { title: t('Trạng thái', 'Status'), value: (row) => word(row.status) },
           ]);
         },
       ),

@@ -3,12 +3,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
 import { type AddCommands, action, type Context, examples, fetchItems, group, wholeNumber } from '../context.ts';
 import { exitCodes } from '../failure.ts';
-import { t } from '../language.ts';
+import { t, word } from '../language.ts';
 
 const Run = z.looseObject({
   id: z.string(),
   state: z.string(),
   mode: z.string(),
+  removeExtra: z.boolean(),
   agencyCode: z.string(),
   progress: z.object({ done: z.number(), total: z.number() }),
   findings: z.object({
@@ -44,16 +45,24 @@ export const reconciliationCommands: AddCommands = (program, credentialsFile) =>
       '--repair',
       t('sửa (chỗ lệch lớn phải chờ người thứ hai)', 'repair (a large one waits for a second person)'),
     )
+    .option(
+      '--remove-extra',
+      t('khi sửa, xóa cả mục thừa', 'when repairing, also remove entries that nothing stands for'),
+    )
     .addHelpText('after', examples('  congvu reconcile run\n  congvu reconcile run --agency H41.32 --repair'))
     .action(
-      action(credentialsFile, async (context, options: { agency?: string; repair?: boolean }) => {
-        const body = {
-          mode: options.repair ? 'repair' : 'report',
-          ...(options.agency ? { agencyCode: options.agency } : {}),
-        };
-        const { id } = await context.api.call('directory', path, Run, { method: 'POST', body });
-        await follow(context, id);
-      }),
+      action(
+        credentialsFile,
+        async (context, options: { agency?: string; repair?: boolean; removeExtra?: boolean }) => {
+          const body = {
+            mode: options.repair ? 'repair' : 'report',
+            ...(options.agency ? { agencyCode: options.agency } : {}),
+            ...(options.removeExtra ? { removeExtra: true } : {}),
+          };
+          const { id } = await context.api.call('directory', path, Run, { method: 'POST', body });
+          await follow(context, id);
+        },
+      ),
     );
 
   reconcile
@@ -64,8 +73,8 @@ export const reconciliationCommands: AddCommands = (program, credentialsFile) =>
       action(credentialsFile, async ({ api, output }, { limit }: { limit: number }) => {
         output.list(await fetchItems(api, path, {}, Run, limit), [
           { title: t('Lần', 'Run'), value: (run) => run.id },
-          { title: t('Kiểu', 'Mode'), value: (run) => run.mode },
-          { title: t('Trạng thái', 'State'), value: (run) => run.state },
+          { title: t('Kiểu', 'Mode'), value: (run) => word(run.mode) },
+          { title: t('Trạng thái', 'State'), value: (run) => word(run.state) },
           { title: t('Thiếu/thừa/lệch', 'Missing/extra/changed'), value: counts },
         ]);
       }),
@@ -87,12 +96,12 @@ export const reconciliationCommands: AddCommands = (program, credentialsFile) =>
     .action(
       action(credentialsFile, async ({ api, output }, id: string, { limit }: { limit: number }) => {
         output.list(await fetchItems(api, pathOf(id, '/findings'), {}, Finding, limit), [
-          { title: t('Lệch', 'Kind'), value: (row) => row.kind },
+          { title: t('Lệch', 'Kind'), value: (row) => word(row.kind) },
           { title: 'DN', value: (row) => row.dn },
           { title: t('Thuộc tính', 'Attribute'), value: (row) => row.attribute },
           { title: t('Người sửa', 'Changed by'), value: (row) => row.lastModifiedBy },
           { title: t('Lúc', 'At'), value: (row) => row.lastModifiedAt },
-          { title: t('Trạng thái', 'State'), value: (row) => row.state },
+          { title: t('Trạng thái', 'State'), value: (row) => word(row.state) },
         ]);
       }),
     );
@@ -134,6 +143,15 @@ async function follow(context: Context, id: string): Promise<void> {
   else if (run.state === 'awaiting_approval') process.exitCode = exitCodes.conflict;
   else if (run.mode === 'report' && drift(run) > 0) process.exitCode = exitCodes.invalid;
   else if (run.findings.failed > 0) process.exitCode = exitCodes.failure;
+  else if (run.findings.extra > 0 && !run.removeExtra) {
+    process.exitCode = exitCodes.invalid;
+    context.output.note(
+      t(
+        'Còn mục thừa: xem findings; xóa bằng --remove-extra.',
+        'Extra entries were left: see findings; --remove-extra removes them.',
+      ),
+    );
+  }
 }
 
 const counts = ({ findings }: Run): string => `${findings.missing}/${findings.extra}/${findings.changed}`;
@@ -142,8 +160,8 @@ const drift = ({ findings }: Run): number => findings.missing + findings.extra +
 const show = ({ output }: Context, run: Run): void =>
   output.record(run, [
     [t('Lần', 'Run'), run.id],
-    [t('Kiểu', 'Mode'), run.mode],
-    [t('Trạng thái', 'State'), run.state],
+    [t('Kiểu', 'Mode'), word(run.mode)],
+    [t('Trạng thái', 'State'), word(run.state)],
     [t('Cơ quan', 'Agency'), run.agencyCode],
     [t('Thiếu/thừa/lệch', 'Missing/extra/changed'), counts(run)],
     [t('Đã sửa', 'Repaired'), run.findings.repaired],

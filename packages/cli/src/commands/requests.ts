@@ -4,7 +4,7 @@ import { ServiceError } from '@congvu/errors';
 import { z } from 'zod';
 import { type AddCommands, action, type Context, examples, fetchItems, group, wholeNumber } from '../context.ts';
 import { exitCodes, UsageError } from '../failure.ts';
-import { t } from '../language.ts';
+import { t, word } from '../language.ts';
 
 const Summary = z.looseObject({
   id: z.string(),
@@ -36,7 +36,12 @@ const Line = z.looseObject({
   findings: z.array(z.looseObject({ cell: z.string().nullish(), detail: z.string() })).default([]),
   failure: z.looseObject({ detail: z.string() }).nullish(),
 });
-const Username = z.looseObject({ lineNumber: z.number(), fullName: z.string().nullish(), username: z.string() });
+const Username = z.looseObject({
+  lineNumber: z.number(),
+  name: z.string(),
+  username: z.string(),
+  address: z.string(),
+});
 
 const pathOf = (id: string, rest = ''): string => `/v1/requests/${encodeURIComponent(id)}${rest}`;
 const read = ({ api }: Context, id: string): Promise<Summary> => api.call('directory', pathOf(id), Summary);
@@ -63,7 +68,7 @@ export const requestCommands: AddCommands = (program, credentialsFile) => {
           const query = { state: options.state, agencyCode: options.agency, late: options.late ? 'true' : undefined };
           output.list(await fetchItems(api, '/v1/requests', query, Summary, options.limit), [
             { title: t('Phiếu', 'Request'), value: (row) => row.id },
-            { title: t('Trạng thái', 'State'), value: (row) => row.state },
+            { title: t('Trạng thái', 'State'), value: (row) => word(row.state) },
             { title: t('Cơ quan', 'Agency'), value: (row) => `${row.agencyCode} ${row.agencyName}` },
             { title: t('Xong/dòng', 'Done/lines'), value: (row) => `${row.fulfilledCount}/${row.lineCount}` },
             { title: t('Gửi lúc', 'Submitted'), value: (row) => row.submittedAt },
@@ -94,8 +99,9 @@ export const requestCommands: AddCommands = (program, credentialsFile) => {
       action(credentialsFile, async ({ api, output }, id: string, { limit }: { limit: number }) => {
         output.list(await fetchItems(api, pathOf(id, '/usernames'), {}, Username, limit), [
           { title: t('Dòng', 'Line'), value: (row) => row.lineNumber },
-          { title: t('Họ và tên', 'Name'), value: (row) => row.fullName },
+          { title: t('Họ và tên', 'Name'), value: (row) => row.name },
           { title: t('Tên tài khoản', 'Username'), value: (row) => row.username },
+          { title: t('Địa chỉ', 'Address'), value: (row) => row.address },
         ]);
       }),
     );
@@ -257,7 +263,7 @@ function showSummary({ output }: Context, request: Summary): void {
   output.record(request, [
     [t('Phiếu', 'Request'), request.id],
     [t('Cơ quan', 'Agency'), `${request.agencyCode} ${request.agencyName}`],
-    [t('Trạng thái', 'State'), request.state],
+    [t('Trạng thái', 'State'), word(request.state)],
     [t('Người gửi', 'Submitted by'), request.submittedBy?.name],
     [t('Hạn', 'Due'), request.dueAt],
     [t('Số dòng', 'Lines'), request.lineCount],
@@ -271,8 +277,8 @@ function showSummary({ output }: Context, request: Summary): void {
 export async function showLines({ api, output }: Context, id: string, state: string | undefined, limit: number) {
   output.list(await fetchItems(api, pathOf(id, '/lines'), { state }, Line, limit), [
     { title: t('Dòng', 'Line'), value: (row) => row.lineNumber },
-    { title: t('Trạng thái', 'State'), value: (row) => row.state },
-    { title: t('Việc', 'Operation'), value: (row) => row.operation },
+    { title: t('Trạng thái', 'State'), value: (row) => word(row.state) },
+    { title: t('Việc', 'Operation'), value: (row) => word(row.operation) },
     { title: t('Họ và tên', 'Name'), value: (row) => row.fullName },
     { title: t('Địa chỉ', 'Address'), value: (row) => row.account?.address },
     {

@@ -1,9 +1,9 @@
 /** `congvu login`, `logout`, `whoami`. */
-import { readFileSync } from 'node:fs';
 import { text } from 'node:stream/consumers';
 import password from '@inquirer/password';
 import { type AddCommands, action, examples } from '../context.ts';
 import { UsageError } from '../failure.ts';
+import { readLocalFile } from '../files.ts';
 import { t } from '../language.ts';
 import { createOutput } from '../output.ts';
 import { logIn, logOut } from '../session.ts';
@@ -76,19 +76,25 @@ export const sessionCommands: AddCommands = (program, credentialsFile) => {
 async function fromOptions({ directory, clientId, secretFile }: LoginOptions) {
   if (!directory || !clientId)
     throw new UsageError(t('Cần --directory và --client-id.', '--directory and --client-id are needed.'));
+  if (!URL.canParse(directory))
+    throw new UsageError(t(`"${directory}" không phải là một URL.`, `"${directory}" is not a URL.`));
+  if (secretFile === undefined && !process.stdin.isTTY)
+    throw new UsageError(
+      t('Không có bàn phím để hỏi: cần --secret-file.', 'There is no terminal to ask on: --secret-file is needed.'),
+    );
   const secret =
     secretFile === undefined
       ? await password({ message: t('Bí mật', 'Secret'), mask: true })
       : secretFile === '-'
         ? await text(process.stdin)
-        : readFileSync(secretFile, 'utf8');
+        : readLocalFile(secretFile).toString();
   const clientSecret = secret.split(/\r?\n/, 1)[0]?.trim() ?? '';
   if (!clientSecret) throw new UsageError(t('Bí mật rỗng.', 'The secret is empty.'));
   return { directoryUrl: directory.replace(/\/+$/, ''), clientId, clientSecret };
 }
 
 function fromStack(file: string, role: string) {
-  const stack = JSON.parse(readFileSync(file, 'utf8'));
+  const stack = JSON.parse(readLocalFile(file).toString());
   const client = stack.clients?.[role];
   if (!client) {
     const known = Object.keys(stack.clients ?? {}).join(', ');

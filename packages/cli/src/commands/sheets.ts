@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { type AddCommands, action, type Context, examples, group, toQuery } from '../context.ts';
 import { exitCodes } from '../failure.ts';
 import { readFileWithType, saveAnswer } from '../files.ts';
-import { t } from '../language.ts';
+import { t, word } from '../language.ts';
 import { showLines, submitDraft } from './requests.ts';
 
 const Draft = z.looseObject({
@@ -103,7 +103,7 @@ async function afterReading(
   const request = sendable ? await submitDraft(context, draft, leaveOutRefused === true) : draft;
   output.record(request, [
     [t('Phiếu', 'Request'), draft.id],
-    [t('Trạng thái', 'State'), request.state],
+    [t('Trạng thái', 'State'), word(request.state)],
     [t('Số dòng', 'Lines'), draft.lineCount],
     [t('Bị từ chối', 'Refused'), refused],
   ]);

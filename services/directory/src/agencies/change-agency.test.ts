@@ -43,6 +43,14 @@ const refused = (answer: supertest.Response) => [
 ];
 
 describe('a change', () => {
+  it('keeps mail in the domains of the province', async () => {
+    expect(refused(await patch('H41.32.01', { mailDomain: 'gmail.com' }, undefined, district))).toEqual([
+      422,
+      '/mailDomain mail_domain_foreign',
+    ]);
+    await patch('H41.32.01', { mailDomain: 'huyen.a.vn' }, undefined, district).expect(200);
+  });
+
   it('holds from its date on, is audited, and sends LDAP after it', async () => {
     await directory.owner.raw('truncate directory_jobs._private_jobs cascade');
     const change = { name: 'Sở A và B', headCount: 70, validFrom: '2025-03-01' };

@@ -16,7 +16,7 @@ export interface TreeLine {
 
 export interface TreeFault {
   row: number;
-  field: 'code' | 'parentCode' | 'successorCode';
+  field: 'code' | 'parentCode' | 'successorCode' | 'mailDomain';
   code: string;
   detail: string;
 }
@@ -36,6 +36,7 @@ export function checkTree(lines: readonly TreeLine[], context: TreeContext): Tre
   const below = agenciesBelowThemselves(lines, context);
   const takenOver = cycleMembers(next.keys(), (code) => next.get(code)?.successorCode ?? null);
   const isOutside = outsiders(lines, context);
+  const foreignDomain = foreignDomains(context);
   return lines.flatMap((line) => {
     const { row, code, parentCode } = line;
     const faults: TreeFault[] = [];
@@ -60,7 +61,13 @@ export function checkTree(lines: readonly TreeLine[], context: TreeContext): Tre
         fault('successorCode', 'successor_not_found', detail);
       }
     }
-    // 3. The reach of who changes it.
+    // 3. Mail goes to the province's own domains.
+    const domain = foreignDomain(code);
+    if (domain !== undefined) {
+      const detail = `${domain} is neither the province's mail domain nor below it; nobody could receive mail there.`;
+      fault('mailDomain', 'mail_domain_foreign', detail);
+    }
+    // 4. The reach of who changes it.
     const field = outOfReach(line, context, isOutside);
     if (field) {
       const detail = `${code} does not lie below ${context.scope}, the agency you act for, or would not any more.`;
@@ -68,6 +75,21 @@ export function checkTree(lines: readonly TreeLine[], context: TreeContext): Tre
     }
     return faults;
   });
+}
+
+/** Of an agency, the first mail domain that it would newly have and that the province does not own. */
+function foreignDomains({ record, next }: TreeContext): (code: string) => string | undefined {
+  const own = [...next.values()]
+    .flatMap(({ periods }) => periods)
+    .flatMap(({ level, mailDomain }) => (level === 'province' ? mailDomain : []));
+  return (code) => {
+    const known = new Set(record.get(code)?.periods.map(({ mailDomain }) => mailDomain));
+    return next
+      .get(code)
+      ?.periods.filter(({ level, mailDomain }) => level !== 'province' && !known.has(mailDomain))
+      .map(({ mailDomain }) => mailDomain)
+      .find((domain) => own.length > 0 && !own.some((one) => domain === one || domain.endsWith(`.${one}`)));
+  };
 }
 
 /** The tree is another one on every day on which agencies change their parents, and only through them can a circle close then. */

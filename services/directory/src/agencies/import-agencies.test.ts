@@ -176,8 +176,10 @@ describe('faults', () => {
   });
 
   it('are found when a faultless row would close a cycle through the record', async () => {
-    await post(csv(root, 'H41.01,A,department,H41,,a.vn,', 'H41.01.01,B,public_unit,H41.01,,a.vn,')).expect(200);
-    await refuses(csv('H41.01,A,department,H41.01.01,,a.vn,'), ['row/2/D2 cycle']);
+    await post(
+      csv(root, 'H41.01,A,department,H41,,nghean.gov.vn,', 'H41.01.01,B,public_unit,H41.01,,nghean.gov.vn,'),
+    ).expect(200);
+    await refuses(csv('H41.01,A,department,H41.01.01,,nghean.gov.vn,'), ['row/2/D2 cycle']);
   });
 
   it('are found in the header', async () => {
@@ -192,7 +194,7 @@ describe('faults', () => {
   });
 
   it('include rows that are shorter or longer than the header', async () => {
-    await refuses(csv(root, 'H41.01,A,department', 'H41.02,Sở A, B,department,H41,,a.vn,'), [
+    await refuses(csv(root, 'H41.01,A,department', 'H41.02,Sở A, B,department,H41,,nghean.gov.vn,'), [
       'row/3/F3 invalid_format',
       'row/4/C4 invalid_value',
       'row/4/D4 agency_code_form',
@@ -200,7 +202,7 @@ describe('faults', () => {
       'row/4/F4 invalid_format',
       'row/4/G4 invalid_format',
     ]);
-    await refuses(csv(root, 'H41.01,A,department,H41,,a.vn,,rest'), ['row/3/H3 no_heading']);
+    await refuses(csv(root, 'H41.01,A,department,H41,,nghean.gov.vn,,rest'), ['row/3/H3 no_heading']);
   });
 
   it.each([
@@ -215,7 +217,7 @@ describe('faults', () => {
   });
 
   it('answer 413 to more rows than are taken at a time', async () => {
-    const rows = Array.from({ length: 20_001 }, (_, index) => `H41.${index},Sở,department,H41,,a.vn,`);
+    const rows = Array.from({ length: 20_001 }, (_, index) => `H41.${index},Sở,department,H41,,nghean.gov.vn,`);
     const answer = await post(csv(root, ...rows));
     expect([answer.status, answer.body.code]).toEqual([413, 'sheet_rows']);
     expect((await record()).agencies).toEqual([]);
@@ -228,7 +230,7 @@ describe('faults', () => {
       Buffer.concat([
         Buffer.from(`${header}\nH41,UBND t`),
         Buffer.from([0xe1, 0xbb]),
-        Buffer.from(',province,,,a.vn,\n'),
+        Buffer.from(',province,,,nghean.gov.vn,\n'),
       ]),
     ],
   ])('include an encoding other than UTF-8: %s', async (_, file) => {
@@ -266,14 +268,19 @@ describe('forms that are taken', () => {
   });
 
   it('are codes of the older form, stored in the newer', async () => {
-    const rows = ['000.00.00.H41,Tỉnh,province,,,a.vn,', '000.00.32.H41,Huyện,district,000.00.00.H41,,a.vn,'];
-    await post(csv(...rows, 'h41.32.05,Xã,commune,000.00.32.H41,,a.vn,')).expect(200);
+    const rows = [
+      '000.00.00.H41,Tỉnh,province,,,nghean.gov.vn,',
+      '000.00.32.H41,Huyện,district,000.00.00.H41,,nghean.gov.vn,',
+    ];
+    await post(csv(...rows, 'h41.32.05,Xã,commune,000.00.32.H41,,nghean.gov.vn,')).expect(200);
     const codes = await directory.owner('directory.agencies').orderBy('code').pluck('code');
     expect(codes).toEqual(['H41', 'H41.32', 'H41.32.05']);
   });
 
   it('are children before their parents', async () => {
-    await post(csv('H41.32.05,Xã,commune,H41.32,,a.vn,', 'H41.32,Huyện,district,H41,,a.vn,', root)).expect(200);
+    await post(
+      csv('H41.32.05,Xã,commune,H41.32,,nghean.gov.vn,', 'H41.32,Huyện,district,H41,,nghean.gov.vn,', root),
+    ).expect(200);
     expect((await record()).agencies).toHaveLength(3);
   });
 
@@ -294,10 +301,10 @@ describe('the scope of a client', () => {
     await post(
       csv(
         root,
-        'H41.32,Quỳnh Lưu,district,H41,,a.vn,',
-        'H41.32.01,Xã Một,commune,H41.32,,a.vn,',
-        'H41.33,Yên Thành,district,H41,,a.vn,',
-        'H41.33.01,Xã Hai,commune,H41.33,,a.vn,',
+        'H41.32,Quỳnh Lưu,district,H41,,nghean.gov.vn,',
+        'H41.32.01,Xã Một,commune,H41.32,,nghean.gov.vn,',
+        'H41.33,Yên Thành,district,H41,,nghean.gov.vn,',
+        'H41.33.01,Xã Hai,commune,H41.33,,nghean.gov.vn,',
       ),
     ).expect(200);
   });
@@ -313,39 +320,45 @@ describe('the scope of a client', () => {
   };
 
   it('lets it add and change below itself', async () => {
-    const rows = ['H41.32.01,Xã Một mới,commune,H41.32,,a.vn,', 'H41.32.02,Xã Ba,commune,H41.32,,a.vn,'];
-    const { body } = await post(csv(...rows, 'H41.32.02.01,Trạm,public_unit,H41.32.02,,a.vn,'), district).expect(200);
+    const rows = [
+      'H41.32.01,Xã Một mới,commune,H41.32,,nghean.gov.vn,',
+      'H41.32.02,Xã Ba,commune,H41.32,,nghean.gov.vn,',
+    ];
+    const { body } = await post(
+      csv(...rows, 'H41.32.02.01,Trạm,public_unit,H41.32.02,,nghean.gov.vn,'),
+      district,
+    ).expect(200);
     expect(body).toMatchObject({ added: 2, changed: 1, unchanged: 0 });
   });
 
   it('refuses a change above or beside it', async () => {
-    await outside(csv('H41.33,Đổi tên,district,H41,,a.vn,', 'H41,Đổi tên,province,,,a.vn,'), [
+    await outside(csv('H41.33,Đổi tên,district,H41,,nghean.gov.vn,', 'H41,Đổi tên,province,,,nghean.gov.vn,'), [
       'row/2/A2 outside_scope',
       'row/3/A3 outside_scope',
     ]);
   });
 
   it('refuses a new agency elsewhere, and a second province', async () => {
-    await outside(csv('H41.34,Mới,district,H41,,a.vn,', 'H42,Tỉnh khác,province,,,a.vn,'), [
+    await outside(csv('H41.34,Mới,district,H41,,nghean.gov.vn,', 'H42,Tỉnh khác,province,,,nghean.gov.vn,'), [
       'row/2/A2 outside_scope',
       'row/3/A3 outside_scope',
     ]);
   });
 
   it('refuses to draw an agency of another into it', async () => {
-    await outside(csv('H41.33.01,Xã Hai,commune,H41.32,,a.vn,'), ['row/2/A2 outside_scope']);
+    await outside(csv('H41.33.01,Xã Hai,commune,H41.32,,nghean.gov.vn,'), ['row/2/A2 outside_scope']);
   });
 
   it('refuses to move one of its own out of it, or itself', async () => {
-    await outside(csv('H41.32.01,Xã Một,commune,H41.33,,a.vn,', 'H41.32,Quỳnh Lưu,district,H41.33,,a.vn,'), [
-      'row/2/D2 outside_scope',
-      'row/3/D3 outside_scope',
-    ]);
+    await outside(
+      csv('H41.32.01,Xã Một,commune,H41.33,,nghean.gov.vn,', 'H41.32,Quỳnh Lưu,district,H41.33,,nghean.gov.vn,'),
+      ['row/2/D2 outside_scope', 'row/3/D3 outside_scope'],
+    );
   });
 
   it('does not hold for the very first import, when nothing is there yet, but below itself alone', async () => {
     await clear();
-    await outside(csv(root, 'H41.32,Quỳnh Lưu,district,H41,,a.vn,'), [
+    await outside(csv(root, 'H41.32,Quỳnh Lưu,district,H41,,nghean.gov.vn,'), [
       'row/2/A2 outside_scope',
       'row/3/D3 outside_scope',
     ]);
