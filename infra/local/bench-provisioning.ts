@@ -32,7 +32,7 @@ export async function measureProvisioning(options: BenchOptions): Promise<Figure
     60_000,
   );
   const province = await provinceClient(options);
-  const sheet = await samplePeopleCsv(size);
+  const sheet = await samplePeopleCsv(size, 'không');
   const signal = AbortSignal.timeout(60_000 + size * 50);
 
   say(`provisioning: ${size} people …`);
