@@ -132,17 +132,16 @@ async function recordStates(
     }
     pairs.push({ source, mailbox: { ...row, address, state } });
   }
-  await transaction.raw(
-    `select count(directory.record_event('system', 'mailbox', null, action, 'account', account_id, agency_id, request_id, before, after))
-     from jsonb_to_recordset(?::jsonb) as event(action text, account_id text, agency_id uuid, request_id uuid, before jsonb, after jsonb)`,
-    [JSON.stringify(events)],
-  );
+  if (events.length > 0) await transaction.raw('select directory.record_events(?::jsonb)', [JSON.stringify(events)]);
   return pairs;
 }
 
 const eventOf = (source: MailboxSource, action: string, before: object | null, after: object): object => ({
+  actor_kind: 'system',
+  actor_id: 'mailbox',
   action,
-  account_id: source.id,
+  subject_type: 'account',
+  subject_id: source.id,
   agency_id: source.agencyId,
   request_id: source.requestId,
   before,
