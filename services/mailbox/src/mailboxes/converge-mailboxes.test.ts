@@ -243,20 +243,36 @@ describe('when something is down', () => {
     expect(await mailbox.mailAttributes(account)).toEqual(attributes(account, 'suspended'));
   });
 
-  test.each(['search', 'applyAll'] as const)('killed at %s, the next run completes', async (step) => {
+  test('killed at the first write, and then at the reading, the next run completes', async () => {
     const account = await opened();
-    const broken: Ldap = {
-      ...mailbox.ldap,
-      [step]: async () => {
-        throw new Error('killed here');
-      },
-    };
-    await expect(converge(account, { ldap: broken })).rejects.toThrow('killed here');
-    expect(await part(account)).toBe('waiting');
+    for (const step of ['applyAll', 'search'] as const) {
+      const broken: Ldap = {
+        ...mailbox.ldap,
+        [step]: async () => {
+          throw new Error(`killed at ${step}`);
+        },
+      };
+      await expect(converge(account, { ldap: broken })).rejects.toThrow(`killed at ${step}`);
+      expect(await part(account)).toBe('waiting');
+    }
     await converge(account);
     expect(await part(account)).toBe('done');
+    expect(await mailbox.mailAttributes(account)).toEqual(attributes(account, 'active'));
     expect(await mailbox.queued()).toContain(`notice:welcome:${account.id}`);
     expect(await events(account)).toHaveLength(1);
+  });
+
+  test('an entry that was moved before it had its mail attributes is found where it is', async () => {
+    const account = await opened();
+    const { url, identities } = testStack().ldap;
+    const directory = openLdap({ url, ...(identities.directory as { bindDn: string; password: string }) });
+    const moved = mailbox.dn(account).replace('uid=', 'uid=moved-');
+    await directory.rename(mailbox.dn(account), moved);
+    await directory.close();
+    await converge(account);
+    const entry = await mailbox.ldap.find(moved, ['mail', 'congvuMailStatus', 'congvuMailQuotaBytes']);
+    expect(entry?.attributes).toEqual(attributes(account, 'active'));
+    expect(await part(account)).toBe('done');
   });
 
   test('killed before the report is committed, the next run reports, and tells of the welcome', async () => {
