@@ -248,12 +248,21 @@ const crowd = 20;
 
 /**
  * The letters of a crowd begin a minute later, when it likely stands, and go one by one: eight at a time, each with its SMTP session
- * and delivery, would take what time the machine has from the mailboxes that are still to be made.
+ * and delivery, would take what time the machine has from the mailboxes that are still to be made. Until then they are one job.
  */
 function welcomeJobs(sources: readonly MailboxSource[]): JobSpec[] {
-  const patience = sources.length > crowd ? { queue: 'letters', runAt: new Date(Date.now() + 60_000) } : {};
-  return sources.map((source) => ({ ...noticeJob('welcome', source.id), ...patience }));
+  if (sources.length <= crowd) return sources.map((source) => noticeJob('welcome', source.id));
+  const accountIds = sources.map((source) => source.id);
+  return [{ task: 'queue-letters', payload: { accountIds }, runAt: new Date(Date.now() + 60_000), priority: 10 }];
 }
+
+/** The letters of a crowd, each a job of its own, one after the other. */
+export const queueLetters = (database: Database, accountIds: readonly string[]): Promise<void> =>
+  addJobs(
+    database,
+    'mailbox',
+    accountIds.map((id) => ({ ...noticeJob('welcome', id), queue: 'letters' })),
+  );
 
 /** After the mailboxes are committed: a notice put on record meanwhile either sees its mailbox or is seen here. */
 async function releaseNotices(database: Database, active: readonly MailboxSource[]): Promise<void> {
