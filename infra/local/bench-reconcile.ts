@@ -11,6 +11,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type ApiClient, Reconciliation } from '@congvu/contracts';
 import { openDatabase } from '@congvu/database';
+import { comparedNames } from '@congvu/directory/compare-entry';
 import { wantedEntry } from '@congvu/directory/converge-entry';
 import { listEntrySources } from '@congvu/directory/convergence-store';
 import type { Attributes } from '@congvu/ldap';
@@ -120,8 +121,9 @@ async function insertPeople(client: pg.Client, people: readonly Person[]): Promi
     (select array_agg(id order by code) as ids from directory.agencies) all_agencies,
     lateral (select id, name from directory.agencies where id = ids[1 + r.agency % cardinality(ids)]) a) as p`;
   for (const statement of [
-    `insert into directory.people (id, full_name, surname, middle_names, given_name, search_key, birth_date, national_id_sealed,
-       national_id_hash) select person, name, 'Nguyễn', 'Văn', 'Ánh', username, '1980-01-01', '', sha256(username::bytea) from ${table}`,
+    `insert into directory.people (id, full_name, surname, middle_names, given_name, search_key, birth_date, mobile,
+       national_id_sealed, national_id_hash)
+     select person, name, 'Nguyễn', 'Văn', 'Ánh', username, '1980-01-01', '0900000000', '', sha256(username::bytea) from ${table}`,
     `insert into directory.accounts (id, kind, username, address, agency_id, person_id, display_name, surname, given_name,
        search_key, title, certificate_path, entry_version)
      select id, 'person', username, username || '@nghean.gov.vn', agency_id, person, name, 'Nguyễn', 'Ánh', username, 'Chuyên viên',
@@ -202,18 +204,13 @@ async function measureReport(administrator: ApiClient, size: number): Promise<nu
   return seconds;
 }
 
-const compared = (
-  'objectClass uid congvuAccountId cn sn givenName displayName title o congvuAccountKind congvuAccountStatus congvuAgencyCode ' +
-  'pwdAccountLockedTime mail congvuMailAlias congvuMailStatus congvuMailQuotaBytes userCertificate;binary'
-).split(' ');
-
 async function measureSearch({ stack, size }: BenchOptions): Promise<number> {
   const { openldap, stateDirectory } = stack.engines;
   const { dn, password } = openldap.credentials('directory');
   const [secret, output] = [join(stateDirectory, 'bench-password'), join(stateDirectory, 'bench.ldif')];
   await writeFile(secret, password, { mode: 0o600 });
   const search = `ldapsearch -x -H ${openldap.url} -D '${dn}' -y ${secret} -LLL -o ldif-wrap=no`;
-  const what = `-b ou=people,${openldap.baseDn} -s one '(objectClass=*)' ${compared.map((name) => `'${name}'`).join(' ')}`;
+  const what = `-b ou=people,${openldap.baseDn} -s one '(objectClass=*)' ${comparedNames.map((name) => `'${name}'`).join(' ')}`;
   const began = performance.now();
   await run('sh', ['-c', `umask 077; ${search} ${what} > ${output}`], { timeoutMs: 3_600_000 });
   const seconds = (performance.now() - began) / 1_000;
@@ -226,8 +223,15 @@ async function measureSearch({ stack, size }: BenchOptions): Promise<number> {
 /** The rows that the comparison reads, joined as PostgreSQL likes it best. */
 async function measureCopy({ stack, size }: BenchOptions, client: pg.Client): Promise<number> {
   const rows = `select c.id, c.kind, c.state, c.username, c.surname, c.title, c.version, c.display_name, c.given_name, a.code, a.name,
-      c.entry_version, m.mail, m.mail_status, m.mail_quota_bytes, x.fingerprints
+      c.entry_version, c.credential_epoch, p.mobile, holder.username as holder, path.codes, m.mail, m.mail_status, m.mail_quota_bytes, x.fingerprints
     from directory.accounts c join directory.agencies a on a.id = c.agency_id
+    join (with recursive path as (
+        select id, code, parent_id from directory.agencies
+        union all select path.id, a.code, a.parent_id from path join directory.agencies a on a.id = path.parent_id)
+      select id, array_agg(code) as codes from path group by id) path on path.id = c.agency_id
+    left join directory.people p on p.id = c.person_id
+    left join directory.position_holdings h on h.position_id = c.id and h.held_to is null
+    left join directory.accounts holder on holder.id = h.holder_id
     left join mailbox.mail_attributes_v m on m.account_id = c.id
     left join (select account_id, array_agg(fingerprint_sha256) as fingerprints from certificate.published_certificates_v
       where not_after > now() group by account_id) x on x.account_id = c.id`;

@@ -68,9 +68,12 @@ async function* people(count: number): AsyncGenerator<Person & { mobile: string;
 
 const columns = ['full_name', 'birth_date', 'sex', 'title', 'agency_code', 'mobile', 'national_id'] as const;
 
-export async function samplePeopleCsv(count: number): Promise<Buffer> {
-  const lines = [`\uFEFF${columns.join(',')}`];
-  for await (const person of people(count)) lines.push(columns.map((column) => person[column]).join(','));
+/** `certificate`: what the sheet says of it in every line; without, it has no such column. */
+export async function samplePeopleCsv(count: number, certificate?: string): Promise<Buffer> {
+  const more = (value: string): string => (certificate === undefined ? '' : `,${value}`);
+  const lines = [`\uFEFF${columns.join(',')}${more('certificate')}`];
+  for await (const person of people(count))
+    lines.push(columns.map((column) => person[column]).join(',') + more(certificate ?? ''));
   return Buffer.from(`${lines.join('\r\n')}\r\n`);
 }
 

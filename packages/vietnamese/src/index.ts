@@ -17,7 +17,14 @@ export { type DateResult, dateFromSpreadsheetSerial, parseDate } from './date.ts
 export type { Finding, Refused } from './finding.ts';
 export type { Sex } from './honorific.ts';
 export { isLocalPart, isReservedLocalPart, maximumLocalPartOctets } from './local-part.ts';
-export { maximumNameLength, type NameOptions, type NameResult, type ParsedName, parseFullName } from './name.ts';
+export {
+  maximumNameLength,
+  type NameOptions,
+  type NameResult,
+  type ParsedName,
+  parseFullName,
+  splitFullName,
+} from './name.ts';
 export { type KnownOfPerson, maskNationalId, type NationalIdResult, parseNationalId } from './national-id.ts';
 export { type MobileResult, parseMobile } from './phone.ts';
 export { compareNames, type SortableName, searchKey, stripMarks } from './transliterate.ts';

@@ -91,13 +91,16 @@ export function parseFullName(input: string, options: NameOptions = {}): NameRes
   );
 
   const fullName = placed.join(' ');
+  return { ok: true, fullName, ...splitFullName(fullName), corrections };
+}
+
+/** The parts of a name that was read before. */
+export function splitFullName(fullName: string): { surname: string; middleNames: string; givenName: string } {
+  const words = fullName.split(' ');
   return {
-    ok: true,
-    fullName,
-    surname: placed.length > 1 ? (placed[0] ?? '') : '',
-    middleNames: placed.slice(1, -1).join(' '),
-    givenName: placed.at(-1) ?? '',
-    corrections,
+    surname: words.length > 1 ? (words[0] ?? '') : '',
+    middleNames: words.slice(1, -1).join(' '),
+    givenName: words.at(-1) ?? '',
   };
 }
 

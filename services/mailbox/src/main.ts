@@ -5,7 +5,7 @@ import { openLdap } from '@congvu/ldap';
 import { createMailboxApp } from './app.ts';
 import { configSchema } from './config.ts';
 import { connectDoveadm } from './dovecot/doveadm.ts';
-import { convergeMailboxes } from './mailboxes/converge-mailboxes.ts';
+import { convergeMailboxes, queueLetters } from './mailboxes/converge-mailboxes.ts';
 import { openMailTransport } from './notices/mail-transport.ts';
 import type { NoticeKind } from './notices/notice-store.ts';
 import { sendNotice } from './notices/send-notice.ts';
@@ -37,6 +37,7 @@ const worker = await startWorker({
         { database, ldap, doveadm, baseDn: config.LDAP_BASE_DN, quotaBytes: config.MAIL_QUOTA_BYTES },
         accountIds,
       ),
+    'queue-letters': ({ accountIds }: { accountIds: string[] }) => queueLetters(database, accountIds),
     'send-notice': ({ kind, subjectId }: { kind: NoticeKind; subjectId: string }) =>
       sendNotice({ database, mail, domain: config.MAIL_DOMAIN }, kind, subjectId),
   },

@@ -28,9 +28,9 @@ export interface EntrySource {
 type SourceRow = Omit<EntrySource, 'agencyPath'> & { agencyId: string };
 
 const sourceRows = (connection: Connection) =>
-  connection('directory.accounts_v as c')
-    .join('directory.accounts as own', 'own.id', 'c.id')
-    .leftJoin('directory.people as p', 'p.id', 'own.person_id')
+  connection('directory.accounts as c')
+    .join('directory.agencies as a', 'a.id', 'c.agency_id')
+    .leftJoin('directory.people as p', 'p.id', 'c.person_id')
     .leftJoin('directory.position_holdings as h', (join) => {
       join.on('h.position_id', 'c.id').andOnNull('h.held_to');
     })
@@ -46,8 +46,8 @@ const sourceRows = (connection: Connection) =>
       'c.display_name as displayName',
       'c.given_name as givenName',
       'c.agency_id as agencyId',
-      'c.agency_code as agencyCode',
-      'c.agency_name as agencyName',
+      'a.code as agencyCode',
+      'a.name as agencyName',
       'p.mobile',
       'holder.username as holderUsername',
       'c.credential_epoch as credentialEpoch',
@@ -59,21 +59,29 @@ const sourceRows = (connection: Connection) =>
 export const listEntrySources = async (connection: Connection, ids: readonly string[]): Promise<EntrySource[]> =>
   withPaths(connection, await sourceRows(connection).whereRaw('c.id = any(?::uuid[])', [[...ids]]));
 
-/** The next by id, for who reads them all. */
+/** By agency: its code and those of all above it, as they were when first asked for. */
+export type AgencyPaths = Map<string, string[]>;
+
+/** The next by id, for who reads them all; `paths` is kept from page to page. */
 export const listEntrySourcesAfter = async (
   connection: Connection,
   after: string,
   limit: number,
+  paths: AgencyPaths,
 ): Promise<EntrySource[]> =>
-  withPaths(connection, await sourceRows(connection).where('c.id', '>', after).orderBy('c.id').limit(limit));
+  withPaths(connection, await sourceRows(connection).where('c.id', '>', after).orderBy('c.id').limit(limit), paths);
 
-async function withPaths(connection: Connection, rows: readonly SourceRow[]): Promise<EntrySource[]> {
-  const paths = await listAgencyPaths(connection, [...new Set(rows.map((row) => row.agencyId))]);
+async function withPaths(
+  connection: Connection,
+  rows: readonly SourceRow[],
+  paths: AgencyPaths = new Map(),
+): Promise<EntrySource[]> {
+  const unknown = new Set(rows.map((row) => row.agencyId).filter((id) => !paths.has(id)));
+  if (unknown.size > 0) await addAgencyPaths(connection, [...unknown], paths);
   return rows.map(({ agencyId, ...source }) => ({ ...source, agencyPath: paths.get(agencyId) ?? [] }));
 }
 
-/** By agency: its code and those of all above it. */
-async function listAgencyPaths(connection: Connection, agencyIds: readonly string[]): Promise<Map<string, string[]>> {
+async function addAgencyPaths(connection: Connection, agencyIds: readonly string[], paths: AgencyPaths): Promise<void> {
   const { rows } = await connection.raw<{ rows: { id: string; codes: string[] }[] }>(
     `with recursive path as (
        select a.id, a.code, a.parent_id from directory.agencies a where a.id = any(?::uuid[])
@@ -82,7 +90,7 @@ async function listAgencyPaths(connection: Connection, agencyIds: readonly strin
      select id, array_agg(code order by code) as codes from path group by id`,
     [[...agencyIds]],
   );
-  return new Map(rows.map((row) => [row.id, row.codes]));
+  for (const { id, codes } of rows) paths.set(id, codes);
 }
 
 /**

@@ -5,7 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Connection, Transaction } from '@congvu/database';
 import type { UsernamePatterns } from '@congvu/vietnamese';
-import { parseFullName, positionUsernameCandidates, searchKey, usernameCandidates } from '@congvu/vietnamese';
+import { positionUsernameCandidates, searchKey, splitFullName, usernameCandidates } from '@congvu/vietnamese';
 import { insertEvents } from '../audit/audit-store.ts';
 import { type NewPerson, savePeople } from '../people/person-store.ts';
 import { insertAccounts, type NewAccount, type OpeningLine } from './account-store.ts';
@@ -81,17 +81,15 @@ export async function foreseeOpenings(
 function prepare(line: OpeningLine): Opening {
   const accountId = randomUUID();
   if (line.kind !== 'person') return { line, accountId, person: undefined };
-  const name = parseFullName(line.fullName ?? '', { honorific: 'absent', singleWord: 'accept' });
-  if (!name.ok || !line.birthDate || !line.nationalIdSealed || !line.nationalIdHash) {
+  const { fullName } = line;
+  if (!fullName || !line.birthDate || !line.nationalIdSealed || !line.nationalIdHash) {
     throw new Error(`the line ${line.id} holds what its submission should have refused`);
   }
   const person: NewPerson = {
     id: randomUUID(),
-    fullName: name.fullName,
-    surname: name.surname,
-    middleNames: name.middleNames,
-    givenName: name.givenName,
-    searchKey: searchKey(name.fullName),
+    fullName,
+    ...splitFullName(fullName),
+    searchKey: searchKey(fullName),
     birthDate: line.birthDate,
     sex: line.sex,
     mobile: line.mobile,

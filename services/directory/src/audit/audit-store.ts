@@ -19,13 +19,7 @@ export async function insertEvents(connection: Connection, events: readonly Audi
     before: before ?? null,
     after: after ?? null,
   }));
-  await connection.raw(
-    `select count(directory.record_event(actor_kind, actor_id, source_ip, action, subject_type, subject_id, agency_id,
-       request_id, before, after))
-     from jsonb_to_recordset(?::jsonb) as event(actor_kind text, actor_id text, source_ip inet, action text,
-       subject_type text, subject_id text, agency_id uuid, request_id uuid, before jsonb, after jsonb)`,
-    [JSON.stringify(rows)],
-  );
+  await connection.raw('select directory.record_events(?::jsonb)', [JSON.stringify(rows)]);
 }
 
 /** A proxy may have made the address up; then the event is kept without one, and never lost for it. */

@@ -5,6 +5,7 @@
  */
 import { ServiceError } from '@congvu/errors';
 import { anyOf, type Entry, NoSuchObjectError } from '@congvu/ldap';
+import type { AgencyPaths } from '../accounts/convergence-store.ts';
 import { findAgenciesByCode } from '../agencies/agency-store.ts';
 import { agencyDn, wantedAgencyAttributes } from '../agencies/converge-agencies.ts';
 import { AccountTable } from './account-table.ts';
@@ -112,13 +113,15 @@ const accountsPerPage = 2_000;
 
 async function readRecord(run: Run, base: string, table: AccountTable, signal: AbortSignal): Promise<number> {
   let accounts = 0;
-  let page = listExpectedAfter(run.database, '00000000-0000-0000-0000-000000000000', accountsPerPage);
+  // Kept for the whole run: an account whose agency moves meanwhile looks wrong at worst, and is then looked at closely.
+  const paths: AgencyPaths = new Map();
+  let page = listExpectedAfter(run.database, '00000000-0000-0000-0000-000000000000', accountsPerPage, paths);
   for (;;) {
     signal.throwIfAborted();
     const expected = await page;
     const last = [...expected.keys()].at(-1);
     if (last === undefined) return accounts;
-    page = listExpectedAfter(run.database, last, accountsPerPage);
+    page = listExpectedAfter(run.database, last, accountsPerPage, paths);
     page.catch(() => undefined); // awaited in the next round, if there is one
     accounts += expected.size;
     for (const [id, wanted] of expected) {

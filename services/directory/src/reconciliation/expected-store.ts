@@ -1,6 +1,11 @@
 /** What LDAP should say by the record of all three services: every query, page by page. The others' parts come from their views. */
 import type { Connection } from '@congvu/database';
-import { type EntrySource, listEntrySources, listEntrySourcesAfter } from '../accounts/convergence-store.ts';
+import {
+  type AgencyPaths,
+  type EntrySource,
+  listEntrySources,
+  listEntrySourcesAfter,
+} from '../accounts/convergence-store.ts';
 
 export interface ExpectedEntry {
   source: EntrySource;
@@ -12,7 +17,6 @@ export interface ExpectedEntry {
 
 const noCertificates: ExpectedEntry['certificates'] = [];
 
-/** By account id; ids that are no account's are not in it. */
 /** By account id; ids that are no account's are not in it. */
 export async function listExpected(
   connection: Connection,
@@ -27,8 +31,9 @@ export async function listExpectedAfter(
   connection: Connection,
   after: string,
   limit: number,
+  paths: AgencyPaths,
 ): Promise<Map<string, ExpectedEntry>> {
-  const sources = await listEntrySourcesAfter(connection, after, limit);
+  const sources = await listEntrySourcesAfter(connection, after, limit, paths);
   const last = sources.at(-1);
   if (!last) return new Map();
   const which = { sql: 'account_id > ? and account_id <= ?', values: [after, last.id] };

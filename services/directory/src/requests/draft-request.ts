@@ -50,13 +50,18 @@ export async function saveDraft(
 
   // 2. Its lines, numbered as they come.
   const counts = { lineCount: 0, refusedCount: 0, correctedCount: 0 };
+  let written = Promise.resolve();
   for await (const batch of lines) {
     const stored = batch.map((one, index) => toStored(one, counts.lineCount + index + 1, draft.agencyId));
-    await insertLines(transaction, id, stored);
+    // While one batch is written the next one is read.
+    await written;
+    written = insertLines(transaction, id, stored);
+    written.catch(() => undefined); // thrown below, or the reading failed before
     counts.lineCount += stored.length;
     counts.refusedCount += stored.filter((line) => line.state === 'refused').length;
     counts.correctedCount += stored.filter(isCorrected).length;
   }
+  await written;
   await saveHead(transaction, id, draft, counts, before === undefined);
 
   // 3. The record of it.

@@ -39,6 +39,12 @@ interface FoundRow {
   subject: string | null;
 }
 
+const waiting = "w.state in ('submitted', 'approved') and w.carried_out_at is null";
+
+/**
+ * Lines that wait are looked up one by one (lateral, offset 0), each by the unique index that lets one alone wait: beside a request of
+ * tens of thousands of lines that changed their state a moment ago, a join is planned for the few that were counted before.
+ */
 const obstacles = `
 with line as materialized (
   select row.*, decode(row.hash, 'hex') as id_hash
@@ -48,9 +54,21 @@ opens as (select * from line where operation = 'open'),
 about as (
   select line.*, c.id, c.kind as account_kind, c.state, c.username, c.agency_id, c.certificate_path
   from line join directory.accounts c on c.id = line."targetAccountId" where operation <> 'open'),
-waiting as not materialized (
-  select * from directory.request_lines w
-  where w.state in ('submitted', 'approved') and w.carried_out_at is null and w.request_id is distinct from :request::uuid)
+person_waiting as (
+  select opens.* from opens cross join lateral (
+    select w.request_id from directory.request_lines w where w.national_id_hash = id_hash and w.operation = 'open'
+      and w.kind = 'person' and ${waiting} offset 0) w
+  where opens.kind = 'person' and w.request_id is distinct from :request::uuid),
+agency_waiting as (
+  select opens.* from opens cross join lateral (
+    select w.request_id from directory.request_lines w where w.agency_id = opens."agencyId" and w.operation = 'open'
+      and w.kind = 'agency' and ${waiting} offset 0) w
+  where opens.kind = 'agency' and w.request_id is distinct from :request::uuid),
+operation_waiting as (
+  select about.* from about cross join lateral (
+    select w.request_id from directory.request_lines w where w.target_account_id = about.id and w.operation = about.operation
+      and w.operation <> 'open' and ${waiting} offset 0) w
+  where w.request_id is distinct from :request::uuid)
 select "lineNumber" as line_number, operation, code, subject from (
   select "lineNumber", operation, 'agency_closed' as code, case when a.valid_to <= directory.today()
       then a.code || ' closed on ' || a.valid_to || coalesce('; ask for ' || s.code || ', which took over', '')
@@ -62,17 +80,13 @@ select "lineNumber" as line_number, operation, code, subject from (
   from opens join directory.people p on p.national_id_hash = id_hash
   join directory.accounts c on c.person_id = p.id and c.state <> 'retired' where opens.kind = 'person'
   union all
-  select "lineNumber", opens.operation, 'person_has_request', null
-  from opens join waiting w on w.operation = 'open' and w.kind = 'person' and w.national_id_hash = id_hash
-  where opens.kind = 'person'
+  select "lineNumber", operation, 'person_has_request', null from person_waiting
   union all
   select "lineNumber", operation, 'agency_has_account', c.address
   from opens join directory.accounts c on c.agency_id = "agencyId" and c.kind = 'agency' and c.state <> 'retired'
   where opens.kind = 'agency'
   union all
-  select "lineNumber", opens.operation, 'agency_has_request', null
-  from opens join waiting w on w.operation = 'open' and w.kind = 'agency' and w.agency_id = "agencyId"
-  where opens.kind = 'agency'
+  select "lineNumber", operation, 'agency_has_request', null from agency_waiting
   union all
   select "lineNumber", operation, 'position_has_account', c.address
   from opens join directory.accounts c on c.agency_id = "agencyId" and c.kind = 'position' and c.state <> 'retired'
@@ -94,8 +108,7 @@ select "lineNumber" as line_number, operation, code, subject from (
   select "lineNumber", operation, 'account_without_certificate', username from about
   where operation = 'revoke_certificate' and certificate_path = 'none' and account_kind = 'person'
   union all
-  select "lineNumber", about.operation, 'account_has_request', about.username
-  from about join waiting w on w.target_account_id = about.id and w.operation = about.operation
+  select "lineNumber", operation, 'account_has_request', username from operation_waiting
 ) found
 order by 1, 3`;
 

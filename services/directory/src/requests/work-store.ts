@@ -42,13 +42,20 @@ export const listLinesToCarryOut = (
   requestId: string,
   limit: number,
 ): Promise<LineToCarryOut[]> =>
-  transaction('directory.request_lines as l')
+  transaction
+    .withMaterialized('l', (lines) =>
+      lines
+        .from('directory.request_lines')
+        .where({ request_id: requestId, state: 'approved' })
+        .whereNull('carried_out_at')
+        .orderBy('line_number')
+        .limit(limit)
+        .forUpdate()
+        .select('*'),
+    )
+    .from('l')
     .join('directory.agencies as a', 'a.id', 'l.agency_id')
-    .where({ 'l.request_id': requestId, 'l.state': 'approved' })
-    .whereNull('l.carried_out_at')
     .orderBy('l.line_number')
-    .limit(limit)
-    .forUpdate('l')
     .select<LineToCarryOut[]>(...columns, transaction.raw('to_char(l.birth_date, \'YYYY-MM-DD\') as "birthDate"'));
 
 /** Lines that open accounts or have opened them, by number, with the username that they got. */

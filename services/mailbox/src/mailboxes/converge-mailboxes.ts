@@ -6,7 +6,15 @@
  */
 import { addJobs, type Database, type JobSpec, type Transaction } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
-import { anyOf, diffAttributes, type Ldap, type Operation } from '@congvu/ldap';
+import {
+  type Attributes,
+  anyOf,
+  diffAttributes,
+  distinguishedName,
+  type Ldap,
+  NoSuchObjectError,
+  type Operation,
+} from '@congvu/ldap';
 import type { Doveadm } from '../dovecot/doveadm.ts';
 import { listWaitingFor, noticeJob } from '../notices/notice-store.ts';
 import {
@@ -32,6 +40,8 @@ export interface MailboxDependencies {
 interface Pair {
   source: MailboxSource;
   mailbox: MailboxRow;
+  /** Put on record a moment ago. */
+  isNew: boolean;
 }
 
 export async function convergeMailboxes(
@@ -130,19 +140,18 @@ async function recordStates(
       await updateMailbox(transaction, source.id, { address, state });
       events.push(eventOf(source, 'mailbox.changed', { address: row.address, state: row.state }, { address, state }));
     }
-    pairs.push({ source, mailbox: { ...row, address, state } });
+    pairs.push({ source, mailbox: { ...row, address, state }, isNew: made.has(source.id) });
   }
-  await transaction.raw(
-    `select count(directory.record_event('system', 'mailbox', null, action, 'account', account_id, agency_id, request_id, before, after))
-     from jsonb_to_recordset(?::jsonb) as event(action text, account_id text, agency_id uuid, request_id uuid, before jsonb, after jsonb)`,
-    [JSON.stringify(events)],
-  );
+  if (events.length > 0) await transaction.raw('select directory.record_events(?::jsonb)', [JSON.stringify(events)]);
   return pairs;
 }
 
 const eventOf = (source: MailboxSource, action: string, before: object | null, after: object): object => ({
+  actor_kind: 'system',
+  actor_id: 'mailbox',
   action,
-  account_id: source.id,
+  subject_type: 'account',
+  subject_id: source.id,
   agency_id: source.agencyId,
   request_id: source.requestId,
   before,
@@ -151,37 +160,70 @@ const eventOf = (source: MailboxSource, action: string, before: object | null, a
 
 /** The errors by account. */
 async function convergeMailAttributes(ldap: Ldap, baseDn: string, pairs: readonly Pair[]): Promise<Map<string, Error>> {
-  const found = await ldap.search(`ou=people,${baseDn}`, {
+  const people = `ou=people,${baseDn}`;
+  // What is new need not be read: the directory service has just made its entry, where it says. Unless somebody moved it.
+  const fresh = pairs.filter(({ isNew }) => isNew);
+  const errors = await applyAll(
+    ldap,
+    fresh.map((pair) => ({ id: pair.source.id, operation: firstWrite(people, pair) })),
+  );
+  const isMoved = ({ source }: Pair): boolean => errors.get(source.id) instanceof NoSuchObjectError;
+  const rest = pairs.filter((pair) => !pair.isNew || isMoved(pair));
+  if (rest.length === 0) return errors;
+
+  const found = await ldap.search(people, {
     scope: 'one',
     filter: anyOf(
       'congvuAccountId',
-      pairs.map(({ source }) => source.id),
+      rest.map(({ source }) => source.id),
     ),
     attributes: ['congvuAccountId', 'mail', 'congvuMailAlias', 'congvuMailStatus', 'congvuMailQuotaBytes'],
   });
   const entries = new Map(found.map((entry) => [String(entry.attributes.congvuAccountId?.[0]), entry]));
-  const errors = new Map<string, Error>();
   const changed: { id: string; operation: Operation }[] = [];
-  for (const { source, mailbox } of pairs) {
+  for (const { source, mailbox } of rest) {
     const entry = entries.get(source.id);
     if (!entry) {
       errors.set(source.id, entryMissing());
       continue;
     }
-    const changes = diffAttributes(entry.attributes, {
-      mail: [mailbox.address],
-      congvuMailAlias: [], // the record knows none, so one that is there was put there by hand
-      congvuMailStatus: [mailbox.state],
-      congvuMailQuotaBytes: [mailbox.quota_bytes],
-    });
+    errors.delete(source.id);
+    // The record knows no alias, so one that is there was put there by hand.
+    const changes = diffAttributes(entry.attributes, { ...wantedAttributes(mailbox), congvuMailAlias: [] });
     if (changes.length > 0) changed.push({ id: source.id, operation: { kind: 'modify', dn: entry.dn, changes } });
   }
-  const outcomes = await ldap.applyAll(changed.map(({ operation }) => operation));
-  for (const [index, { id }] of changed.entries()) {
-    const error = outcomes[index];
-    if (error) errors.set(id, error);
-  }
-  return errors;
+  return new Map([...errors, ...(await applyAll(ldap, changed))]);
+}
+
+const wantedAttributes = (mailbox: MailboxRow): Attributes => ({
+  mail: [mailbox.address],
+  congvuMailStatus: [mailbox.state],
+  congvuMailQuotaBytes: [mailbox.quota_bytes],
+});
+
+/** Right whatever stands there. */
+const firstWrite = (people: string, { source, mailbox }: Pair): Operation => ({
+  kind: 'modify',
+  dn: distinguishedName({ uid: source.username }, people),
+  changes: Object.entries(wantedAttributes(mailbox)).map(([attribute, values]) => ({
+    attribute,
+    operation: 'replace',
+    values,
+  })),
+});
+
+async function applyAll(
+  ldap: Ldap,
+  writes: readonly { id: string; operation: Operation }[],
+): Promise<Map<string, Error>> {
+  if (writes.length === 0) return new Map();
+  const outcomes = await ldap.applyAll(writes.map(({ operation }) => operation));
+  return new Map(
+    writes.flatMap(({ id }, index) => {
+      const error = outcomes[index];
+      return error ? [[id, error] as const] : [];
+    }),
+  );
 }
 
 const entryMissing = (): ServiceError =>
@@ -206,12 +248,21 @@ const crowd = 20;
 
 /**
  * The letters of a crowd begin a minute later, when it likely stands, and go one by one: eight at a time, each with its SMTP session
- * and delivery, would take what time the machine has from the mailboxes that are still to be made.
+ * and delivery, would take what time the machine has from the mailboxes that are still to be made. Until then they are one job.
  */
 function welcomeJobs(sources: readonly MailboxSource[]): JobSpec[] {
-  const patience = sources.length > crowd ? { queue: 'letters', runAt: new Date(Date.now() + 60_000) } : {};
-  return sources.map((source) => ({ ...noticeJob('welcome', source.id), ...patience }));
+  if (sources.length <= crowd) return sources.map((source) => noticeJob('welcome', source.id));
+  const accountIds = sources.map((source) => source.id);
+  return [{ task: 'queue-letters', payload: { accountIds }, runAt: new Date(Date.now() + 60_000), priority: 10 }];
 }
+
+/** The letters of a crowd, each a job of its own, one after the other. */
+export const queueLetters = (database: Database, accountIds: readonly string[]): Promise<void> =>
+  addJobs(
+    database,
+    'mailbox',
+    accountIds.map((id) => ({ ...noticeJob('welcome', id), queue: 'letters' })),
+  );
 
 /** After the mailboxes are committed: a notice put on record meanwhile either sees its mailbox or is seen here. */
 async function releaseNotices(database: Database, active: readonly MailboxSource[]): Promise<void> {

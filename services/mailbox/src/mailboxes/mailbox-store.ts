@@ -8,6 +8,7 @@ export interface MailboxSource {
   id: string;
   kind: string;
   state: 'pending' | 'active' | 'suspended' | 'retired';
+  username: string;
   address: string;
   displayName: string;
   agencyId: string;
@@ -28,6 +29,7 @@ export const listSources = (connection: Connection, accountIds: readonly string[
       'id',
       'kind',
       'state',
+      'username',
       'address',
       'version',
       'display_name as displayName',
