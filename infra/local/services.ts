@@ -29,7 +29,7 @@ const names = Object.keys(migrationsOf) as ServiceName[];
  * Left to itself V8 fills some 100 MB with what dies young before it looks, and lets the rest of its heap grow fourfold, because
  * the machine has more. A service streams and needs little of that. As in infra/docker/Dockerfile.
  */
-const nodeFlags = ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=4', '--max-old-space-size=384'];
+const nodeFlags = ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=16', '--max-old-space-size=384'];
 
 export interface Services {
   urls: ServiceUrls;

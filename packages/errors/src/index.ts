@@ -78,3 +78,11 @@ export function invalid(code: string, faults: readonly Fault[]): ServiceError {
       : `${faults.length} faults were found; each is listed in errors. The first: ${first?.detail ?? ''}`;
   return new ServiceError({ kind: 'invalid', code, detail, faults });
 }
+
+/** An Idempotency-Key that came before, with something else. */
+export const keyReused = (): ServiceError =>
+  new ServiceError({
+    kind: 'conflict',
+    code: 'idempotency_key_reused',
+    detail: 'This Idempotency-Key was sent before with something else; use a new key for what is new.',
+  });

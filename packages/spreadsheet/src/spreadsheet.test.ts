@@ -16,7 +16,9 @@ import {
   readRows,
   spreadsheetMediaType,
 } from './index.ts';
-import { type MadeCell, type MadeSheet, makeWorkbook } from './testing.ts';
+import { defaultLimits } from './sheet.ts';
+import { type MadeCell, type MadeSheet, makeWorkbook, rewriteWorkbook } from './testing.ts';
+import { openContainer } from './workbook.ts';
 
 const rowsOf = async (file: Buffer, mediaType = spreadsheetMediaType, limits = {}) => {
   const rows = [];
@@ -199,6 +201,14 @@ describe('refused as a workbook is', () => {
     ['a text that is not there', 'sheet_damaged', () => makeWorkbook(one([[{ xml: '<v>9</v>', type: 's' }]]))],
     ['an endless text', 'sheet_damaged', () => makeWorkbook(one([[{ xml: `<v>${'9'.repeat(2_000_000)}</v>` }]]))],
     [
+      'one part that is named as two sheets',
+      'sheet_damaged',
+      async () =>
+        rewriteWorkbook(await makeWorkbook([...one([]), { name: 'B', rows: [] }]), (_part, xml) =>
+          xml.replace('worksheets/sheet2.xml', 'worksheets/sheet1.xml'),
+        ),
+    ],
+    [
       'two parts of one name',
       'sheet_damaged',
       () => makeZip({ 'a.xml': 'x', 'A.xml': 'x' }, (zip) => zip.write('a.xml', zip.lastIndexOf('A.xml'))),
@@ -221,6 +231,15 @@ describe('too much of a sheet', () => {
     const bomb = makeZip({ 'xl/workbook.xml': Buffer.alloc(300 * 1024 * 1024) });
     expect(bomb.length).toBeLessThan(400_000);
     expect(await refusal(rowsOf(bomb))).toMatchObject({ kind: 'too_large', code: 'sheet_inflated' });
+  });
+
+  it('is one part read over and over', async () => {
+    const file = await makeWorkbook(one([['x']]), { 'xl/media/large.bin': Buffer.alloc(100_000) });
+    const container = await openContainer(file, { ...defaultLimits, maxInflatedBytes: 150_000 });
+    const readings = async () => {
+      for (let reading = 0; reading < 7; reading += 1) for await (const _ of container.read('xl/media/large.bin'));
+    };
+    await expect(readings()).rejects.toMatchObject({ kind: 'too_large', code: 'sheet_inflated' });
   });
 
   it('is a zip bomb that lies about it, at the size that it claimed', async () => {

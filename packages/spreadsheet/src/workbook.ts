@@ -8,6 +8,8 @@ import { type Limits, malformed, tooLarge } from './sheet.ts';
 import { readXmlPart } from './xml.ts';
 
 const maxEntries = 1_000;
+/** As often may a whole workbook be read: what it holds, which sheet is meant, its rows, and once more for remarks. */
+const maxReadings = 4;
 
 export interface Container {
   names: readonly string[];
@@ -21,6 +23,7 @@ export async function openContainer(file: Buffer, limits: Limits): Promise<Conta
   const entries = new Map<string, Entry>();
   let zip: ZipFile;
   let inflated = 0;
+  let read = 0;
   try {
     zip = await fromBufferPromise(file, { lazyEntries: true, strictFileNames: true });
     if (zip.entryCount > maxEntries) throw tooLarge('sheet_parts', `The workbook has more than ${maxEntries} parts.`);
@@ -44,7 +47,12 @@ export async function openContainer(file: Buffer, limits: Limits): Promise<Conta
       const entry = entries.get(name);
       if (!entry) throw malformed('sheet_damaged', `The workbook lacks its part ${name}.`);
       try {
-        yield* await zip.openReadStreamPromise(entry);
+        for await (const chunk of await zip.openReadStreamPromise(entry)) {
+          read += chunk.length;
+          // The index of a workbook may name one part for several things.
+          if (read > maxReadings * limits.maxInflatedBytes) throw tooLarge('sheet_inflated', inflatesTooFar(limits));
+          yield chunk;
+        }
       } catch (error) {
         throw asDamaged(error);
       }
@@ -138,6 +146,8 @@ export async function readWorkbook(container: Container): Promise<Workbook> {
       const relation = relations.get(id ?? '');
       // Chart sheets hold no cells.
       if (relation?.type !== 'worksheet') return;
+      if (sheets.some((sheet) => sheet.path === relation.path))
+        throw malformed('sheet_damaged', `The workbook names its part ${relation.path} as two sheets.`);
       if (sheets.length === maxSheets) throw tooLarge('sheet_parts', `The workbook has more than ${maxSheets} sheets.`);
       const hidden = attributes.state !== undefined && attributes.state !== 'visible';
       sheets.push({ name: attributes.name ?? '', hidden, path: relation.path });

@@ -9,6 +9,7 @@ import { up as searchAuditRoles } from './0006-search-audit-roles.ts';
 import { up as requestsCarriedOut } from './0007-requests-carried-out.ts';
 import { up as sheetsAsRead } from './0008-sheets-as-read.ts';
 import { up as bulk } from './0009-bulk.ts';
+import { up as peopleComeBack } from './0010-people-come-back.ts';
 
 export const migrations: Migrations = {
   '0001-initial': initial,
@@ -20,4 +21,5 @@ export const migrations: Migrations = {
   '0007-requests-carried-out': requestsCarriedOut,
   '0008-sheets-as-read': sheetsAsRead,
   '0009-bulk': bulk,
+  '0010-people-come-back': peopleComeBack,
 };

@@ -248,4 +248,22 @@ describe('someone who has an account by the time of the approval', () => {
     const rows = await directory.owner('directory.accounts').whereIn('id', ids);
     expect(new Set(rows.map((row) => row.person_id)).size).toBe(1);
   });
+
+  it('comes back under the name and with the mobile number that were approved now, and keeps a number not given', async () => {
+    const line = personLine('Nguyễn Hữu Về', { mobile: '0912345678' });
+    const personAfter = async (more: object) => {
+      const [opened] = (await open('H41.32', { ...line, ...more })).lines;
+      const account = directory.owner('directory.accounts').where({ id: opened?.account?.id });
+      const { person_id: id } = await account.clone().first();
+      await account.clone().update({ state: 'retired' });
+      return directory.owner('directory.people').where({ id }).first();
+    };
+    const before = await personAfter({});
+    const { id, birth_date, national_id_hash } = before;
+    const name = { full_name: 'Lê Thị Quay', surname: 'Lê', middle_names: 'Thị', given_name: 'Quay' };
+    const now = { ...name, search_key: 'le thi quay', mobile: '0987654321' };
+    const after = await personAfter({ fullName: 'Lê Thị Quay', mobile: '0987654321' });
+    expect([before.mobile, after]).toMatchObject(['0912345678', { id, birth_date, national_id_hash, ...now }]);
+    expect(await personAfter({ fullName: 'Lê Thị Quay', mobile: undefined })).toMatchObject({ id, ...now });
+  });
 });

@@ -4,10 +4,9 @@
  */
 import type { AuditAction } from '@congvu/contracts';
 import type { Transaction } from '@congvu/database';
-import { ServiceError } from '@congvu/errors';
 import { insertEvents } from '../audit/audit-store.ts';
 import { type CertificateOrder, lockCertificateOrder, saveCertificateOrder } from './certificate-order-store.ts';
-import type { Cause } from './change-account.ts';
+import { type Cause, conflict } from './change-account.ts';
 import { queueEntries, queueOtherParts } from './queue-convergence.ts';
 
 /** A new certificate; one that is still valid is revoked as superseded. */
@@ -66,5 +65,3 @@ async function change(
   await queueEntries(transaction, [order.id]);
   await queueOtherParts(transaction, [{ id: order.id }]);
 }
-
-const conflict = (code: string, detail: string): ServiceError => new ServiceError({ kind: 'conflict', code, detail });

@@ -15,7 +15,10 @@ export interface NewPerson {
   nationalIdHash: Buffer;
 }
 
-/** Inserts people, or finds those who are in the record by their identity number; returns id by wished id. */
+/**
+ * Inserts people, or finds those who are in the record by their identity number: who comes back is called as was approved now,
+ * and keeps a mobile number only where none is given. Returns id by wished id.
+ */
 export async function savePeople(transaction: Transaction, people: readonly NewPerson[]): Promise<Map<string, string>> {
   if (people.length === 0) return new Map();
   const rows = people.map(({ nationalIdSealed, nationalIdHash, ...person }) => ({
@@ -29,9 +32,11 @@ export async function savePeople(transaction: Transaction, people: readonly NewP
   await transaction.raw(
     `insert into directory.people (id, full_name, surname, middle_names, given_name, search_key, birth_date, sex, mobile,
        national_id_sealed, national_id_hash)
-     select id, "fullName", surname, "middleNames", "givenName", "searchKey", "birthDate", sex, mobile, decode(sealed, 'hex'),
+     select distinct on (hash) id, "fullName", surname, "middleNames", "givenName", "searchKey", "birthDate", sex, mobile, decode(sealed, 'hex'),
        decode(hash, 'hex') from ${source} order by hash
-     on conflict (national_id_hash) do nothing`,
+     on conflict (national_id_hash) do update set full_name = excluded.full_name, surname = excluded.surname,
+       middle_names = excluded.middle_names, given_name = excluded.given_name, search_key = excluded.search_key,
+       mobile = coalesce(excluded.mobile, people.mobile)`,
     [json],
   );
   const { rows: found } = await transaction.raw<{ rows: { wished: string; id: string }[] }>(
@@ -41,7 +46,7 @@ export async function savePeople(transaction: Transaction, people: readonly NewP
   return new Map(found.map((row) => [row.wished, row.id]));
 }
 
-/** Another name; nothing else about a person ever changes. */
+/** Another name. */
 export async function renamePerson(
   transaction: Transaction,
   id: string,

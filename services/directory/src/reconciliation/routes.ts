@@ -8,10 +8,9 @@ import {
   ReconciliationState,
 } from '@congvu/contracts';
 import type { Database } from '@congvu/database';
-import { invalid } from '@congvu/errors';
 import {
   client,
-  decodeCursor,
+  decodeNumberCursor,
   decodeTimeCursor,
   listAnswer,
   listTypes,
@@ -98,7 +97,7 @@ export const reconciliationRoutes = (database: Database): Route[] => [
       const { limit: _, cursor: __, ...filters } = context.query;
       const { id } = await requireReconciliation(database, context.params.id, client(context).agencyCode);
       const fetch = async (size: number, from: string | undefined) => {
-        const rows = await listFindings(database, { runId: id, ...filters }, size, findingCursor(from));
+        const rows = await listFindings(database, { runId: id, ...filters }, size, decodeNumberCursor(from));
         return toPage(rows, size, (finding) => [finding.id]);
       };
       return listAnswer(context, `/v1/reconciliations/${id}/findings`, csvColumns, fetch);
@@ -137,11 +136,3 @@ export const reconciliationRoutes = (database: Database): Route[] => [
     },
   }),
 ];
-
-/** Id of the last finding seen. What anybody may write into a cursor must not reach the database as a number. */
-function findingCursor(cursor: string | undefined): string | undefined {
-  const id = decodeCursor(cursor, 1)?.[0];
-  if (id === undefined || /^\d{1,18}$/.test(String(id))) return id === undefined ? undefined : String(id);
-  const detail = 'The cursor is not one that this list gave; begin again without it.';
-  throw invalid('cursor_invalid', [{ pointer: 'query/cursor', code: 'cursor_invalid', detail }]);
-}

@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import type { Reconciliation, ReconciliationInput } from '@congvu/contracts';
 import { addJobs, type Database, type Transaction } from '@congvu/database';
-import { ServiceError } from '@congvu/errors';
+import { keyReused, ServiceError } from '@congvu/errors';
 import { findRoot, requireAgency } from '../agencies/agency-store.ts';
 import { type Actor, systemActor } from '../audit/audit-event.ts';
 import { insertEvents } from '../audit/audit-store.ts';
@@ -187,10 +187,3 @@ const stateConflict = (run: DecidableRun, what: string): ServiceError =>
   });
 
 const forbidden = (code: string, detail: string): ServiceError => new ServiceError({ kind: 'forbidden', code, detail });
-
-const keyReused = (): ServiceError =>
-  new ServiceError({
-    kind: 'conflict',
-    code: 'idempotency_key_reused',
-    detail: 'This Idempotency-Key started another reconciliation; use a new key for a new one.',
-  });

@@ -2,6 +2,7 @@
 import type { RequestDetail, RequestInput } from '@congvu/contracts';
 import { invalid } from '@congvu/errors';
 import type { Actor } from '../audit/audit-event.ts';
+import { deleteSheet } from '../sheets/sheet-store.ts';
 import { type DraftLine, saveDraft } from './draft-request.ts';
 import { readLines } from './read-lines.ts';
 import { requireRequestForUpdate } from './request-store.ts';
@@ -38,6 +39,8 @@ export async function correctRequest(
       findings: findingsOf(corrections, index + 1),
     }));
     await saveDraft(transaction, draft, oneBatch(drafted));
+    // The lines are no longer those of the sheet that the request may have been read from.
+    await deleteSheet(transaction, id);
   });
   return { ...(await readRequest(database, id, actor.agencyCode, seal)), corrections };
 }

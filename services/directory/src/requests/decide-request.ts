@@ -8,11 +8,12 @@ import { invalid, ServiceError } from '@congvu/errors';
 import type { UsernamePatterns } from '@congvu/vietnamese';
 import type { Actor } from '../audit/audit-event.ts';
 import { insertEvents } from '../audit/audit-store.ts';
+import { deleteSheet } from '../sheets/sheet-store.ts';
 import { carryOutPart, openAccountsJob } from './carry-out-lines.ts';
 import { type Deadlines, endOfWorkingDay } from './deadlines.ts';
 import { findForeignLine, findUnknownLines, moveLines, rejectLines, remarkLines } from './line-store.ts';
 import { checkAction, transitions } from './request-states.ts';
-import { deleteSheet, insertReturn, type RequestRow, requireRequestForUpdate, setState } from './request-store.ts';
+import { insertReturn, type RequestRow, requireRequestForUpdate, setState } from './request-store.ts';
 
 export interface DecideDependencies {
   database: Database;

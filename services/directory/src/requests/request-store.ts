@@ -163,14 +163,12 @@ export async function insertReturn(
   return row?.id as string;
 }
 
-/** Submissions are one after the other from here to their commit. */
+/**
+ * Submissions are one after the other from here to their commit: two with the same people in another order would otherwise wait
+ * for each other in the indexes that take one of them. Whoever holds it only writes; what takes long is checked before.
+ */
 export const lockSubmissions = (transaction: Transaction): Promise<unknown> =>
   transaction.raw("select pg_advisory_xact_lock(hashtextextended('directory.submissions', 0))");
-
-/** The uploaded file is kept only as long as it can be corrected. */
-export async function deleteSheet(transaction: Transaction, id: string): Promise<void> {
-  await transaction('directory.sheets').where({ request_id: id }).delete();
-}
 
 export interface CompletedRequest {
   id: string;

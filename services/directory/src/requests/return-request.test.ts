@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import supertest from 'supertest';
 import { personLine, startTestDirectory, type TestClient, type TestDirectory } from '../testing.ts';
 import { endOfWorkingDay } from './deadlines.ts';
+import { lockSubmissions } from './request-store.ts';
 
 let directory: TestDirectory;
 let district: TestClient;
@@ -223,6 +224,42 @@ describe('at the same moment', () => {
     }
     const hash = directory.seal.index(line.nationalId);
     expect(await directory.owner('directory.request_lines').where({ national_id_hash: hash })).toHaveLength(1);
+  });
+});
+
+describe('while another submission is written', () => {
+  it('what has faults is refused at once; of two drafts that were checked together one is taken, and the other is told', async () => {
+    const lines = [personLine('Nguyễn Văn Chín'), personLine('Trần Thị Mười')];
+    const ids: string[] = [];
+    for (const order of [lines, [...lines].reverse()]) {
+      const { id } = await directory.submit(district, 'H41.32', order);
+      await act(id, 'return', admin, { remark: 'x' }).expect(200);
+      ids.push(id);
+    }
+    const { pending } = await directory.owner.transaction(async (transaction) => {
+      await lockSubmissions(transaction);
+      const refused = await supertest(directory.app)
+        .post('/v1/requests')
+        .set('Authorization', district.bearer)
+        .send({ agencyCode: 'H41.32', lines: [personLine('Lê Văn Sai', { birthDate: '30/02/1990' })] });
+      expect(refused.status).toBe(422);
+      const pending = Promise.all(ids.map((id) => act(id, 'submit', district).then((answer) => answer)));
+      for (let waiting = 0; waiting < 2; ) {
+        const { rows } = await transaction.raw(
+          "select count(*)::int as waiting from pg_locks where locktype = 'advisory' and not granted and database = (select oid from pg_database where datname = current_database())",
+        );
+        waiting = rows[0].waiting;
+      }
+      return { pending };
+    });
+    const answers = await pending;
+    expect(answers.map(({ status }) => status).sort()).toEqual([200, 422]);
+    expect(answers.find(({ status }) => status === 422)?.body.errors).toMatchObject([
+      { pointer: '/lines/0/nationalId', code: 'person_has_request' },
+      { pointer: '/lines/1/nationalId', code: 'person_has_request' },
+    ]);
+    const states = (await Promise.all(ids.map(linesOf))).map((own) => own.map((one) => one.state).join());
+    expect(states.sort()).toEqual(['draft,draft', 'submitted,submitted']);
   });
 });
 

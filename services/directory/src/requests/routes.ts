@@ -193,7 +193,8 @@ export function requestRoutes(dependencies: SubmitDependencies & DecideDependenc
       method: 'get',
       path: '/v1/requests/{id}/usernames',
       summary: 'The usernames that the accounts would get now',
-      description: 'Nothing is taken: a name may change if others are approved first.',
+      description:
+        'Nothing is taken: a name may change if others are approved first. A page costs as much as all lines before it; read a large request as CSV.',
       permission: readers,
       params: ById,
       query: PageQuery,

@@ -1,12 +1,11 @@
 /**
  * An agency submits: lines that it sends now, or a draft, or what was returned to it and it has corrected. All of it is taken or
- * none, and the same Idempotency-Key never makes two. Submissions are one after the other from their check to their commit, so
- * that of two for one person the second is told.
+ * none, and the same Idempotency-Key never makes two. Of two for one person the database takes one, and the other is told.
  */
 import { createHash } from 'node:crypto';
 import type { RequestDetail, RequestInput } from '@congvu/contracts';
-import { brokenConstraint, type Database, type Transaction } from '@congvu/database';
-import { type Fault, invalid, ServiceError } from '@congvu/errors';
+import { brokenConstraint, type Connection, type Database, type Transaction } from '@congvu/database';
+import { type Fault, invalid, keyReused, ServiceError } from '@congvu/errors';
 import { toPage } from '@congvu/http';
 import type { Actor } from '../audit/audit-event.ts';
 import { insertEvents } from '../audit/audit-store.ts';
@@ -62,12 +61,15 @@ export async function submitRequest(
   // 2. Read it; check it against the record; keep it, with its audit event.
   const read = await readLines(database, input, actor.agencyCode, seal);
   try {
-    const id = await database.transaction((transaction) =>
-      insertSubmitted(transaction, dependencies.deadlines, input, read, actor, {
-        idempotencyKey: idempotencyKey ?? null,
-        bodyHash,
-      }),
-    );
+    refuseFaults(await checkReadLines(database, input, read));
+    const id = await database
+      .transaction((transaction) =>
+        insertSubmitted(transaction, dependencies.deadlines, input, read, actor, {
+          idempotencyKey: idempotencyKey ?? null,
+          bodyHash,
+        }),
+      )
+      .catch((error) => explainRepeat(error, () => checkReadLines(database, input, read)));
     const request = await readRequest(database, id, actor.agencyCode, seal);
     return { created: true, request: { ...request, corrections: read.corrections } };
   } catch (error) {
@@ -79,23 +81,41 @@ export async function submitRequest(
   }
 }
 
+function refuseFaults(faults: readonly Fault[]): void {
+  if (faults.length > 0) throw invalid('request_invalid', faults);
+}
+
+/** When another request for one of the lines was taken between the check and our turn: every line of which that is so. */
+async function explainRepeat(error: unknown, check: () => Promise<Fault[]>): Promise<never> {
+  if (!brokenConstraint(error)?.startsWith('request_lines_one_waiting_')) throw error;
+  refuseFaults(await check());
+  const detail = 'Another request for one of these lines waited a moment ago, and waits no longer; submit again.';
+  throw new ServiceError({ kind: 'conflict', code: 'request_overtaken', detail, cause: error });
+}
+
+const numbered = ({ lines }: ReadLines) =>
+  lines.flatMap((line, index) => (line ? [{ ...line, lineNumber: index + 1 }] : []));
+
+/** Every fault of what was sent, and of how it stands to the record. */
+async function checkReadLines(connection: Connection, input: RequestInput, read: ReadLines): Promise<Fault[]> {
+  const { agency, faults } = read;
+  if (!agency) return faults;
+  const obstacles = await findObstacles(connection, { id: null, agencyCode: agency.code }, numbered(read));
+  return [...faults, ...obstacles.map((obstacle) => toFault(obstacle, input))];
+}
+
 async function insertSubmitted(
   transaction: Transaction,
   deadlines: Deadlines,
   input: RequestInput,
-  { agency, lines, faults, corrections }: ReadLines,
+  read: ReadLines,
   actor: Requester,
   key: { idempotencyKey: string | null; bodyHash: Buffer },
 ): Promise<string> {
-  // 1. Every fault of what was sent, and of how it stands to the record.
+  const { agency, corrections } = read;
+  if (!agency) throw new Error('a request without its agency was not refused');
   await lockSubmissions(transaction);
-  const numbered = lines.flatMap((line, index) => (line ? [{ ...line, lineNumber: index + 1 }] : []));
-  const obstacles = agency ? await findObstacles(transaction, { id: null, agencyCode: agency.code }, numbered) : [];
-  const all = [...faults, ...obstacles.map((obstacle) => toFault(obstacle, input))];
-  if (all.length > 0 || !agency) throw invalid('request_invalid', all);
-
-  // 2. On record.
-  const stored = numbered.map((line) => ({
+  const stored = numbered(read).map((line) => ({
     ...line,
     state: 'submitted' as const,
     sheetRow: null,
@@ -141,16 +161,15 @@ export async function submitDraft(
   submission: { leaveOutRefused: boolean; version: number | undefined },
   actor: Requester,
 ): Promise<RequestDetail> {
-  await database.transaction(async (transaction) => {
+  const submit = async (transaction: Transaction): Promise<void> => {
     // 1. May it be submitted, with the lines that it has?
     const request = await requireRequestForUpdate(transaction, id, actor);
     checkAction(request, 'submit', actor.id, submission.version);
     if (!submission.leaveOutRefused) await refuseRefusedLines(transaction, id);
-    await lockSubmissions(transaction);
-    const faults = await checkStoredLines(transaction, { id, agencyCode: request.agency_code });
-    if (faults.length > 0) throw invalid('request_invalid', faults);
+    refuseFaults(await checkStoredLines(transaction, { id, agencyCode: request.agency_code }));
 
     // 2. Submitted.
+    await lockSubmissions(transaction);
     const lineCount = await moveLines(transaction, id, 'draft', 'submitted');
     if (lineCount === 0) {
       throw invalid('request_invalid', [
@@ -162,7 +181,13 @@ export async function submitDraft(
     const subject = { id, agencyId: request.agency_id };
     const after = { agencyCode: request.agency_code, lineCount, state: 'submitted' };
     await recordSubmission(transaction, subject, actor, { state: request.state }, after);
-  });
+  };
+  await database.transaction(submit).catch((error) =>
+    explainRepeat(error, async () => {
+      const { agencyCode } = await requireSummary(database, id, actor.agencyCode);
+      return checkStoredLines(database, { id, agencyCode });
+    }),
+  );
   return readRequest(database, id, actor.agencyCode, seal);
 }
 
@@ -184,21 +209,18 @@ async function refuseRefusedLines(transaction: Transaction, id: string): Promise
   );
 }
 
-async function checkStoredLines(
-  transaction: Transaction,
-  request: { id: string; agencyCode: string },
-): Promise<Fault[]> {
-  const repeats = await findRepeatedLines(transaction, request.id, mostFaults);
+async function checkStoredLines(connection: Connection, request: { id: string; agencyCode: string }): Promise<Fault[]> {
+  const repeats = await findRepeatedLines(connection, request.id, mostFaults);
   const faults = repeats.map(({ lineNumber, first }) => ({
     pointer: `/lines/${lineNumber - 1}`,
     code: 'repeated_in_request',
     detail: `Line ${first} of this request asks for the same; each may stand in it once.`,
   }));
   for (let after = 0; faults.length < mostFaults; ) {
-    const lines = await listLinesToCheck(transaction, request.id, 1_000, after);
+    const lines = await listLinesToCheck(connection, request.id, 1_000, after);
     const last = lines.at(-1);
     if (!last) break;
-    faults.push(...(await findObstacles(transaction, request, lines)).map((obstacle) => toFault(obstacle)));
+    faults.push(...(await findObstacles(connection, request, lines)).map((obstacle) => toFault(obstacle)));
     after = last.lineNumber;
   }
   return faults;
@@ -238,10 +260,3 @@ export async function readRequest(
   const { items, nextCursor } = toPage(rows, linesInDetail, (line) => [line.lineNumber]);
   return { ...summary, lines: items, linesNextCursor: nextCursor };
 }
-
-const keyReused = (): ServiceError =>
-  new ServiceError({
-    kind: 'conflict',
-    code: 'idempotency_key_reused',
-    detail: 'This Idempotency-Key made another request; use a new key for a new request.',
-  });

@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import type { CorrectedSheetQuery, SheetDraft, SheetQuery } from '@congvu/contracts';
 import { brokenConstraint, type Database, type Transaction } from '@congvu/database';
-import { invalid, ServiceError } from '@congvu/errors';
+import { invalid, keyReused, ServiceError } from '@congvu/errors';
 import { openSheet, type Sheet } from '@congvu/spreadsheet';
 import { type AgencyRow, requireAgency } from '../agencies/agency-store.ts';
 import type { Actor } from '../audit/audit-event.ts';
@@ -212,16 +212,10 @@ function fingerprintOf(clientId: string, query: object, { file, mediaType }: She
   return createHash('sha256').update(`${said}\n`).update(file).digest();
 }
 
-const keyReused = (): ServiceError =>
-  new ServiceError({
-    kind: 'conflict',
-    code: 'idempotency_key_reused',
-    detail: 'This Idempotency-Key made another request; use a new key for a new request.',
-  });
-
 export const sheetGone = (): ServiceError =>
   new ServiceError({
     kind: 'not_found',
     code: 'sheet_not_found',
-    detail: 'The request was not read from a sheet, or is decided, after which its sheet is kept no longer.',
+    detail:
+      'The request was not read from a sheet, or was given other lines or decided since, after which its sheet is kept no longer.',
   });

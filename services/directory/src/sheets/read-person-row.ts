@@ -17,6 +17,7 @@ import type { AgencyRow } from '../agencies/agency-store.ts';
 import type { NationalIdSeal } from '../people/national-id-seal.ts';
 import type { LineFinding, NewLine } from '../requests/draft-request.ts';
 import { emptyLine } from '../requests/line-store.ts';
+import { checkAge } from '../requests/read-lines.ts';
 import { type AgencyNames, hasClosed } from './agency-names.ts';
 import { comparable, type SheetColumns, type SheetField } from './sheet-columns.ts';
 
@@ -173,10 +174,8 @@ function readBirthDate(value: Cell['value']) {
 
 function plausible(result: ReturnType<typeof parseDate>): ReturnType<typeof parseDate> {
   if (!result.ok) return result;
-  const age = (Date.now() - Date.parse(result.date)) / (365.25 * 86_400_000);
-  if (age >= 15 && age <= 100) return result;
-  const detail = 'By this date of birth the person is not between 15 and 100 years old.';
-  return { ok: false, faults: [{ code: 'birth_date_implausible', detail }] };
+  const fault = checkAge(result.date);
+  return fault ? { ok: false, faults: [fault] } : result;
 }
 
 function readTitle(text: string | undefined, refuse: (code: string, detail: string) => void): string | undefined {

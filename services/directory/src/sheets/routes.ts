@@ -5,10 +5,14 @@ import { z } from 'zod';
 import { parseCode } from '../agencies/agency-code-input.ts';
 import { scopedActorOf } from '../audit/audit-event.ts';
 import { correctSheet, draftFromSheet, type SheetDependencies } from './draft-from-sheet.ts';
+import { limitReading } from './limit-reading.ts';
 import { remarkedSheet } from './remarked-sheet.ts';
 
 const ById = z.object({ id: z.uuid() });
 const consumes = ['text/csv', spreadsheetType] as const;
+
+/** Of a process. */
+const readingLimited = limitReading(2);
 
 export const sheetRoutes = (dependencies: SheetDependencies): Route[] => [
   route({
@@ -27,12 +31,14 @@ export const sheetRoutes = (dependencies: SheetDependencies): Route[] => [
     response: SheetDraft,
     handle: async (context) => {
       const query = { ...context.query, agencyCode: parseCode(context.query.agencyCode, 'query/agencyCode') };
-      const { created, draft } = await draftFromSheet(
-        dependencies,
-        { file: context.body, mediaType: context.contentType as string },
-        query,
-        scopedActorOf(context),
-        context.idempotencyKey,
+      const { created, draft } = await readingLimited(() =>
+        draftFromSheet(
+          dependencies,
+          { file: context.body, mediaType: context.contentType as string },
+          query,
+          scopedActorOf(context),
+          context.idempotencyKey,
+        ),
       );
       const headers = { Location: `/v1/requests/${draft.id}`, ...versionTag(draft) };
       return { status: created ? 201 : 200, headers, body: draft };
@@ -51,13 +57,15 @@ export const sheetRoutes = (dependencies: SheetDependencies): Route[] => [
     body: FileBody,
     response: SheetDraft,
     handle: async (context) => {
-      const draft = await correctSheet(
-        dependencies,
-        { file: context.body, mediaType: context.contentType as string },
-        context.params.id,
-        context.query,
-        scopedActorOf(context),
-        context.ifMatchVersion,
+      const draft = await readingLimited(() =>
+        correctSheet(
+          dependencies,
+          { file: context.body, mediaType: context.contentType as string },
+          context.params.id,
+          context.query,
+          scopedActorOf(context),
+          context.ifMatchVersion,
+        ),
       );
       return { headers: versionTag(draft), body: draft };
     },

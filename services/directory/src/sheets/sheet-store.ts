@@ -74,7 +74,7 @@ export async function contactAddressOf(connection: Connection, requestId: string
 export const lockFingerprint = (transaction: Transaction, fingerprint: Buffer): Promise<unknown> =>
   transaction.raw('select pg_advisory_xact_lock(hashtextextended(?, 0))', [`sheet ${fingerprint.toString('hex')}`]);
 
-/** Once its request is decided nothing of the sheet can be corrected any more, and its identity numbers have no business here. */
-export async function forgetSheet(transaction: Transaction, requestId: string): Promise<void> {
+/** For once nothing of it can be corrected any more: its identity numbers have no business here then. */
+export async function deleteSheet(transaction: Transaction, requestId: string): Promise<void> {
   await transaction('directory.sheets').where({ request_id: requestId }).delete();
 }

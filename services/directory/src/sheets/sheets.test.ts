@@ -12,7 +12,6 @@ import supertest from 'supertest';
 import { nationalIdOf, type SampleSheet, sampleSheet } from '../../../../infra/local/sample-sheets.ts';
 import { personLine, startTestDirectory, type TestClient, type TestDirectory } from '../testing.ts';
 import { knowsFinding } from './remark-texts.ts';
-import { forgetSheet } from './sheet-store.ts';
 
 let directory: TestDirectory;
 let province: TestClient;
@@ -515,8 +514,8 @@ describe('against the record', () => {
 describe('sent again', () => {
   it('the same file makes one draft, with and without a key, and at the same time', async () => {
     const file = await sheetOf(line('Đỗ Văn Lặp'));
-    const answers = await Promise.all([1, 2, 3].map(() => send(file, { query: 'agencyCode=H41', key: 'k1' })));
-    expect(answers.map(({ status }) => status).sort()).toEqual([200, 200, 201]);
+    const answers = await Promise.all([1, 2].map(() => send(file, { query: 'agencyCode=H41', key: 'k1' })));
+    expect(answers.map(({ status }) => status).sort()).toEqual([200, 201]);
     expect(new Set(answers.map(({ body }) => body.id)).size).toBe(1);
     const withoutKey = await send(file, { query: 'agencyCode=H41' });
     expect([withoutKey.status, withoutKey.body.id]).toEqual([200, answers[0]?.body.id]);
@@ -524,6 +523,26 @@ describe('sent again', () => {
     expect([other.status, other.body.code]).toEqual([409, 'idempotency_key_reused']);
     expect((await send(file, { query: 'agencyCode=H41.03' })).status).toBe(201);
   });
+});
+
+it('a third sheet at once is told to come back, and is taken then', async () => {
+  const files = await Promise.all(['Một', 'Hai', 'Ba'].map((name) => sheetOf(line(`Đỗ Văn ${name}`))));
+  const sendFile = (file: Buffer | undefined) => send(file as Buffer, { query: 'agencyCode=H41' });
+  const { pending } = await directory.owner.transaction(async (transaction) => {
+    await transaction.raw('lock table directory.sheets in access exclusive mode');
+    const pending = Promise.all(files.slice(0, 2).map((file) => sendFile(file).then((answer) => answer.status)));
+    for (let waiting = 0; waiting < 2; ) {
+      const { rows } = await transaction.raw(
+        "select count(*)::int as waiting from pg_locks where relation = 'directory.sheets'::regclass and not granted",
+      );
+      waiting = rows[0].waiting;
+    }
+    const third = await sendFile(files[2]);
+    expect([third.status, third.body.code, third.headers['retry-after']]).toEqual([503, 'sheets_busy', '10']);
+    return { pending };
+  });
+  expect(await pending).toEqual([201, 201]);
+  expect((await sendFile(files[2])).status).toBe(201);
 });
 
 describe('whose it is', () => {
@@ -548,9 +567,30 @@ describe('whose it is', () => {
 
   it('is forgotten when its request is decided', async () => {
     const draft = await draftOf(await sheetOf(line('Vũ Văn Quên')), { query: 'agencyCode=H41' });
-    await directory.database.transaction((transaction) => forgetSheet(transaction, draft.id));
-    const { status } = await download(draft.id);
-    expect(status).toBe(404);
+    const admin = await directory.client('H41', ['requests:approve']);
+    const act = (verb: string, by: TestClient) =>
+      supertest(directory.app).post(`/v1/requests/${draft.id}/${verb}`).set('Authorization', by.bearer).send({});
+    await act('submit', province).expect(200);
+    expect((await download(draft.id)).status).toBe(200);
+    await act('approve', admin).expect(200);
+    expect((await download(draft.id)).status).toBe(404);
+    expect(await directory.owner('directory.sheets').where({ request_id: draft.id })).toEqual([]);
+  });
+
+  it('is forgotten when its draft is given other lines; sent again it makes another draft', async () => {
+    const file = await sheetOf(line('Vũ Văn Thay'));
+    const draft = await draftOf(file, { query: 'agencyCode=H41' });
+    await supertest(directory.app)
+      .put(`/v1/requests/${draft.id}`)
+      .set('Authorization', province.bearer)
+      .send({ agencyCode: 'H41', lines: [personLine('Vũ Văn Mới')] })
+      .expect(200);
+    const gone = await supertest(directory.app)
+      .get(`/v1/requests/${draft.id}/sheet`)
+      .set('Authorization', province.bearer);
+    expect([gone.status, gone.body.code]).toEqual([404, 'sheet_not_found']);
+    const again = await send(file, { query: 'agencyCode=H41' });
+    expect([again.status, again.body.id === draft.id]).toEqual([201, false]);
   });
 });
 
