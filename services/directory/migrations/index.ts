@@ -8,6 +8,7 @@ import { up as reconciliations } from './0005-reconciliations.ts';
 import { up as searchAuditRoles } from './0006-search-audit-roles.ts';
 import { up as requestsCarriedOut } from './0007-requests-carried-out.ts';
 import { up as sheetsAsRead } from './0008-sheets-as-read.ts';
+import { up as namesFollow } from './0010-names-follow.ts';
 
 export const migrations: Migrations = {
   '0001-initial': initial,
@@ -18,4 +19,5 @@ export const migrations: Migrations = {
   '0006-search-audit-roles': searchAuditRoles,
   '0007-requests-carried-out': requestsCarriedOut,
   '0008-sheets-as-read': sheetsAsRead,
+  '0010-names-follow': namesFollow,
 };
