@@ -80,9 +80,10 @@ export async function carryOutPart(
   } else await completeRequest(transaction, request.id);
 }
 
-/** In one order, so that two requests about the same accounts do not wait for each other. */
-const byTarget = (one: LineToCarryOut, other: LineToCarryOut): number =>
-  (one.targetAccountId ?? '') < (other.targetAccountId ?? '') ? -1 : 1;
+/** In one order, so that two requests about the same accounts do not wait for each other: people first, whose positions are locked with them. */
+const byTarget = (one: LineToCarryOut, other: LineToCarryOut): number => (targetOf(one) < targetOf(other) ? -1 : 1);
+const targetOf = ({ targetKind, targetAccountId }: LineToCarryOut): string =>
+  `${targetKind === 'person' ? 1 : 2} ${targetAccountId}`;
 
 /** All at once; if the database refuses one, each by itself, so that it is refused alone. Line id → account id. */
 async function openEach(

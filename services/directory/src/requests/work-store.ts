@@ -8,6 +8,7 @@ export interface LineToCarryOut extends Omit<OpeningLine, 'kind'> {
   operation: RequestOperation;
   kind: OpeningLine['kind'] | null;
   targetAccountId: string | null;
+  targetKind: OpeningLine['kind'] | null;
   reason: string | null;
 }
 
@@ -44,12 +45,13 @@ export const listLinesToCarryOut = (
 ): Promise<LineToCarryOut[]> =>
   transaction('directory.request_lines as l')
     .join('directory.agencies as a', 'a.id', 'l.agency_id')
+    .leftJoin('directory.accounts as target', 'target.id', 'l.target_account_id')
     .where({ 'l.request_id': requestId, 'l.state': 'approved' })
     .whereNull('l.carried_out_at')
     .orderBy('l.line_number')
     .limit(limit)
     .forUpdate('l')
-    .select<LineToCarryOut[]>(...columns, transaction.raw('to_char(l.birth_date, \'YYYY-MM-DD\') as "birthDate"'));
+    .select<LineToCarryOut[]>(...columns, 'target.kind as targetKind', transaction.raw('to_char(l.birth_date, \'YYYY-MM-DD\') as "birthDate"'));
 
 /** Lines that open accounts or have opened them, by number, with the username that they got. */
 export const listLinesToName = (
