@@ -40,7 +40,9 @@ const worker = await startWorker({
     'end-suspensions': '* * * * *',
     'settle-agencies': '* * * * *',
     'converge-service-accounts': '* * * * *',
-    ...(config.RECONCILE_MODE === 'off' ? {} : { 'reconcile-all': config.RECONCILE_CRON, 'reconcile-service-accounts': config.RECONCILE_CRON }),
+    ...(config.RECONCILE_MODE === 'off'
+      ? {}
+      : { 'reconcile-all': config.RECONCILE_CRON, 'reconcile-service-accounts': config.RECONCILE_CRON }),
   },
   tasks: {
     'converge-entries': ({ accountIds }: { accountIds: string[] }) =>

@@ -51,7 +51,11 @@ export const listLinesToCarryOut = (
     .orderBy('l.line_number')
     .limit(limit)
     .forUpdate('l')
-    .select<LineToCarryOut[]>(...columns, 'target.kind as targetKind', transaction.raw('to_char(l.birth_date, \'YYYY-MM-DD\') as "birthDate"'));
+    .select<LineToCarryOut[]>(
+      ...columns,
+      'target.kind as targetKind',
+      transaction.raw('to_char(l.birth_date, \'YYYY-MM-DD\') as "birthDate"'),
+    );
 
 /** Lines that open accounts or have opened them, by number, with the username that they got. */
 export const listLinesToName = (

@@ -15,7 +15,8 @@ export async function requireScopesWithin(
   throw new ServiceError({
     kind: 'forbidden',
     code: 'read_scopes_beyond',
-    detail: 'The system reads agencies that do not lie at or below yours; a client of an agency above all of them has to do this.',
+    detail:
+      'The system reads agencies that do not lie at or below yours; a client of an agency above all of them has to do this.',
   });
 }
 

@@ -406,7 +406,9 @@ it('nobody gets a system’s secret, or says what it reads, who may not read all
     await call('post', `/${id}/secret`, district),
   ])
     expect([answer.status, answer.body.code]).toEqual([403, 'read_scopes_beyond']);
-  await call('put', `/${id}/read-scopes`).send({ readScopes: ['agencies', 'names:H41.32'] }).expect(200);
+  await call('put', `/${id}/read-scopes`)
+    .send({ readScopes: ['agencies', 'names:H41.32'] })
+    .expect(200);
   await call('post', `/${id}/secret`, district).expect(201);
 });
 
