@@ -30,7 +30,7 @@ import {
   type TransactionClient,
 } from './transaction.ts';
 
-export { EqualityFilter, type Filter, NoSuchObjectError, OrFilter } from 'ldapts';
+export { EqualityFilter, type Filter, NoSuchAttributeError, NoSuchObjectError, OrFilter } from 'ldapts';
 
 export type Value = string | Buffer;
 /** Attribute values by attribute description; an empty array or an absent name means "no such attribute". */

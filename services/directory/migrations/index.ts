@@ -10,6 +10,7 @@ import { up as requestsCarriedOut } from './0007-requests-carried-out.ts';
 import { up as sheetsAsRead } from './0008-sheets-as-read.ts';
 import { up as bulk } from './0009-bulk.ts';
 import { up as peopleComeBack } from './0010-people-come-back.ts';
+import { up as namesFollow } from './0011-names-follow.ts';
 
 export const migrations: Migrations = {
   '0001-initial': initial,
@@ -22,4 +23,5 @@ export const migrations: Migrations = {
   '0008-sheets-as-read': sheetsAsRead,
   '0009-bulk': bulk,
   '0010-people-come-back': peopleComeBack,
+  '0011-names-follow': namesFollow,
 };

@@ -40,16 +40,23 @@ const worker = await startWorker({
     'end-suspensions': '* * * * *',
     'settle-agencies': '* * * * *',
     'converge-service-accounts': '* * * * *',
-    ...(config.RECONCILE_MODE === 'off' ? {} : { 'reconcile-all': config.RECONCILE_CRON }),
+    ...(config.RECONCILE_MODE === 'off'
+      ? {}
+      : { 'reconcile-all': config.RECONCILE_CRON, 'reconcile-service-accounts': config.RECONCILE_CRON }),
   },
   tasks: {
     'converge-entries': ({ accountIds }: { accountIds: string[] }) =>
       convergeEntries({ database, ldap, baseDn }, accountIds),
     'converge-agencies': (_: object, signal) => convergeAgencies(database, ldap, baseDn, signal),
     'converge-service-accounts': (_: object, signal) => convergeServiceAccounts({ database, ldap, baseDn }, signal),
+    'reconcile-service-accounts': (_: object, signal) =>
+      convergeServiceAccounts({ database, ldap, baseDn }, signal, 'all'),
     'end-suspensions': (_: object, signal) => endSuspensions(database, signal),
     'open-accounts': ({ requestId }: { requestId: string }) =>
-      carryOutNextPart(database, requestId, config.USERNAME_PATTERNS),
+      carryOutNextPart(database, requestId, {
+        usernamePatterns: config.USERNAME_PATTERNS,
+        retentionDays: config.RETENTION_DAYS,
+      }),
     'settle-agencies': () => settleAgencies(database),
     'settle-requests': ({ accountIds }: { accountIds: string[] }) =>
       database.transaction((transaction) => settleRequests(transaction, accountIds)),

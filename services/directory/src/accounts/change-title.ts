@@ -1,6 +1,7 @@
 /** The office that the holder of an account has, as the directory shows it; null when none. */
 import type { Transaction } from '@congvu/database';
 import { type AccountRef, type Cause, conflict, lockAccountFor, recordChange } from './change-account.ts';
+import { namesOfPosition } from './open-accounts.ts';
 
 export async function changeTitle(
   transaction: Transaction,
@@ -14,7 +15,10 @@ export async function changeTitle(
     account,
     {
       action: 'account.title_changed',
-      set: { title: input.title },
+      set: {
+        title: input.title,
+        ...(account.kind === 'position' && namesOfPosition(account.username, input.title, account.agency_name)),
+      },
       before: { title: account.title },
       after: { title: input.title },
     },

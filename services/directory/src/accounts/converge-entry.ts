@@ -27,7 +27,7 @@ import {
 import { queueEntries, queueOtherParts } from './queue-convergence.ts';
 
 /** ppolicy: locked until an administrator unlocks (draft-behera-ldap-password-policy section 5.3.3). */
-const lockedForGood = '000001010000Z';
+export const lockedForGood = '000001010000Z';
 
 export interface ConvergeDependencies {
   database: Database;

@@ -151,6 +151,13 @@ export async function markEntryPartDone(connection: Connection, ids: readonly st
   return rows.map((row) => row.account_id);
 }
 
+/** Of an account that ends: what still waits will never be brought, but its entry, which says that it ended. */
+export const giveUpOtherParts = (connection: Connection, id: string): Promise<unknown> =>
+  connection('directory.provisioning')
+    .where({ account_id: id, state: 'waiting' })
+    .whereNot('part', 'entry')
+    .update({ state: 'done', updated_at: connection.fn.now() });
+
 /**
  * Accounts of which something should have been done and was not: the net under the jobs. What waits for its holder's CSR or
  * belongs to an account that is not active waits by right. Those found are put at the end of the line.

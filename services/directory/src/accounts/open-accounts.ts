@@ -141,5 +141,11 @@ function toAccount(
 /** A person's name, the agency's, or "Chủ tịch UBND huyện Quỳnh Lưu". */
 export function displayNameOf(line: Pick<OpeningLine, 'kind' | 'fullName' | 'title' | 'agencyName'>): string {
   if (line.kind === 'person') return line.fullName ?? '';
-  return line.kind === 'agency' ? line.agencyName : `${line.title} ${line.agencyName}`;
+  return line.kind === 'agency' ? line.agencyName : [line.title ?? [], line.agencyName].flat().join(' ');
+}
+
+/** What a position is called when it has another office or agency. */
+export function namesOfPosition(username: string, title: string | null, agencyName: string) {
+  const name = displayNameOf({ kind: 'position', fullName: null, title, agencyName });
+  return { display_name: name, surname: name, given_name: name, search_key: searchKey(`${name} ${username}`) };
 }

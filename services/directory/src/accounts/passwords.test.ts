@@ -172,6 +172,13 @@ describe('too many wrong passwords', () => {
     expect(await events('account.unlocked')).toMatchObject([{ actor_id: admin.id }]);
   });
 
+  it('are all that unlocking ends: a suspension whose lock is written meanwhile stays', async () => {
+    const lock = { attribute: 'pwdAccountLockedTime', operation: 'replace', values: ['000001010000Z'] } as const;
+    await directory.ldap.modify(dn, [lock]);
+    await post('unlock', admin).expect(204);
+    expect(await canBind()).toBe(false);
+  });
+
   it('stop locking by themselves after five minutes', async () => {
     await wrongTimes(10);
     const ago = new Date(Date.now() - 301_000).toISOString().replace(/[-:T]|\.\d+/g, '');

@@ -236,6 +236,30 @@ describe('a vacant position', () => {
   });
 });
 
+it('is called by its office and its agency, whichever of them gets another name', async () => {
+  const called = async (name: string) => {
+    await converge(position.id);
+    expect(await entry('cn', 'displayName', 'sn', 'givenName')).toEqual({
+      ...{ cn: [name], displayName: [name], sn: [name], givenName: [name] },
+    });
+    const q = name.split(' ').slice(1).join(' ');
+    const found = await supertest(directory.app).get('/v1/accounts').query({ q }).set('Authorization', admin.bearer);
+    expect(found.body.items.map(({ id }: Account) => id)).toContain(position.id);
+  };
+  const agency = directory.owner('directory.agencies').where({ code: 'H41.33' });
+  const { name } = await agency.clone().first('name');
+  await call('post', `${position.id}/transfer`, admin).send({ agencyCode: 'H41.33', reason }).expect(200);
+  await called(`Chủ tịch ${name}`);
+  await call('put', `${position.id}/title`, admin).send({ title: 'Phó Chủ tịch' }).expect(200);
+  await called(`Phó Chủ tịch ${name}`);
+  await directory.database('directory.agencies').where({ code: 'H41.33' }).update({ name: 'Xã Vừa Đổi Tên' });
+  await called('Phó Chủ tịch Xã Vừa Đổi Tên');
+  const own = { kind: 'agency', agency_id: agency.clone().select('id') };
+  for (const row of await directory.owner('directory.accounts').where(own))
+    expect(row.display_name).toBe('Xã Vừa Đổi Tên');
+  await directory.database('directory.agencies').where({ code: 'H41.33' }).update({ name });
+});
+
 describe('refused', () => {
   it('a holder who is not an active person of the own subtree', async () => {
     const stranger = await openPerson('H41.33');

@@ -3,10 +3,11 @@
  * activation codes are void at once, the mail store is kept until `retainedUntil`, and until then the account can be
  * reactivated. Positions that the person held become vacant.
  */
-import type { Transaction } from '@congvu/database';
+import { addJobs, type Transaction } from '@congvu/database';
 import { invalid } from '@congvu/errors';
 import { voidActivationCodes } from './activation-code-store.ts';
 import { type AccountRef, type Cause, lockAccountFor, recordChange } from './change-account.ts';
+import { giveUpOtherParts } from './convergence-store.ts';
 import { vacatePosition, vacatePositionsOf } from './hand-over-position.ts';
 
 export const defaultRetentionDays = 90;
@@ -32,6 +33,9 @@ export async function retireAccount(
   await vacatePositionsOf(transaction, account.id, 'The account of the holder was retired.', cause);
   if (account.kind === 'position') await vacatePosition(transaction, account.id, input.reason, cause);
   await voidActivationCodes(transaction, account.id);
+  // A request that waits for one of them is at its end; by a job, for its lock is not to be waited for while we hold the account's.
+  await giveUpOtherParts(transaction, account.id);
+  await addJobs(transaction, 'directory', [{ task: 'settle-requests', payload: { accountIds: [account.id] } }]);
   await recordChange(
     transaction,
     account,

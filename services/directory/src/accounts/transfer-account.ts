@@ -7,6 +7,7 @@ import { requireOpenAgency } from '../agencies/agency-store.ts';
 import { insertEvents } from '../audit/audit-store.ts';
 import { type AccountRef, type Cause, conflict, lockAccountFor, recordChange } from './change-account.ts';
 import { vacatePositionsOf } from './hand-over-position.ts';
+import { namesOfPosition } from './open-accounts.ts';
 
 export async function transferAccount(
   transaction: Transaction,
@@ -25,6 +26,7 @@ export async function transferAccount(
   const agency = await requireOpenAgency(transaction, input.toAgencyId, cause.actor.agencyCode);
   await vacatePositionsOf(transaction, account.id, 'The holder was transferred to another agency.', cause);
   const changesTitle = input.title !== undefined && input.title !== account.title;
+  const title = changesTitle ? (input.title ?? null) : account.title;
   const after = {
     agencyCode: agency.code,
     ...(changesTitle && { title: input.title }),
@@ -35,7 +37,11 @@ export async function transferAccount(
     account,
     {
       action: 'account.transferred',
-      set: { agency_id: input.toAgencyId, ...(changesTitle && { title: input.title ?? null }) },
+      set: {
+        agency_id: input.toAgencyId,
+        title,
+        ...(account.kind === 'position' && namesOfPosition(account.username, title, agency.name)),
+      },
       before: { agencyCode: account.agency_code, ...(changesTitle && { title: account.title }) },
       after,
     },

@@ -3,9 +3,10 @@
  * the password is not changed.
  */
 import type { Database } from '@congvu/database';
-import { distinguishedName, type Ldap } from '@congvu/ldap';
+import { distinguishedName, type Ldap, NoSuchAttributeError } from '@congvu/ldap';
 import { insertEvents } from '../audit/audit-store.ts';
 import { type Cause, lockAccountFor } from './change-account.ts';
+import { lockedForGood } from './converge-entry.ts';
 
 export async function unlockAccount(
   { database, ldap, baseDn }: { database: Database; ldap: Ldap; baseDn: string },
@@ -26,6 +27,12 @@ export async function unlockAccount(
     return locked;
   });
   const dn = distinguishedName({ uid: account.username }, `ou=people,${baseDn}`);
-  // The policy forgets the failures together with the lock. A suspension that is committed meanwhile locks again by its own job.
-  await ldap.modify(dn, [{ attribute: 'pwdAccountLockedTime', operation: 'replace', values: [] }]);
+  // By its value: the lock of a suspension that was written meanwhile stays. The policy forgets the failures together with its own.
+  const attribute = 'pwdAccountLockedTime';
+  const entry = await ldap.find(dn, [attribute]);
+  const values = (entry?.attributes[attribute] ?? []).filter((value) => value !== lockedForGood);
+  if (values.length === 0) return;
+  await ldap.modify(dn, [{ attribute, operation: 'delete', values }]).catch((error: unknown) => {
+    if (!(error instanceof NoSuchAttributeError)) throw error; // ended, or made way for a suspension's, meanwhile
+  });
 }

@@ -287,8 +287,8 @@ export async function hasOverdueAgencies(connection: Connection): Promise<boolea
   return rows[0].found;
 }
 
-/** Brings the rows of agencies to what their periods say of today. The caller holds the lock. */
-export async function settleOverdueAgencies(transaction: Transaction): Promise<OverdueAgency[]> {
+/** Brings the rows of so many agencies to what their periods say of today. The caller holds the lock. */
+export async function settleOverdueAgencies(transaction: Transaction, limit: number): Promise<OverdueAgency[]> {
   const { rows } = await transaction.raw<{ rows: OverdueAgency[] }>(
     `with overdue as (
        select a.id, a.code, t.name, t.level, t.parent_id, t.mail_domain, t.head_count, t.search_key,
@@ -298,12 +298,14 @@ export async function settleOverdueAgencies(transaction: Transaction): Promise<O
          json_build_object('name', t.name, 'level', t.level, 'parentCode', will.code, 'mailDomain', t.mail_domain,
            'headCount', t.head_count, 'status',
            directory.agency_status(t.valid_from, t.valid_to, directory.today())) as after
-       ${overdue})
+       ${overdue}
+       order by a.code limit ?)
      update directory.agencies a set name = o.name, level = o.level, parent_id = o.parent_id, mail_domain = o.mail_domain,
        head_count = o.head_count, search_key = o.search_key, settled_status = o.status,
        version = a.version + 1, updated_at = now()
      from overdue o where o.id = a.id
      returning a.id, a.code, o.before, o.after`,
+    [limit],
   );
   return rows;
 }
@@ -319,9 +321,17 @@ export async function countAccounts(connection: Connection, codes: readonly stri
   return new Map(rows.map(({ code, count }) => [code, Number(count)]));
 }
 
-/** Agencies whose LDAP entry is behind the record. */
-export async function listUnconvergedAgencies(connection: Connection, limit: number): Promise<AgencyRow[]> {
-  return agencies(connection).whereRaw('a.entry_version < a.version').orderBy('a.code').limit(limit);
+/** Agencies whose LDAP entry is behind the record, by code. */
+export async function listUnconvergedAgencies(
+  connection: Connection,
+  after: string,
+  limit: number,
+): Promise<AgencyRow[]> {
+  return agencies(connection)
+    .whereRaw('a.entry_version < a.version')
+    .where('a.code', '>', after)
+    .orderBy('a.code')
+    .limit(limit);
 }
 
 export async function markAgencyConverged(connection: Connection, id: string, version: number): Promise<void> {

@@ -1,6 +1,6 @@
-/** Makes `ou=<code>,ou=agencies` of every agency that changed say what the record says. Harmless to repeat. */
+/** Makes `ou=<code>,ou=agencies` of every agency that changed say what the record says. Harmless to repeat; one that LDAP refuses holds up no other. */
 import type { Database } from '@congvu/database';
-import { type Attributes, diffAttributes, distinguishedName, type Ldap } from '@congvu/ldap';
+import { type Attributes, diffAttributes, distinguishedName, isRefusal, type Ldap } from '@congvu/ldap';
 import { type AgencyRow, listUnconvergedAgencies, markAgencyConverged } from './agency-store.ts';
 
 const batchSize = 200;
@@ -11,15 +11,23 @@ export async function convergeAgencies(
   baseDn: string,
   signal: AbortSignal,
 ): Promise<void> {
-  for (;;) {
-    const behind = await listUnconvergedAgencies(database, batchSize);
+  let refusal: Error | undefined;
+  for (let after = ''; ; ) {
+    const behind = await listUnconvergedAgencies(database, after, batchSize);
     for (const agency of behind) {
       signal.throwIfAborted();
-      await convergeAgency(ldap, agency, `ou=agencies,${baseDn}`);
-      await markAgencyConverged(database, agency.id, agency.version);
+      try {
+        await convergeAgency(ldap, agency, `ou=agencies,${baseDn}`);
+        await markAgencyConverged(database, agency.id, agency.version);
+      } catch (error) {
+        if (!isRefusal(error)) throw error;
+        refusal ??= error;
+      }
+      after = agency.code;
     }
-    if (behind.length < batchSize) return;
+    if (behind.length < batchSize) break;
   }
+  if (refusal) throw refusal;
 }
 
 export const agencyDn = (base: string, code: string): string => distinguishedName({ ou: code }, base);

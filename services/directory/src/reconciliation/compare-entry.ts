@@ -68,7 +68,12 @@ export function differencesOf(base: string, expected: ExpectedEntry, entry: Entr
   const actual = entry.attributes;
   const differences: Difference[] = [];
   const add = (attribute: string, wanted: readonly Value[], found: readonly Value[]) =>
-    differences.push({ part: partOf(attribute), attribute, expected: wanted.map(String), actual: found.map(String) });
+    differences.push({
+      part: partOf(attribute),
+      attribute,
+      expected: shown(attribute, wanted),
+      actual: shown(attribute, found),
+    });
 
   if (isRenamed(base, source, entry)) add('dn', [entryDn(base, source)], [entry.dn]);
   for (const { attribute, operation, values } of changesTo(base, actual, source)) {
@@ -86,6 +91,10 @@ export function differencesOf(base: string, expected: ExpectedEntry, entry: Entr
   if (certificates) differences.push(certificates);
   return differences;
 }
+
+/** Telephone numbers are personal, and a finding and its audit event are kept: of them the end must do. */
+const shown = (attribute: string, values: readonly Value[]): string[] =>
+  values.map(String).map((value) => (attribute === 'mobile' ? `***${value.length > 6 ? value.slice(-3) : ''}` : value));
 
 /** All values that the attribute should have, from the changes that lead there. */
 function wantedOf(

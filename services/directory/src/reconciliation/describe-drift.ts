@@ -77,7 +77,8 @@ async function describeAccounts(dependencies: DriftDependencies, ids: readonly s
       expected: [],
       actual: [],
       ...(deletions.get(dn.toLowerCase()) ?? unknown),
-      detail: 'The password went with the entry: once it is restored, the holder needs a new activation code.',
+      detail:
+        'The password went with the entry: once it is restored, the holder needs a code to reset it (passwords:reset), since the account counts as activated.',
     });
   }
   return findings;

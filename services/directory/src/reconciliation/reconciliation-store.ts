@@ -51,6 +51,24 @@ export const findByIdempotencyKey = (
     .where({ started_by: clientId, idempotency_key: key })
     .first('id', 'body_hash');
 
+/** Runs of the schedule that still wait for somebody's approval. */
+export const listWaitingOfSchedule = (transaction: Transaction): Promise<{ id: string; agency_id: string }[]> =>
+  transaction('directory.reconciliations')
+    .where({ state: 'awaiting_approval' })
+    .whereNull('started_by')
+    .select('id', 'agency_id');
+
+/** Deletes the oldest runs that ended more than a year ago, with what they found; a few, since each may have found a hundred thousand. */
+export async function deleteOldRuns(transaction: Transaction): Promise<void> {
+  const old = await transaction('directory.reconciliations')
+    .whereRaw("finished_at < now() - interval '365 days'")
+    .orderBy('created_at')
+    .limit(5)
+    .pluck('id');
+  await transaction('directory.reconciliation_findings').whereIn('reconciliation_id', old).delete();
+  await transaction('directory.reconciliations').whereIn('id', old).delete();
+}
+
 export async function insertRun(
   transaction: Transaction,
   run: {

@@ -276,7 +276,7 @@ describe('what was changed by hand', () => {
           kind: 'missing',
           accountId: deleted.id,
           dn: dnOf(deleted),
-          detail: expect.stringMatching(/activation code/),
+          detail: expect.stringMatching(/code to reset it/),
         }),
         change(titled, 'title', [], ['Giám đốc']),
         change(titled, 'congvuAgencyCode', ['H41.12'], ['H41']),
@@ -699,6 +699,32 @@ it('the schedule starts one run over the province, and none while one is at work
     findings: { repaired: 1 },
   });
   expect(await events('account.entry_repaired')).toMatchObject([{ actor_kind: 'system' }]);
+});
+
+it('the schedule’s run that nobody approved makes way for the next, and those of long ago are gone', async () => {
+  const accounts = await provisioned(3);
+  for (const account of accounts.slice(1)) await byHand.remove(dnOf(account));
+  const limits = { percent: 5, atLeast: 1 };
+  const old = String(await startScheduled(directory.database, 'repair'));
+  await run(old, { limits });
+  const waiting = String(await startScheduled(directory.database, 'repair'));
+  expect(await events('reconciliation.cancelled')).toMatchObject([{ subject_id: old, actor_kind: 'system' }]);
+  await run(waiting, { limits });
+  expect([(await read(old)).state, (await read(waiting)).state]).toEqual(['cancelled', 'awaiting_approval']);
+  expect(await findings(old)).not.toEqual([]);
+
+  await directory.owner('directory.reconciliations').where({ id: old }).update({ finished_at: '2020-01-01' });
+  await startScheduled(directory.database, 'repair');
+  await get(`/v1/reconciliations/${old}`).expect(404);
+  expect((await read(waiting)).state).toBe('cancelled');
+});
+
+it('telephone numbers that differ are not written down', async () => {
+  const [account] = (await provisioned(1)) as [TestAccount];
+  await byHand.modify(dnOf(account), [{ attribute: 'mobile', operation: 'replace', values: ['0987654321'] }]);
+  const { id } = await reconcile('repair');
+  expect(await findings(id)).toMatchObject([{ attribute: 'mobile', actual: ['***321'], state: 'repaired' }]);
+  expect(JSON.stringify(await events('account.entry_repaired'))).not.toContain('0987654321');
 });
 
 it('an entry of another account under the name of one that is missing is left alone, and said', async () => {

@@ -14,9 +14,11 @@ import {
   approveRun,
   cancelRun,
   type DecidableRun,
+  deleteOldRuns,
   findByIdempotencyKey,
   findOverlapping,
   insertRun,
+  listWaitingOfSchedule,
   lockReconciliations,
   requireReconciliation,
   requireRunForUpdate,
@@ -47,14 +49,23 @@ export async function startReconciliation(
   return requireReconciliation(database, started, actor.agencyCode);
 }
 
-/** The schedule's, over the whole province; undefined when there is none yet, or a run is at work already. */
+/**
+ * The schedule's, over the whole province; undefined when there is none yet, or a run is at work already. It takes the place of the
+ * schedule's earlier run that nobody has approved yet.
+ */
 export async function startScheduled(database: Database, mode: 'report' | 'repair'): Promise<string | undefined> {
   const root = await findRoot(database);
   if (!root) return undefined;
   const run = { mode, removeExtra: false, actor: systemActor, idempotencyKey: null, bodyHash: null };
+  await database.transaction(deleteOldRuns);
   return database
     .transaction(async (transaction) => {
       await lockReconciliations(transaction);
+      for (const waiting of await listWaitingOfSchedule(transaction)) {
+        await cancelRun(transaction, waiting.id);
+        const after = { state: 'cancelled', reason: 'A later run of the schedule took its place.' };
+        await recordEvent(transaction, systemActor, 'cancelled', waiting, { state: 'awaiting_approval' }, after);
+      }
       return insertStarted(transaction, root, run);
     })
     .catch((error: unknown) => {

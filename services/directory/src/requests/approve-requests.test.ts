@@ -70,7 +70,8 @@ it('approves each that can be, and says of each other why not', async () => {
   expect(await opened([first, last])).toBe(0);
   const jobs = await directory.owner('directory_jobs._private_jobs').whereLike('key', 'open:%').pluck('key');
   expect(jobs.sort()).toEqual([`open:${first}`, `open:${last}`].sort());
-  for (const id of [first, last]) await carryOutNextPart(directory.database, id, usernamePatterns);
+  for (const id of [first, last])
+    await carryOutNextPart(directory.database, id, { usernamePatterns: usernamePatterns });
   expect(await opened([first, last])).toBe(2);
   expect((await approve({ requests: [{ id: own }] }, both)).body.results).toMatchObject([{ code: 'own_request' }]);
 });
@@ -88,7 +89,7 @@ it('two at once approve each request once', async () => {
   const answers = await Promise.all([approve({ requests }), approve({ requests: [...requests].reverse() })]);
   const approved = answers.flatMap((answer) => answer.body.results).filter((result) => result.approved);
   expect(approved.map((result) => result.id).sort()).toEqual([...ids].sort());
-  for (const id of ids) await carryOutNextPart(directory.database, id, usernamePatterns);
+  for (const id of ids) await carryOutNextPart(directory.database, id, { usernamePatterns: usernamePatterns });
   expect(await opened(ids)).toBe(3);
 });
 

@@ -74,7 +74,7 @@ async function submitted(count: number): Promise<string> {
     .expect(200);
   return id;
 }
-const next = (id: string) => carryOutNextPart(directory.database, id, usernamePatterns);
+const next = (id: string) => carryOutNextPart(directory.database, id, { usernamePatterns: usernamePatterns });
 const opened = async (id: string): Promise<number> =>
   (await directory.owner('directory.request_lines').where({ request_id: id }).whereNotNull('account_id')).length;
 const job = (id: string) => directory.owner('directory_jobs._private_jobs').where({ key: `open:${id}` });

@@ -11,7 +11,7 @@ import { changeTitle } from '../accounts/change-title.ts';
 import { openAccounts } from '../accounts/open-accounts.ts';
 import { orderCertificate, withdrawCertificate } from '../accounts/order-certificate.ts';
 import { renameAccount } from '../accounts/rename-account.ts';
-import { retireAccount } from '../accounts/retire-account.ts';
+import { defaultRetentionDays, retentionEnd, retireAccount } from '../accounts/retire-account.ts';
 import { transferAccount } from '../accounts/transfer-account.ts';
 import { lockUsernames } from '../accounts/usernames.ts';
 import { findObstacles } from './line-obstacles.ts';
@@ -34,25 +34,28 @@ export const openAccountsJob = (requestId: string) => ({
   key: `open:${requestId}`,
 });
 
+/** What the province has decided for all. */
+export interface OpeningPolicy {
+  usernamePatterns: UsernamePatterns;
+  /** How long what a retired account had is kept, unless told. */
+  retentionDays?: number | undefined;
+}
+
 /** The next part of a request; nothing when it is not approved, or nothing is left. */
-export async function carryOutNextPart(
-  database: Database,
-  requestId: string,
-  patterns: UsernamePatterns,
-): Promise<void> {
+export async function carryOutNextPart(database: Database, requestId: string, policy: OpeningPolicy): Promise<void> {
   await database.transaction(async (transaction) => {
     const approval = await findApproval(transaction, requestId);
     if (!approval) return;
     const { decided_by: id, decided_from: ip, approver_agency: agencyCode } = approval;
     const actor = { kind: 'client' as const, id, ip, agencyCode };
-    await carryOutPart(transaction, approval, patterns, { actor, requestId });
+    await carryOutPart(transaction, approval, policy, { actor, requestId });
   });
 }
 
 export async function carryOutPart(
   transaction: Transaction,
   request: Pick<RequestRow, 'id' | 'agency_code'>,
-  patterns: UsernamePatterns,
+  policy: OpeningPolicy,
   cause: Cause,
 ): Promise<void> {
   // 1. What stands against them by now. From here to the commit nobody else opens accounts.
@@ -69,9 +72,11 @@ export async function carryOutPart(
   const possible = (line: LineToCarryOut): boolean => !failures.has(line.id);
 
   // 2. New accounts together, changes of accounts one by one.
-  const opened = await openEach(transaction, openings.filter(possible), patterns, cause, failures);
+  const opened = await openEach(transaction, openings.filter(possible), policy.usernamePatterns, cause, failures);
   const changes = lines.filter((line) => line.operation !== 'open' && possible(line)).sort(byTarget);
-  for (const line of changes) await attempt(transaction, line, failures, (inner) => changeAccount(inner, line, cause));
+  for (const line of changes) {
+    await attempt(transaction, line, failures, (inner) => changeAccount(inner, line, policy, cause));
+  }
 
   // 3. How each ended, and what is next.
   await markCarriedOut(transaction, lines, opened, failures);
@@ -80,9 +85,10 @@ export async function carryOutPart(
   } else await completeRequest(transaction, request.id);
 }
 
-/** In one order, so that two requests about the same accounts do not wait for each other. */
-const byTarget = (one: LineToCarryOut, other: LineToCarryOut): number =>
-  (one.targetAccountId ?? '') < (other.targetAccountId ?? '') ? -1 : 1;
+/** In one order, so that two requests about the same accounts do not wait for each other: people first, whose positions are locked with them. */
+const byTarget = (one: LineToCarryOut, other: LineToCarryOut): number => (targetOf(one) < targetOf(other) ? -1 : 1);
+const targetOf = ({ targetKind, targetAccountId }: LineToCarryOut): string =>
+  `${targetKind === 'person' ? 1 : 2} ${targetAccountId}`;
 
 /** All at once; if the database refuses one, each by itself, so that it is refused alone. Line id → account id. */
 async function openEach(
@@ -131,12 +137,21 @@ async function attempt(
   }
 }
 
-function changeAccount(transaction: Transaction, line: LineToCarryOut, cause: Cause): Promise<void> {
+function changeAccount(
+  transaction: Transaction,
+  line: LineToCarryOut,
+  { retentionDays }: OpeningPolicy,
+  cause: Cause,
+): Promise<void> {
   const { targetAccountId: accountId, reason, title, certificatePath: path } = line;
   if (!accountId) throw new Error(`line ${line.lineNumber} is about no account`);
   switch (line.operation) {
     case 'close':
-      return retireAccount(transaction, { accountId, reason: reason ?? '' }, cause);
+      return retireAccount(
+        transaction,
+        { accountId, reason: reason ?? '', retainedUntil: retentionEnd(retentionDays ?? defaultRetentionDays) },
+        cause,
+      );
     case 'transfer':
       return transferAccount(
         transaction,

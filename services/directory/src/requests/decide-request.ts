@@ -5,20 +5,18 @@
 import type { LineRemark } from '@congvu/contracts';
 import { addJobs, type Database, type Transaction } from '@congvu/database';
 import { invalid, ServiceError } from '@congvu/errors';
-import type { UsernamePatterns } from '@congvu/vietnamese';
 import type { Actor } from '../audit/audit-event.ts';
 import { insertEvents } from '../audit/audit-store.ts';
 import { deleteSheet } from '../sheets/sheet-store.ts';
-import { carryOutPart, openAccountsJob } from './carry-out-lines.ts';
+import { carryOutPart, type OpeningPolicy, openAccountsJob } from './carry-out-lines.ts';
 import { type Deadlines, endOfWorkingDay } from './deadlines.ts';
 import { findForeignLine, findUnknownLines, moveLines, rejectLines, remarkLines } from './line-store.ts';
 import { checkAction, transitions } from './request-states.ts';
 import { insertReturn, type RequestRow, requireRequestForUpdate, setState } from './request-store.ts';
 
-export interface DecideDependencies {
+export interface DecideDependencies extends OpeningPolicy {
   database: Database;
   deadlines: Deadlines;
-  usernamePatterns: UsernamePatterns;
 }
 
 type Remarked = { remark?: string | undefined; lineRemarks?: readonly LineRemark[] | undefined };
@@ -41,7 +39,7 @@ export type Decision = (
 type Decider = Actor & { agencyCode: string };
 
 export async function decide(
-  { database, deadlines, usernamePatterns }: DecideDependencies,
+  { database, deadlines, ...policy }: DecideDependencies,
   id: string,
   decision: Decision,
   actor: Decider,
@@ -64,7 +62,7 @@ export async function decide(
     if (decision.action === 'approve' && decision.carryOutLater) {
       await addJobs(transaction, 'directory', [openAccountsJob(id)]);
     } else if (decision.action === 'approve') {
-      await carryOutPart(transaction, request, usernamePatterns, { actor, requestId: id });
+      await carryOutPart(transaction, request, policy, { actor, requestId: id });
     }
     if (decision.action === 'return') await tellReturn(transaction, request, decision, actor);
     else {

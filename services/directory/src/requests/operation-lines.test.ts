@@ -2,6 +2,7 @@
 import type { RequestDetail } from '@congvu/contracts';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import supertest from 'supertest';
+import { convergeEntries } from '../accounts/converge-entry.ts';
 import { personLine, randomWord, startTestDirectory, type TestClient, type TestDirectory } from '../testing.ts';
 import { settleRequests } from './settle-requests.ts';
 
@@ -40,6 +41,17 @@ async function done(lines: object[], by = district, agencyCode = 'H41.32'): Prom
 }
 const accountEvents = async (id: string, requestId: string) =>
   directory.owner('directory.audit_events').where({ subject_id: id, request_id: requestId }).orderBy('id');
+
+it('a request whose account is retired while it waits for its holder’s key is at its end with that', async () => {
+  const lines = [personLine(`Nguyễn Văn ${randomWord()}`, { certificate: 'csr' })];
+  const { id } = await directory.submit(province, 'H41.32', lines);
+  const opened = (await directory.approve(admin, id)).lines[0]?.account;
+  await done([{ operation: 'close', account: opened?.id, reason: 'Nghỉ hưu' }]);
+  await convergeEntries(directory, [String(opened?.id)]);
+  await directory.database.transaction((transaction) => settleRequests(transaction, [String(opened?.id)]));
+  const request = await directory.owner('directory.requests').where({ id }).first();
+  expect(request).toMatchObject({ state: 'fulfilled' });
+});
 
 describe('approved', () => {
   it('close, transfer, rename and change of position are in the record, each with its event and on this request', async () => {

@@ -8,6 +8,7 @@ export interface LineToCarryOut extends Omit<OpeningLine, 'kind'> {
   operation: RequestOperation;
   kind: OpeningLine['kind'] | null;
   targetAccountId: string | null;
+  targetKind: OpeningLine['kind'] | null;
   reason: string | null;
 }
 
@@ -55,8 +56,13 @@ export const listLinesToCarryOut = (
     )
     .from('l')
     .join('directory.agencies as a', 'a.id', 'l.agency_id')
+    .leftJoin('directory.accounts as target', 'target.id', 'l.target_account_id')
     .orderBy('l.line_number')
-    .select<LineToCarryOut[]>(...columns, transaction.raw('to_char(l.birth_date, \'YYYY-MM-DD\') as "birthDate"'));
+    .select<LineToCarryOut[]>(
+      ...columns,
+      'target.kind as targetKind',
+      transaction.raw('to_char(l.birth_date, \'YYYY-MM-DD\') as "birthDate"'),
+    );
 
 /** Lines that open accounts or have opened them, by number, with the username that they got. */
 export const listLinesToName = (

@@ -4,7 +4,7 @@ import { addJobs, type Database, type Transaction } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
 import type { Actor } from '../audit/audit-event.ts';
 import { insertEvents } from '../audit/audit-store.ts';
-import { readScopesOf } from './read-scopes.ts';
+import { readScopesOf, requireScopesWithin } from './read-scopes.ts';
 import { lockServiceAccount, type ServiceAccountRow, updateServiceAccount } from './service-account-store.ts';
 
 export interface ServiceAccountRef {
@@ -25,6 +25,7 @@ export const changeReadScopes = (
 ): Promise<unknown> =>
   database.transaction(async (transaction) => {
     const account = await lockActive(transaction, ref, actor);
+    await requireScopesWithin(transaction, account.read_scopes, actor.agencyCode);
     const readScopes = await readScopesOf(transaction, wanted, actor.agencyCode);
     await updateServiceAccount(transaction, account.id, { read_scopes: readScopes });
     const change = { before: { readScopes: account.read_scopes }, after: { readScopes } };

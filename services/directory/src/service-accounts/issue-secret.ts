@@ -8,6 +8,7 @@ import { ServiceError } from '@congvu/errors';
 import type { Actor } from '../audit/audit-event.ts';
 import { lockActive, record, type ServiceAccountRef } from './change-service-account.ts';
 import { convergeServiceAccount, type ServiceEntryDependencies, serviceDn } from './converge-service-accounts.ts';
+import { requireScopesWithin } from './read-scopes.ts';
 import { updateServiceAccount } from './service-account-store.ts';
 
 export async function issueSecret(
@@ -19,6 +20,7 @@ export async function issueSecret(
   // 1. By right, and on record.
   const name = await database.transaction(async (transaction) => {
     const account = await lockActive(transaction, ref, actor);
+    await requireScopesWithin(transaction, account.read_scopes, actor.agencyCode);
     await updateServiceAccount(transaction, account.id, { secret_issued_at: new Date() });
     await record(transaction, account, 'service_account.secret_issued', {}, actor);
     return account.name;

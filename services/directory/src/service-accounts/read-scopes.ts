@@ -1,8 +1,24 @@
 /** What a connected system may read: checked against the caller's own subtree, agency codes made canonical, nothing twice. */
 import type { Connection } from '@congvu/database';
-import { type Fault, invalid } from '@congvu/errors';
+import { type Fault, invalid, ServiceError } from '@congvu/errors';
 import { parseAgencyCode } from '@congvu/vietnamese';
 import { findAgenciesByCode } from '../agencies/agency-store.ts';
+
+/** Whoever holds the secret of a system, or says what it reads, must be allowed all that it reads now. */
+export async function requireScopesWithin(
+  connection: Connection,
+  scopes: readonly string[],
+  callerAgencyCode: string,
+): Promise<void> {
+  const codes = [...new Set(scopes.flatMap((scope) => scope.split(':')[1] ?? []))];
+  if ((await findAgenciesByCode(connection, codes, callerAgencyCode)).length === codes.length) return;
+  throw new ServiceError({
+    kind: 'forbidden',
+    code: 'read_scopes_beyond',
+    detail:
+      'The system reads agencies that do not lie at or below yours; a client of an agency above all of them has to do this.',
+  });
+}
 
 /** Throws `invalid` with every fault at once. */
 export async function readScopesOf(

@@ -14,6 +14,8 @@ export interface ServiceAccountRow {
   secret_issued_at: Date | null;
   created_at: Date;
   version: number;
+  /** That its LDAP entry says. */
+  entry_version: number;
 }
 
 const serviceAccounts = (connection: Connection) =>
@@ -30,6 +32,7 @@ const serviceAccounts = (connection: Connection) =>
       's.secret_issued_at',
       's.created_at',
       's.version',
+      's.entry_version',
     );
 
 export async function insertServiceAccount(
@@ -99,7 +102,7 @@ export const listServiceAccounts = (
 export async function updateServiceAccount(
   transaction: Transaction,
   id: string,
-  set: { state?: 'retired'; read_scopes?: string[]; secret_issued_at?: Date },
+  set: { state?: 'retired'; read_scopes?: string[]; secret_issued_at?: Date | null },
 ): Promise<void> {
   await transaction('directory.service_accounts')
     .where({ id })
@@ -109,9 +112,21 @@ export async function updateServiceAccount(
 export const findServiceAccount = async (connection: Connection, id: string): Promise<ServiceAccountRow | undefined> =>
   (await serviceAccounts(connection).where('s.id', id))[0];
 
-/** Those whose LDAP entry is behind the record. */
-export const listUnconverged = (connection: Connection, limit: number): Promise<string[]> =>
-  connection('directory.service_accounts').whereRaw('entry_version < version').orderBy('id').limit(limit).pluck('id');
+/** All, or those whose LDAP entry is behind the record; by id. */
+export const listIds = (
+  connection: Connection,
+  which: 'all' | 'behind',
+  after: string,
+  limit: number,
+): Promise<string[]> =>
+  connection('directory.service_accounts')
+    .modify((query) => {
+      if (which === 'behind') query.whereRaw('entry_version < version');
+    })
+    .where('id', '>', after)
+    .orderBy('id')
+    .limit(limit)
+    .pluck('id');
 
 export async function markConverged(connection: Connection, id: string, version: number): Promise<void> {
   await connection('directory.service_accounts')

@@ -399,6 +399,60 @@ describe('refused', () => {
   });
 });
 
+it('nobody gets a system’s secret, or says what it reads, who may not read all that it reads', async () => {
+  const { id } = await create(['agencies', 'names:H41'], { agencyCode: 'H41.32' });
+  for (const answer of [
+    await call('put', `/${id}/read-scopes`, district).send({ readScopes: [] }),
+    await call('post', `/${id}/secret`, district),
+  ])
+    expect([answer.status, answer.body.code]).toEqual([403, 'read_scopes_beyond']);
+  await call('put', `/${id}/read-scopes`)
+    .send({ readScopes: ['agencies', 'names:H41.32'] })
+    .expect(200);
+  await call('post', `/${id}/secret`, district).expect(201);
+});
+
+it('what somebody did to the entries is found, recorded and put right, whatever stands against one of them', async () => {
+  const [widened, deleted, blocked] = [
+    await connected(['names:H41.33']),
+    await connected(['names:H41.33']),
+    await connected(['names:H41.33']),
+  ];
+  const all = () => convergeServiceAccounts(directory, AbortSignal.timeout(30_000), 'all');
+  const events = ({ account }: { account: ServiceAccount }) =>
+    directory
+      .owner('directory.audit_events')
+      .where({ subject_id: account.id })
+      .whereLike('action', '%.entry_%')
+      .select('action', 'actor_kind', 'before', 'after');
+  const replace = (dn: string, attribute: string, value: string) =>
+    directory.ldap.modify(dn, [{ attribute, operation: 'replace', values: [value] }]);
+  await replace(blocked.account.distinguishedName, 'congvuAccountId', randomUUID());
+  await replace(widened.account.distinguishedName, 'congvuReadScope', 'names:H41');
+  await directory.ldap.remove(deleted.account.distinguishedName);
+  await expect(all()).rejects.toMatchObject({ code: 'entry_of_another' });
+
+  expect(Object.keys(await sees(widened.ldap))).toEqual(['elsewhere']);
+  expect(await events(widened)).toEqual([
+    {
+      action: 'service_account.entry_repaired',
+      actor_kind: 'system',
+      before: { readScopes: ['names:H41'] },
+      after: { readScopes: ['names:H41.33'] },
+    },
+  ]);
+  const entry = await directory.ldap.find(deleted.account.distinguishedName, ['congvuReadScope']);
+  expect(entry?.attributes).toEqual({ congvuReadScope: ['names:H41.33'] });
+  expect(await directory.ldap.verifyPassword(deleted.account.distinguishedName, deleted.secret)).toBe(false);
+  expect((await call('get', `/${deleted.account.id}`).expect(200)).body.secretIssuedAt).toBeNull();
+  expect(await events(deleted)).toMatchObject([{ action: 'service_account.entry_restored' }]);
+
+  await replace(blocked.account.distinguishedName, 'congvuAccountId', blocked.account.id);
+  await all();
+  for (const one of [widened, deleted]) expect(await events(one)).toHaveLength(1);
+  expect(await events(blocked)).toEqual([]);
+});
+
 it('an entry of that name that is not of the account is left alone', async () => {
   const account = await create(['names:H41']);
   await directory.ldap.add(account.distinguishedName, {

@@ -26,5 +26,9 @@ export async function loadAgencyNames(connection: Connection, code: string): Pro
   };
 }
 
-export const hasClosed = ({ valid_to }: AgencyRow): boolean =>
-  valid_to !== null && valid_to <= new Date().toISOString().slice(0, 10);
+export const hasClosed = ({ status }: AgencyRow): boolean => status !== 'active';
+
+export const closedDetail = ({ code, status, valid_from, valid_to }: AgencyRow): string =>
+  status === 'future'
+    ? `The agency ${code} exists only from ${valid_from} on.`
+    : `The agency ${code} closed on ${valid_to}.`;

@@ -15,7 +15,7 @@ import { saveDraft } from '../requests/draft-request.ts';
 import { findObstacles } from '../requests/line-obstacles.ts';
 import { findByIdempotencyKey, requireSummary } from '../requests/request-store.ts';
 import { readRequest } from '../requests/submit-request.ts';
-import { hasClosed, loadAgencyNames } from './agency-names.ts';
+import { closedDetail, hasClosed, loadAgencyNames } from './agency-names.ts';
 import type { PersonRow } from './read-person-row.ts';
 import { readSheet } from './read-sheet.ts';
 import { contactAddressOf, findOpenDraft, findSheet, lockFingerprint, saveSheet } from './sheet-store.ts';
@@ -53,8 +53,8 @@ export async function draftFromSheet(
   if (before) return { created: false, draft: await readDraft(dependencies, before, actor.agencyCode) };
   const agency = await requireAgency(database, query.agencyCode, actor.agencyCode);
   if (hasClosed(agency)) {
-    const detail = `The agency ${agency.code} closed on ${agency.valid_to}.`;
-    throw invalid('request_invalid', [{ pointer: 'query/agencyCode', code: 'agency_closed', detail }]);
+    const fault = { pointer: 'query/agencyCode', code: 'agency_closed', detail: closedDetail(agency) };
+    throw invalid('request_invalid', [fault]);
   }
   const sheet = await openSheet(upload.file, upload.mediaType);
 
@@ -147,9 +147,7 @@ async function keepSheet(
   const findTaken = async (people: readonly PersonRow[]) => {
     const lines = people.flatMap(({ line }, index) => (line ? [{ ...line, lineNumber: index }] : []));
     const obstacles = await findObstacles(transaction, request, lines);
-    return new Map(
-      obstacles.map(({ lineNumber, code, detail }) => [people[lineNumber] as PersonRow, { code, detail }]),
-    );
+    return new Map(obstacles.map(({ lineNumber, ...obstacle }) => [people[lineNumber] as PersonRow, obstacle]));
   };
   const reading = await readSheet(sheet, { agency, agencies, seal }, findTaken);
   const id = await saveDraft(

@@ -18,7 +18,7 @@ import type { NationalIdSeal } from '../people/national-id-seal.ts';
 import type { LineFinding, NewLine } from '../requests/draft-request.ts';
 import { emptyLine } from '../requests/line-store.ts';
 import { checkAge } from '../requests/read-lines.ts';
-import { type AgencyNames, hasClosed } from './agency-names.ts';
+import { type AgencyNames, closedDetail, hasClosed } from './agency-names.ts';
 import { comparable, type SheetColumns, type SheetField } from './sheet-columns.ts';
 
 export interface RowContext {
@@ -216,7 +216,7 @@ function readAgency(
         .slice(0, 10)
         .join(', ')}. Write the code instead of the name.`,
     );
-  else if (hasClosed(agency)) fault(field, 'agency_closed', `The agency ${agency.code} closed on ${agency.valid_to}.`);
+  else if (hasClosed(agency)) fault(field, 'agency_closed', closedDetail(agency));
   else return agency;
   return undefined;
 }

@@ -8,13 +8,14 @@ import type { SheetNote, SheetReport } from '@congvu/contracts';
 import { invalid } from '@congvu/errors';
 import { type Cell, cellName, columnName, type Sheet, type SheetRow } from '@congvu/spreadsheet';
 import type { DraftLine } from '../requests/draft-request.ts';
+import type { Obstacle } from '../requests/line-obstacles.ts';
 import { findDecision, type SheetDecision } from './find-decision.ts';
 import { type PersonRow, type RowContext, readPersonRow } from './read-person-row.ts';
 import { createRowClassifier } from './row-kinds.ts';
 import { readHeader, type SheetColumns } from './sheet-columns.ts';
 
 /** What in the record stands against people, by their place in the list that was asked about. */
-export type FindTaken = (lines: readonly PersonRow[]) => Promise<Map<PersonRow, { code: string; detail: string }>>;
+export type FindTaken = (lines: readonly PersonRow[]) => Promise<Map<PersonRow, Omit<Obstacle, 'lineNumber'>>>;
 
 export interface SheetReading {
   /** That the rows above the header name, if they name one. */
@@ -104,8 +105,9 @@ export async function readSheet(
     return batch.map((person) => {
       const against = taken.get(person);
       if (against) {
-        const cell = cellName(person.rowNumber, columns.nationalId ?? 0);
-        person.findings.push({ cell, ...against, severity: 'fault' });
+        const { field, code, detail } = against;
+        const cell = cellName(person.rowNumber, columnOf(field, columns));
+        person.findings.push({ cell, code, detail, severity: 'fault' });
         person.line = undefined;
       }
       const { rowNumber: sheetRow, line, findings, fullName, title } = person;
@@ -115,6 +117,13 @@ export async function readSheet(
     });
   };
   return { decision: decision.found, lines, report };
+}
+
+/** Where a sheet says what an obstacle is about; what it says nowhere is seen to at the name. */
+function columnOf(field: Obstacle['field'], columns: SheetColumns): number {
+  const named =
+    field === 'nationalId' || field === 'title' ? columns[field] : (columns.agencyCode ?? columns.agencyName);
+  return named ?? columns.fullName ?? 0;
 }
 
 const notesOnRows: Readonly<Partial<Record<string, string>>> = {

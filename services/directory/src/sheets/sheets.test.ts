@@ -511,6 +511,17 @@ describe('against the record', () => {
   });
 });
 
+it('an agency that does not exist yet is none to open accounts at, and nobody says that it closed', async () => {
+  const agency = directory.owner('directory.agencies').where({ code: 'H41.33' });
+  const { name, valid_from } = await agency.clone().first('name', 'valid_from');
+  await agency.clone().update({ valid_from: '2099-01-01' });
+  const draft = await draftOf(await sheetOf(line('Lê Văn Sớm', { 5: name })), { query: 'agencyCode=H41' });
+  await agency.clone().update({ valid_from });
+  expect(draft.lines[0]?.findings).toMatchObject([
+    { cell: 'F2', code: 'agency_closed', detail: 'The agency H41.33 exists only from 2099-01-01 on.' },
+  ]);
+});
+
 describe('sent again', () => {
   it('the same file makes one draft, with and without a key, and at the same time', async () => {
     const file = await sheetOf(line('Đỗ Văn Lặp'));
