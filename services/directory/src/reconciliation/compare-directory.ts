@@ -109,7 +109,7 @@ async function readEntries(run: Run, base: string, table: AccountTable, signal: 
   return entries;
 }
 
-const accountsPerPage = 2_000;
+const accountsPerPage = 5_000;
 
 async function readRecord(run: Run, base: string, table: AccountTable, signal: AbortSignal): Promise<number> {
   let accounts = 0;
@@ -145,7 +145,7 @@ async function entriesOf(run: Run, base: string, id: string): Promise<Subject[]>
 /** A base that is not there is no empty one. */
 async function* readAll(run: Run, base: string, attributes: readonly string[]): AsyncGenerator<Entry[]> {
   try {
-    yield* run.ldap.stream(base, { scope: 'one', attributes, batchSize: 200 });
+    yield* run.ldap.stream(base, { scope: 'one', attributes, batchSize: 500 });
   } catch (error) {
     if (error instanceof NoSuchObjectError) throw refused('ldap_base_missing', `${base} is not there in LDAP.`);
     throw error;
