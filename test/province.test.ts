@@ -235,9 +235,7 @@ describe('LDAP changed by hand', () => {
 
   test('is reported with what, who and when; a report changes nothing', async () => {
     // The hold of the suspended one's certificate ends a moment after the suspension.
-    before = await waitUntil('every certificate', entries, (now) =>
-      now.every((entry) => entry.includes('"Buffer"')),
-    );
+    before = await waitUntil('every certificate', entries, (now) => now.every((entry) => entry.includes('"Buffer"')));
     const gone = before.find((entry) => !entry.startsWith('uid=ducvh'))?.split(' ')[0] as string;
     await byHand('ldapmodify', `dn: uid=ducvh,${people}\nchangetype: modify\nreplace: title\ntitle: Vua\n`);
     await byHand('ldapdelete', `${gone}\n`);
