@@ -15,6 +15,8 @@ export const permissions = [
   'clients:write',
   'audit:read',
   'mailboxes:read',
+  'mailboxes:write',
+  'domains:write',
   'certificates:read',
   'certificates:enrol',
   'certificates:revoke',
@@ -34,6 +36,7 @@ const administrator = [
   'reconciliations:write',
   'clients:write',
   'mailboxes:read',
+  'mailboxes:write',
   'certificates:read',
   'certificates:revoke',
 ] as const satisfies readonly Permission[];
@@ -58,8 +61,8 @@ export const roles = {
   approver: ['agencies:read', 'requests:read', 'requests:approve', 'accounts:read'],
   /** The IT admin of a subtree. */
   administrator,
-  /** The IT admin of the whole platform: also the connected systems. */
-  platform_administrator: [...administrator, 'service-accounts:write'],
+  /** The IT admin of the whole platform: also the connected systems and the mail domains. */
+  platform_administrator: [...administrator, 'service-accounts:write', 'domains:write'],
   auditor: [
     'agencies:read',
     'requests:read',

@@ -11,6 +11,7 @@ import { up as sheetsAsRead } from './0008-sheets-as-read.ts';
 import { up as bulk } from './0009-bulk.ts';
 import { up as peopleComeBack } from './0010-people-come-back.ts';
 import { up as namesFollow } from './0011-names-follow.ts';
+import { up as mailNames } from './0012-mail-names.ts';
 
 export const migrations: Migrations = {
   '0001-initial': initial,
@@ -24,4 +25,5 @@ export const migrations: Migrations = {
   '0009-bulk': bulk,
   '0010-people-come-back': peopleComeBack,
   '0011-names-follow': namesFollow,
+  '0012-mail-names': mailNames,
 };
