@@ -2,17 +2,20 @@
  * `npm start`: the whole platform on this machine, and on an empty database the main job with its proof. Then it stays up
  * until Ctrl-C, which ends every process that it started; the next start finds all data again.
  */
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { openDatabase } from '@congvu/database';
 import { runMainJob } from './main-job.ts';
 import { ensurePackages } from './packages.ts';
 import { describeFailure, UsageError } from './process.ts';
+import { sampleSheet } from './sample-sheets.ts';
 import { type Stack, startStack } from './stack.ts';
 import { removeState, repository } from './state.ts';
 
 const log = (line: string): void => console.log(line);
 const stateDirectory = join(repository, '.congvu/stack');
+const trialSheet = 'danh-sach-ubnd-quynh-luu.xlsx';
 
 const help = `npm start [-- --fresh]
 
@@ -68,7 +71,9 @@ async function useStack(stack: Stack): Promise<void> {
   log(
     `LDAP ${ldap.url}  IMAPS 127.0.0.1:${imap.tlsPort}${smtp ? `  submission 127.0.0.1:${smtp.submissionPort}` : ''}`,
   );
-  log('Clients and secrets to try it with: .congvu/stack.json');
+  const sheet = join(repository, '.congvu', trialSheet);
+  await writeFile(sheet, await sampleSheet(trialSheet));
+  log(`Clients and secrets to try it with: .congvu/stack.json; a staff list: .congvu/${trialSheet}`);
 }
 
 async function isEmpty({ engines }: Stack): Promise<boolean> {
