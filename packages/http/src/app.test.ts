@@ -44,6 +44,14 @@ const routes: Route[] = [
     handle: async ({ body }) => ({ body: { body } }),
   }),
   route({
+    method: 'post',
+    path: '/v1/wishes',
+    summary: 'Takes a wish, or none',
+    permission: 'things:write',
+    body: z.strictObject({ wish: z.string().optional() }),
+    handle: async ({ body }) => ({ body: { body } }),
+  }),
+  route({
     method: 'get',
     path: '/v1/mine',
     summary: 'Either',
@@ -277,6 +285,17 @@ describe('bodies', () => {
       .post(`/v1/things/${uuid}`)
       .set('Authorization', await bearer());
     expectProblem(answer, 400, 'content_type');
+  });
+
+  test('none at all where every field may be left out', async () => {
+    const answer = await supertest(app)
+      .post('/v1/wishes')
+      .set('Authorization', await bearer());
+    expect([answer.status, answer.body]).toEqual([200, { body: {} }]);
+    expectProblem(await post('<a/>', 'application/xml', '/v1/wishes'), 400, 'content_type');
+    const document = await supertest(app).get('/openapi.json');
+    expect(document.body.paths['/v1/wishes'].post.requestBody.required).toBe(false);
+    expect(document.body.paths['/v1/things/{id}'].post.requestBody.required).toBe(true);
   });
 
   test('a body that says it is compressed in an unknown way', async () => {

@@ -1,7 +1,7 @@
 /** The OpenAPI 3.1 document of a service, made from its routes (zod's JSON Schema is the 2020-12 dialect that 3.1 uses). */
 import { z } from 'zod';
 import { Problem } from './problem.ts';
-import type { Route } from './route.ts';
+import { isBodyOptional, type Route } from './route.ts';
 
 interface ServiceDescription {
   name: string;
@@ -110,7 +110,7 @@ function operation(one: Route): JsonSchema {
     ...(body
       ? {
           requestBody: {
-            required: true,
+            required: !isBodyOptional(one),
             content: Object.fromEntries(
               [one.consumes ?? 'application/json'].flat().map((type) => [type, { schema: inputSchema(body) }]),
             ),

@@ -125,8 +125,11 @@ function parsers(one: Route): RequestHandler[] {
   const types = [one.consumes ?? 'application/json'].flat();
   const [type] = types;
   const limit = one.maxBodyBytes ?? ([one.permission].flat().includes('public') ? 8 * 1024 : 1024 * 1024);
+  const mayBeAbsent = isBodyOptional(one);
   const requireType: RequestHandler = (request, _response, next) => {
-    if (!request.is([...types])) {
+    // RFC 9112 section 6.3: neither header, or a length of 0
+    const isAbsent = !request.get('Transfer-Encoding') && Number(request.get('Content-Length') ?? 0) === 0;
+    if (!request.is([...types]) && !(isAbsent && mayBeAbsent)) {
       throw new ServiceError({
         kind: 'malformed',
         code: 'content_type',
@@ -141,6 +144,10 @@ function parsers(one: Route): RequestHandler[] {
   if (types.length > 1 || type === spreadsheetType) return [requireType, express.raw({ type: types, limit })];
   return [requireType, express.text({ type: types, limit, defaultCharset: 'utf-8' })];
 }
+
+/** Where an empty object says enough, no body says the same. */
+export const isBodyOptional = ({ body, consumes = 'application/json' }: Pick<Route, 'body' | 'consumes'>): boolean =>
+  consumes === 'application/json' && body?.safeParse({}).success === true;
 
 function run(one: Route): RequestHandler {
   return async (request, response) => {

@@ -43,7 +43,7 @@ export function dateFromSpreadsheetSerial(serial: number): DateResult {
 
 function calendarDate(year: number, month: number, day: number): DateResult {
   if (month < 1 || month > 12) {
-    return refused('date_impossible', 'There is no such month. The day comes first: day/month/year.');
+    return refused('date_impossible', `There is no month ${month}. Write day/month/year, or year-month-day.`);
   }
   // Day 0 of the next month is the last of this one.
   const lastDay = new Date(Date.UTC(2000, month, 0)).getUTCDate();
