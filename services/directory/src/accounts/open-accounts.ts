@@ -5,7 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Connection, Transaction } from '@congvu/database';
 import type { UsernamePatterns } from '@congvu/vietnamese';
-import { positionUsernameCandidates, searchKey, splitFullName, usernameCandidates } from '@congvu/vietnamese';
+import { positionUsernameCandidates, splitFullName, usernameCandidates } from '@congvu/vietnamese';
 import { insertEvents } from '../audit/audit-store.ts';
 import { type NewPerson, savePeople } from '../people/person-store.ts';
 import { insertAccounts, type NewAccount, type OpeningLine } from './account-store.ts';
@@ -89,7 +89,6 @@ function prepare(line: OpeningLine): Opening {
     id: randomUUID(),
     fullName,
     ...splitFullName(fullName),
-    searchKey: searchKey(fullName),
     birthDate: line.birthDate,
     sex: line.sex,
     mobile: line.mobile,
@@ -132,7 +131,6 @@ function toAccount(
     displayName,
     surname: person ? person.surname || person.givenName : displayName,
     givenName: person?.givenName ?? displayName,
-    searchKey: searchKey(`${displayName} ${username}`),
     title: line.title,
     certificatePath: line.certificatePath,
   };
@@ -145,7 +143,7 @@ export function displayNameOf(line: Pick<OpeningLine, 'kind' | 'fullName' | 'tit
 }
 
 /** What a position is called when it has another office or agency. */
-export function namesOfPosition(username: string, title: string | null, agencyName: string) {
+export function namesOfPosition(title: string | null, agencyName: string) {
   const name = displayNameOf({ kind: 'position', fullName: null, title, agencyName });
-  return { display_name: name, surname: name, given_name: name, search_key: searchKey(`${name} ${username}`) };
+  return { display_name: name, surname: name, given_name: name };
 }

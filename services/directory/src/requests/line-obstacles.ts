@@ -48,7 +48,7 @@ const waiting = "w.state in ('submitted', 'approved') and w.carried_out_at is nu
 const obstacles = `
 with line as materialized (
   select row.*, decode(row.hash, 'hex') as id_hash
-  from jsonb_to_recordset(:lines::jsonb) as row("lineNumber" int, operation text, kind text, "agencyId" uuid,
+  from json_to_recordset(:lines::json) as row("lineNumber" int, operation text, kind text, "agencyId" uuid,
     "targetAccountId" uuid, title text, hash text)),
 opens as (select * from line where operation = 'open'),
 about as (

@@ -122,7 +122,7 @@ export async function markCarriedOut(
     `update directory.request_lines l set account_id = row.account, failure = row.failure, carried_out_at = now(),
        state = case when row.failure is not null then 'failed'
          when l.operation in ('open', 'issue_certificate', 'revoke_certificate') then 'approved' else 'fulfilled' end
-     from jsonb_to_recordset(?::jsonb) as row(id uuid, account uuid, failure jsonb) where l.id = row.id`,
+     from json_to_recordset(?::json) as row(id uuid, account uuid, failure jsonb) where l.id = row.id`,
     [JSON.stringify(rows)],
   );
 }
@@ -133,10 +133,11 @@ export async function listRequestsOfAccounts(
   accountIds: readonly string[],
 ): Promise<string[]> {
   const { rows } = await transaction.raw<{ rows: { request_id: string }[] }>(
-    `with account as (select unnest(?::uuid[]) as id)
-     select l.request_id from account join directory.request_lines l on l.account_id = account.id and l.state = 'approved'
-     union select l.request_id from account join directory.request_lines l on l.target_account_id = account.id
-       and l.state = 'approved' and l.carried_out_at is not null`,
+    `select distinct l.request_id from unnest(?::uuid[]) as account(id) cross join lateral (
+       select request_id from directory.request_lines where account_id = account.id and state = 'approved'
+       union all
+       select request_id from directory.request_lines where target_account_id = account.id and state = 'approved'
+         and carried_out_at is not null) l`,
     [[...accountIds]],
   );
   return rows.map((row) => row.request_id);
