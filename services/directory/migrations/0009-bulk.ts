@@ -29,6 +29,11 @@ drop index directory.audit_events_subject, directory.audit_events_agency;
 create index audit_events_subject on directory.audit_events (subject_type, subject_id, id);
 create index audit_events_agency on directory.audit_events (agency_id, id);
 
+-- A line is known by its number in its request.
+alter table directory.request_lines drop column id;
+alter table directory.request_lines add constraint request_lines_number primary key (request_id, line_number);
+alter table directory.request_lines drop constraint request_lines_number_unique;
+
 -- Made for a search that directory.account_search took over.
 alter table directory.people drop column search_key;
 alter table directory.accounts drop column search_key;

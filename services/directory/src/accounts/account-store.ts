@@ -6,7 +6,7 @@ import { inSubtree } from '../agencies/agency-store.ts';
 
 /** An approved line that opens an account, with what its agency gives to it. */
 export interface OpeningLine {
-  id: string;
+  lineNumber: number;
   kind: 'person' | 'agency' | 'position';
   agencyId: string;
   agencyName: string;

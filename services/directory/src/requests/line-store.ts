@@ -164,32 +164,11 @@ export async function remarkLines(
   );
 }
 
-/** What the record is asked about a line that is to be submitted or carried out. */
+/** What the record is asked about a line that is to be submitted. */
 export type LineToCheck = Pick<
   NewLine,
   'operation' | 'kind' | 'agencyId' | 'targetAccountId' | 'title' | 'nationalIdHash'
 > & { lineNumber: number };
-
-export const listLinesToCheck = (
-  connection: Connection,
-  requestId: string,
-  limit: number,
-  after: number,
-): Promise<LineToCheck[]> =>
-  connection('directory.request_lines')
-    .where({ request_id: requestId, state: 'draft' })
-    .where('line_number', '>', after)
-    .orderBy('line_number')
-    .limit(limit)
-    .select<LineToCheck[]>(
-      'operation',
-      'kind',
-      'title',
-      'line_number as lineNumber',
-      'agency_id as agencyId',
-      'target_account_id as targetAccountId',
-      'national_id_hash as nationalIdHash',
-    );
 
 /** Lines that ask for what a line before them asks for. */
 export async function findRepeatedLines(
