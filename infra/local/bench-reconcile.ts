@@ -121,12 +121,12 @@ async function insertPeople(client: pg.Client, people: readonly Person[]): Promi
     (select array_agg(id order by code) as ids from directory.agencies) all_agencies,
     lateral (select id, name from directory.agencies where id = ids[1 + r.agency % cardinality(ids)]) a) as p`;
   for (const statement of [
-    `insert into directory.people (id, full_name, surname, middle_names, given_name, search_key, birth_date, mobile,
+    `insert into directory.people (id, full_name, surname, middle_names, given_name, birth_date, mobile,
        national_id_sealed, national_id_hash)
-     select person, name, 'Nguyễn', 'Văn', 'Ánh', username, '1980-01-01', '0900000000', '', sha256(username::bytea) from ${table}`,
+     select person, name, 'Nguyễn', 'Văn', 'Ánh', '1980-01-01', '0900000000', '', sha256(username::bytea) from ${table}`,
     `insert into directory.accounts (id, kind, username, address, agency_id, person_id, display_name, surname, given_name,
-       search_key, title, certificate_path, entry_version)
-     select id, 'person', username, username || '@nghean.gov.vn', agency_id, person, name, 'Nguyễn', 'Ánh', username, 'Chuyên viên',
+       title, certificate_path, entry_version)
+     select id, 'person', username, username || '@nghean.gov.vn', agency_id, person, name, 'Nguyễn', 'Ánh', 'Chuyên viên',
        'csr', 1 from ${table}`,
     `insert into directory.provisioning (account_id, part, state)
      select id, part, 'done' from ${table} cross join unnest(array['entry', 'mailbox', 'certificate']) as part`,

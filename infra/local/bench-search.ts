@@ -128,13 +128,13 @@ const insert = (owner: pg.Client, batch: readonly object[]): Promise<unknown> =>
          username text, title text, "agencyCode" text, hash text)
        join directory.agencies a on a.code = spec."agencyCode"),
      person as (
-       insert into directory.people (id, full_name, surname, middle_names, given_name, search_key, birth_date,
+       insert into directory.people (id, full_name, surname, middle_names, given_name, birth_date,
          national_id_sealed, national_id_hash)
-       select person_id, "fullName", surname, "middleNames", "givenName", username, '1980-01-01', '', decode(hash, 'hex') from row)
+       select person_id, "fullName", surname, "middleNames", "givenName", '1980-01-01', '', decode(hash, 'hex') from row)
      insert into directory.accounts (kind, username, address, agency_id, person_id, display_name, surname, given_name,
-       search_key, title, certificate_path)
+       title, certificate_path)
      select 'person', username, username || '@' || mail_domain, agency_id, person_id, "fullName", surname, "givenName",
-       username, title, 'none' from row`,
+       title, 'none' from row`,
     [JSON.stringify(batch)],
   );
 

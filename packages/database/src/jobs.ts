@@ -46,7 +46,7 @@ export async function addJobs(connection: Connection, schema: string, jobs: read
   await connection.raw(
     `select count(*) from ${queue}.add_jobs(array(
        select row(identifier, payload, queue_name, run_at, null, job_key, priority, null)::${queue}.job_spec
-       from jsonb_to_recordset(?::jsonb) as spec(identifier text, payload json, queue_name text, run_at timestamptz, job_key text, priority int2)))`,
+       from json_to_recordset(?::json) as spec(identifier text, payload json, queue_name text, run_at timestamptz, job_key text, priority int2)))`,
     [JSON.stringify([...specs.values()])],
   );
 }

@@ -93,7 +93,6 @@ export async function insertAccount(
               surname,
               middle_names: rest.slice(0, -1).join(' '),
               given_name: givenName,
-              search_key: username,
               birth_date: '1990-01-02',
               national_id_sealed: randomBytes(40),
               national_id_hash: randomBytes(32),
@@ -114,7 +113,6 @@ export async function insertAccount(
         display_name: displayName,
         surname: kind === 'person' ? surname : displayName,
         given_name: givenName,
-        search_key: username,
         certificate_path: kind === 'person' ? certificatePath : 'none',
       })
       .returning('id');

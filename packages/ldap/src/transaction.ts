@@ -9,7 +9,7 @@
  *   help that; the server then has to be started again, and LMDB, as after any crash, holds what was committed and no more.
  */
 import { connect, type Socket } from 'node:net';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises';
 import { type ConnectionOptions, connect as connectTls } from 'node:tls';
 import { BerWriter, Client, Control, InsufficientAccessError, NoSuchObjectError, ResultCodeError } from 'ldapts';
 
@@ -85,6 +85,7 @@ export async function commitTogether(
     const sent = requests
       .slice(start, start + requestsAtOnce)
       .map((request) => refusalOf(request(client, specification)));
+    await turn(); // the library writes to the socket only after some promises
     socket()?.uncork();
     const settled = await Promise.allSettled(sent);
     const failed = settled.find((one) => one.status === 'rejected');

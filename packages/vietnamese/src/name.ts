@@ -138,9 +138,17 @@ function changes(before: readonly string[], after: readonly string[], what: stri
   return `${what}: ${pairs.join(', ')}.`;
 }
 
+/** Words of Vietnamese letters, each in one case but for its first: what nearly every name is, and without a fault. */
+const marked = 'àáảãạăằắẳẵặâầấẩẫậèéẻẽẹêềếểễệìíỉĩịòóỏõọôồốổỗộơờớởỡợùúủũụưừứửữựỳýỷỹỵđ';
+const small = `a-z${marked}`;
+const capital = `A-Z${marked.toUpperCase()}`;
+const plainWord = `(?:[${small}${capital}][${small}]*|[${capital}]+)`;
+const plainName = new RegExp(`^${plainWord}(?: ${plainWord})*$`);
+
 /** Every fault in the characters of a name, at once. */
 function characterFaults(text: string): Finding[] {
   if (text === '') return [{ code: 'name_empty', detail: 'The name is empty. Give the full name.' }];
+  if (text.length <= maximumNameLength && plainName.test(text)) return [];
   const faults: Finding[] = [];
   const add = (code: string, found: readonly string[], detail: (list: string) => string): void => {
     if (found.length > 0) faults.push({ code, detail: detail(codePoints(found)) });

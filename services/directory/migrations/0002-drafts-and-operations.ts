@@ -44,7 +44,10 @@ alter table directory.request_lines
     (full_name is not null and birth_date is not null and national_id_hash is not null)),
   add constraint request_lines_refused_opens_nothing check (state <> 'refused' or account_id is null);
 create index request_lines_target on directory.request_lines (target_account_id) where target_account_id is not null;
-create index request_lines_state on directory.request_lines (request_id, state, line_number);
+-- The lines of a request that are few among many; the others are met in the order of their numbers.
+create index request_lines_unusual_state on directory.request_lines (request_id, state, line_number)
+  where state in ('refused', 'rejected', 'cancelled', 'failed');
+create index request_lines_approved on directory.request_lines (request_id, line_number) where state = 'approved';
 
 -- The uploaded file, encrypted because it holds identity numbers; deleted when the request is decided.
 create table directory.sheets (

@@ -114,7 +114,7 @@ create trigger agency_moved_or_renamed after update on directory.agencies
 revoke execute on function directory.queue_entries, directory.agency_moved_or_renamed from public;
 grant select, insert, update on directory.position_holdings, directory.service_accounts to congvu_directory;
 -- A person may get another name, and nothing else about the person changes.
-grant update (full_name, surname, middle_names, given_name, search_key) on directory.people to congvu_directory;
+grant update (full_name, surname, middle_names, given_name) on directory.people to congvu_directory;
 
 -- Every entry gets what this version adds to it.
 update directory.accounts set version = version + 1;

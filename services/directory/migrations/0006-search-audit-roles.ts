@@ -143,9 +143,9 @@ create index accounts_unusual_state on directory.accounts (state, created_at des
 create index accounts_unusual_kind on directory.accounts (kind, created_at desc, id desc) where kind <> 'person';
 
 -- The audit list, filtered, at a million events.
-create index audit_events_request on directory.audit_events (request_id, id desc) where request_id is not null;
-create index audit_events_actor on directory.audit_events (actor_id, id desc);
-create index audit_events_action on directory.audit_events (action, id desc);
+create index audit_events_request on directory.audit_events (request_id, id) where request_id is not null;
+create index audit_events_actor on directory.audit_events (actor_id, id);
+create index audit_events_action on directory.audit_events (action, id);
 create index audit_events_time on directory.audit_events (occurred_at);
 create index requests_decision on directory.requests (decision_number) where decision_number is not null;
 

@@ -31,8 +31,7 @@ begin
   changed as (
     update directory.accounts c set version = c.version + 1, updated_at = now(),
       display_name = coalesce(locked.name, c.display_name), surname = coalesce(locked.name, c.surname),
-      given_name = coalesce(locked.name, c.given_name),
-      search_key = coalesce(directory.search_text(locked.name || ' ' || c.username), c.search_key)
+      given_name = coalesce(locked.name, c.given_name)
     from locked where c.id = locked.id returning c.id)
   select array_agg(id) into behind from changed;
   if behind is not null then
@@ -44,7 +43,7 @@ end $$;
 -- Those that were left behind until now.
 with changed as (
   update directory.accounts c set version = c.version + 1, updated_at = now(), display_name = named.name, surname = named.name,
-    given_name = named.name, search_key = directory.search_text(named.name || ' ' || c.username)
+    given_name = named.name
   from (select o.id, directory.name_by_agency(o.kind, o.title, a.name) as name
     from directory.accounts o join directory.agencies a on a.id = o.agency_id) named
   where c.id = named.id and c.display_name <> named.name returning c.id)

@@ -6,7 +6,7 @@ import { inSubtree } from '../agencies/agency-store.ts';
 
 /** An approved line that opens an account, with what its agency gives to it. */
 export interface OpeningLine {
-  id: string;
+  lineNumber: number;
   kind: 'person' | 'agency' | 'position';
   agencyId: string;
   agencyName: string;
@@ -32,7 +32,6 @@ export interface NewAccount {
   displayName: string;
   surname: string;
   givenName: string;
-  searchKey: string;
   title: string | null;
   certificatePath: CertificatePath;
 }
@@ -42,16 +41,16 @@ export async function insertAccounts(transaction: Transaction, accounts: readonl
   const json = JSON.stringify(accounts);
   await transaction.raw(
     `insert into directory.accounts (id, kind, username, address, agency_id, person_id, display_name, surname, given_name,
-       search_key, title, certificate_path)
-     select id, kind, username, address, "agencyId", "personId", "displayName", surname, "givenName", "searchKey", title,
+       title, certificate_path)
+     select id, kind, username, address, "agencyId", "personId", "displayName", surname, "givenName", title,
        "certificatePath"
-     from jsonb_to_recordset(?::jsonb) as row(id uuid, kind text, username text, address text, "agencyId" uuid,
-       "personId" uuid, "displayName" text, surname text, "givenName" text, "searchKey" text, title text, "certificatePath" text)`,
+     from json_to_recordset(?::json) as row(id uuid, kind text, username text, address text, "agencyId" uuid,
+       "personId" uuid, "displayName" text, surname text, "givenName" text, title text, "certificatePath" text)`,
     [json],
   );
   await transaction.raw(
     `insert into directory.provisioning (account_id, part)
-     select id, part from jsonb_to_recordset(?::jsonb) as row(id uuid, "certificatePath" text)
+     select id, part from json_to_recordset(?::json) as row(id uuid, "certificatePath" text)
      cross join unnest(array['entry', 'mailbox', 'certificate']) as part
      where part <> 'certificate' or "certificatePath" <> 'none'`,
     [json],
@@ -268,7 +267,6 @@ export async function updateAccount(
     display_name?: string;
     surname?: string;
     given_name?: string;
-    search_key?: string;
     title?: string | null;
     suspension_reason?: string | null;
     suspended_until?: Date | null;

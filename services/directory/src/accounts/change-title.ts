@@ -17,7 +17,7 @@ export async function changeTitle(
       action: 'account.title_changed',
       set: {
         title: input.title,
-        ...(account.kind === 'position' && namesOfPosition(account.username, input.title, account.agency_name)),
+        ...(account.kind === 'position' && namesOfPosition(input.title, account.agency_name)),
       },
       before: { title: account.title },
       after: { title: input.title },

@@ -106,7 +106,7 @@ export async function markEntryConverged(
   const { rows } = await connection.raw<{ rows: { id: string; epoch_before: number }[] }>(
     `with row as (
        select c.id, spec.version, spec."credentialEpoch" as epoch, c.entry_credential_epoch as epoch_before
-       from jsonb_to_recordset(?::jsonb) as spec(id uuid, version int, "credentialEpoch" int)
+       from json_to_recordset(?::json) as spec(id uuid, version int, "credentialEpoch" int)
        join directory.accounts c on c.id = spec.id where c.entry_version < spec.version
        order by c.id for update of c),
      marked as (

@@ -72,7 +72,6 @@ it('opens accounts of people and of the agency, with everything that hangs on th
     surname: 'Huỳnh',
     middle_names: 'Thanh',
     given_name: 'Điền',
-    search_key: 'huynh thanh dien',
     sex: 'male',
     mobile: '0912345678',
   });
@@ -261,7 +260,7 @@ describe('someone who has an account by the time of the approval', () => {
     const before = await personAfter({});
     const { id, birth_date, national_id_hash } = before;
     const name = { full_name: 'Lê Thị Quay', surname: 'Lê', middle_names: 'Thị', given_name: 'Quay' };
-    const now = { ...name, search_key: 'le thi quay', mobile: '0987654321' };
+    const now = { ...name, mobile: '0987654321' };
     const after = await personAfter({ fullName: 'Lê Thị Quay', mobile: '0987654321' });
     expect([before.mobile, after]).toMatchObject(['0912345678', { id, birth_date, national_id_hash, ...now }]);
     expect(await personAfter({ fullName: 'Lê Thị Quay', mobile: undefined })).toMatchObject({ id, ...now });

@@ -5,7 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Connection, Transaction } from '@congvu/database';
 import type { UsernamePatterns } from '@congvu/vietnamese';
-import { positionUsernameCandidates, searchKey, splitFullName, usernameCandidates } from '@congvu/vietnamese';
+import { positionUsernameCandidates, splitFullName, usernameCandidates } from '@congvu/vietnamese';
 import { insertEvents } from '../audit/audit-store.ts';
 import { type NewPerson, savePeople } from '../people/person-store.ts';
 import { insertAccounts, type NewAccount, type OpeningLine } from './account-store.ts';
@@ -19,13 +19,13 @@ interface Opening {
   person: NewPerson | undefined;
 }
 
-/** Line id → account id. */
+/** Line number → account id. */
 export async function openAccounts(
   transaction: Transaction,
   lines: readonly OpeningLine[],
   patterns: UsernamePatterns,
   cause: Cause,
-): Promise<Map<string, string>> {
+): Promise<Map<number, string>> {
   if (lines.length === 0) return new Map();
   const openings = lines.map(prepare);
 
@@ -62,20 +62,20 @@ export async function openAccounts(
     transaction,
     accounts.map((account) => account.id),
   );
-  return new Map(openings.map(({ line, accountId }) => [line.id, accountId]));
+  return new Map(openings.map(({ line, accountId }) => [line.lineNumber, accountId]));
 }
 
-/** Line id → the username that it would get now. Nothing is taken; `foreseen` is what lines before these would get. */
+/** Line number → the username that it would get now. Nothing is taken; `foreseen` is what lines before these would get. */
 export async function foreseeOpenings(
   connection: Connection,
   lines: readonly OpeningLine[],
   patterns: UsernamePatterns,
   foreseen: Set<string>,
-): Promise<Map<string, string>> {
+): Promise<Map<number, string>> {
   const openings = lines.map(prepare);
   const wishes = openings.map((opening) => toWish(opening, patterns));
   const given = await foreseeUsernames(connection, wishes, foreseen);
-  return new Map(openings.map(({ line, accountId }) => [line.id, given.get(accountId) as string]));
+  return new Map(openings.map(({ line, accountId }) => [line.lineNumber, given.get(accountId) as string]));
 }
 
 function prepare(line: OpeningLine): Opening {
@@ -83,13 +83,12 @@ function prepare(line: OpeningLine): Opening {
   if (line.kind !== 'person') return { line, accountId, person: undefined };
   const { fullName } = line;
   if (!fullName || !line.birthDate || !line.nationalIdSealed || !line.nationalIdHash) {
-    throw new Error(`the line ${line.id} holds what its submission should have refused`);
+    throw new Error(`the line ${line.lineNumber} holds what its submission should have refused`);
   }
   const person: NewPerson = {
     id: randomUUID(),
     fullName,
     ...splitFullName(fullName),
-    searchKey: searchKey(fullName),
     birthDate: line.birthDate,
     sex: line.sex,
     mobile: line.mobile,
@@ -132,7 +131,6 @@ function toAccount(
     displayName,
     surname: person ? person.surname || person.givenName : displayName,
     givenName: person?.givenName ?? displayName,
-    searchKey: searchKey(`${displayName} ${username}`),
     title: line.title,
     certificatePath: line.certificatePath,
   };
@@ -145,7 +143,7 @@ export function displayNameOf(line: Pick<OpeningLine, 'kind' | 'fullName' | 'tit
 }
 
 /** What a position is called when it has another office or agency. */
-export function namesOfPosition(username: string, title: string | null, agencyName: string) {
+export function namesOfPosition(title: string | null, agencyName: string) {
   const name = displayNameOf({ kind: 'position', fullName: null, title, agencyName });
-  return { display_name: name, surname: name, given_name: name, search_key: searchKey(`${name} ${username}`) };
+  return { display_name: name, surname: name, given_name: name };
 }

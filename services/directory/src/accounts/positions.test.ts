@@ -67,7 +67,7 @@ async function openPosition(agencyCode = 'H41.32'): Promise<{ id: string; userna
           agencyId: agency.id,
           personId: null,
         },
-        ...{ displayName, surname: displayName, givenName: displayName, searchKey: own, title: 'Chủ tịch' },
+        ...{ displayName, surname: displayName, givenName: displayName, title: 'Chủ tịch' },
         certificatePath: 'server_key',
       },
     ]);

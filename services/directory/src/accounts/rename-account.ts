@@ -4,7 +4,7 @@
  */
 import type { Transaction } from '@congvu/database';
 import { invalid } from '@congvu/errors';
-import { parseFullName, searchKey } from '@congvu/vietnamese';
+import { parseFullName } from '@congvu/vietnamese';
 import { renamePerson } from '../people/person-store.ts';
 import { type AccountRef, type Cause, conflict, lockAccountFor, recordChange } from './change-account.ts';
 
@@ -29,24 +29,13 @@ export async function renameAccount(
   }
   const { fullName, surname, middleNames, givenName } = name;
   if (fullName === account.display_name) throw conflict('nothing_changes', 'The person has this name already.');
-  await renamePerson(transaction, account.person_id, {
-    fullName,
-    surname,
-    middleNames,
-    givenName,
-    searchKey: searchKey(fullName),
-  });
+  await renamePerson(transaction, account.person_id, { fullName, surname, middleNames, givenName });
   await recordChange(
     transaction,
     account,
     {
       action: 'account.renamed',
-      set: {
-        display_name: fullName,
-        surname: surname || givenName,
-        given_name: givenName,
-        search_key: searchKey(`${fullName} ${account.username}`),
-      },
+      set: { display_name: fullName, surname: surname || givenName, given_name: givenName },
       before: { displayName: account.display_name },
       after: { displayName: fullName },
     },

@@ -40,7 +40,7 @@ export async function transferAccount(
       set: {
         agency_id: input.toAgencyId,
         title,
-        ...(account.kind === 'position' && namesOfPosition(account.username, title, agency.name)),
+        ...(account.kind === 'position' && namesOfPosition(title, agency.name)),
       },
       before: { agencyCode: account.agency_code, ...(changesTitle && { title: account.title }) },
       after,

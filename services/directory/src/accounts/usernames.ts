@@ -110,7 +110,7 @@ async function insertUsernames(transaction: Transaction, chosen: ReadonlyMap<str
   const rows = [...chosen].map(([username, account_id]) => ({ username, account_id }));
   const { rows: inserted } = await transaction.raw<{ rows: { username: string }[] }>(
     `insert into directory.usernames (username, account_id)
-     select username, account_id from jsonb_to_recordset(?::jsonb) as row(username text, account_id uuid)
+     select username, account_id from json_to_recordset(?::json) as row(username text, account_id uuid)
      on conflict do nothing returning username`,
     [JSON.stringify(rows)],
   );

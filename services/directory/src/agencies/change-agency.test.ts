@@ -18,7 +18,9 @@ beforeAll(async () => {
 afterAll(() => directory.stop());
 
 beforeEach(async () => {
-  await directory.owner.raw('truncate directory.agencies cascade; truncate directory_jobs._private_jobs cascade');
+  await directory.owner.raw(
+    'truncate directory.agencies, directory.audit_events cascade; truncate directory_jobs._private_jobs cascade',
+  );
   const rows = [
     'code,name,level,parent_code,mail_domain,valid_from',
     'H41,UBND tỉnh,province,,a.vn,',

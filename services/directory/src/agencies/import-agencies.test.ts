@@ -27,7 +27,9 @@ const record = async () => ({
   jobs: await directory.owner('directory_jobs._private_jobs').select('key', 'revision').orderBy('key'),
 });
 const clear = () =>
-  directory.owner.raw('truncate directory.agencies cascade; truncate directory_jobs._private_jobs cascade');
+  directory.owner.raw(
+    'truncate directory.agencies, directory.audit_events cascade; truncate directory_jobs._private_jobs cascade',
+  );
 
 describe('the real province', () => {
   it('is taken whole: 845 agencies, their events and one job', async () => {

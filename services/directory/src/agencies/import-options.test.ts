@@ -33,7 +33,9 @@ const record = async () => ({
   events: await directory.owner('directory.audit_events').where({ subject_type: 'agency' }).orderBy('id'),
 });
 const clear = () =>
-  directory.owner.raw('truncate directory.agencies cascade; truncate directory_jobs._private_jobs cascade');
+  directory.owner.raw(
+    'truncate directory.agencies, directory.audit_events cascade; truncate directory_jobs._private_jobs cascade',
+  );
 const codesOf = (findings: { cell: string; code: string }[]) => findings.map(({ cell, code }) => `${cell} ${code}`);
 const refusedIn = (answer: supertest.Response) =>
   answer.body.errors.map(({ pointer, code }: { pointer: string; code: string }) => `${pointer} ${code}`);

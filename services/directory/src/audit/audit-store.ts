@@ -19,7 +19,7 @@ export async function insertEvents(connection: Connection, events: readonly Audi
     before: before ?? null,
     after: after ?? null,
   }));
-  await connection.raw('select directory.record_events(?::jsonb)', [JSON.stringify(rows)]);
+  await connection.raw('select directory.record_events(?::json)', [JSON.stringify(rows)]);
 }
 
 /** A proxy may have made the address up; then the event is kept without one, and never lost for it. */

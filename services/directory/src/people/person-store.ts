@@ -7,7 +7,6 @@ export interface NewPerson {
   surname: string;
   middleNames: string;
   givenName: string;
-  searchKey: string;
   birthDate: string;
   sex: 'male' | 'female' | null;
   mobile: string | null;
@@ -26,37 +25,33 @@ export async function savePeople(transaction: Transaction, people: readonly NewP
     sealed: nationalIdSealed.toString('hex'),
     hash: nationalIdHash.toString('hex'),
   }));
-  const source = `jsonb_to_recordset(?::jsonb) as row(id uuid, "fullName" text, surname text, "middleNames" text, "givenName" text,
-    "searchKey" text, "birthDate" date, sex text, mobile text, sealed text, hash text)`;
-  const json = JSON.stringify(rows);
-  await transaction.raw(
-    `insert into directory.people (id, full_name, surname, middle_names, given_name, search_key, birth_date, sex, mobile,
+  const { rows: saved } = await transaction.raw<{ rows: { id: string; hash: string }[] }>(
+    `insert into directory.people (id, full_name, surname, middle_names, given_name, birth_date, sex, mobile,
        national_id_sealed, national_id_hash)
-     select distinct on (hash) id, "fullName", surname, "middleNames", "givenName", "searchKey", "birthDate", sex, mobile, decode(sealed, 'hex'),
-       decode(hash, 'hex') from ${source} order by hash
+     select distinct on (hash) id, "fullName", surname, "middleNames", "givenName", "birthDate", sex, mobile, decode(sealed, 'hex'),
+       decode(hash, 'hex')
+     from json_to_recordset(?::json) as row(id uuid, "fullName" text, surname text, "middleNames" text, "givenName" text,
+       "birthDate" date, sex text, mobile text, sealed text, hash text) order by hash
      on conflict (national_id_hash) do update set full_name = excluded.full_name, surname = excluded.surname,
-       middle_names = excluded.middle_names, given_name = excluded.given_name, search_key = excluded.search_key,
-       mobile = coalesce(excluded.mobile, people.mobile)`,
-    [json],
+       middle_names = excluded.middle_names, given_name = excluded.given_name,
+       mobile = coalesce(excluded.mobile, people.mobile)
+     returning id, encode(national_id_hash, 'hex') as hash`,
+    [JSON.stringify(rows)],
   );
-  const { rows: found } = await transaction.raw<{ rows: { wished: string; id: string }[] }>(
-    `select row.id as wished, p.id from ${source} join directory.people p on p.national_id_hash = decode(row.hash, 'hex')`,
-    [json],
-  );
-  return new Map(found.map((row) => [row.wished, row.id]));
+  const idByHash = new Map(saved.map(({ id, hash }) => [hash, id]));
+  return new Map(rows.map(({ id, hash }) => [id, idByHash.get(hash) as string]));
 }
 
 /** Another name. */
 export async function renamePerson(
   transaction: Transaction,
   id: string,
-  name: Pick<NewPerson, 'fullName' | 'surname' | 'middleNames' | 'givenName' | 'searchKey'>,
+  name: Pick<NewPerson, 'fullName' | 'surname' | 'middleNames' | 'givenName'>,
 ): Promise<void> {
   await transaction('directory.people').where({ id }).update({
     full_name: name.fullName,
     surname: name.surname,
     middle_names: name.middleNames,
     given_name: name.givenName,
-    search_key: name.searchKey,
   });
 }

@@ -10,9 +10,18 @@ const tagBytes = 16;
 const headBytes = version.length + nonceBytes + tagBytes;
 const sliceBytes = 1024 * 1024;
 
+let drawn = Buffer.alloc(0);
+/** Drawn many at a time: a few octets at random cost as much as thousands. */
+function nextNonce(): Buffer {
+  if (drawn.length === 0) drawn = randomBytes(nonceBytes * 256);
+  const nonce = drawn.subarray(0, nonceBytes);
+  drawn = drawn.subarray(nonceBytes);
+  return nonce;
+}
+
 /** Version, nonce, tag, ciphertext. One copy of `octets` is made and no more: they may be a whole file. */
 export function sealOctets(key: KeyObject, octets: Buffer, purpose = ''): Buffer {
-  const nonce = randomBytes(nonceBytes);
+  const nonce = nextNonce();
   const cipher = createCipheriv('aes-256-gcm', key, nonce).setAAD(Buffer.concat([version, Buffer.from(purpose)]));
   const sealed = Buffer.allocUnsafe(headBytes + octets.length);
   for (let at = 0; at < octets.length; at += sliceBytes)

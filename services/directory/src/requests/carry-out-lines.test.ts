@@ -242,14 +242,20 @@ it('what fails in a later part fails alone', async () => {
   // By the time of the second part, one of its people has an account.
   const line = await directory.owner('directory.request_lines').where({ request_id: id, line_number: 540 }).first();
   const other = personLine('Nguyễn Văn Khác');
-  await directory.owner('directory.request_lines').where({ id: line.id }).update({ state: 'draft' });
+  await directory
+    .owner('directory.request_lines')
+    .where({ request_id: id, line_number: line.line_number })
+    .update({ state: 'draft' });
   const request = await directory.submit(district, 'H41.32', [other]);
   await directory
     .owner('directory.request_lines')
     .where({ request_id: request.id })
     .update({ national_id_hash: line.national_id_hash });
   await directory.approve(admin, request.id);
-  await directory.owner('directory.request_lines').where({ id: line.id }).update({ state: 'approved' });
+  await directory
+    .owner('directory.request_lines')
+    .where({ request_id: id, line_number: line.line_number })
+    .update({ state: 'approved' });
   await runJobs(id);
   expect(await opened(id)).toBe(549);
   const { body } = await get(`/v1/requests/${id}/lines?state=failed`);

@@ -60,16 +60,17 @@ export async function carryOutPart(
 ): Promise<void> {
   // 1. What stands against them by now. From here to the commit nobody else opens accounts.
   const lines = await listLinesToCarryOut(transaction, request.id, linesPerPart);
+  const [first, last] = [lines[0], lines.at(-1)];
+  if (!first || !last) return completeRequest(transaction, request.id);
   const openings = lines.filter((line) => line.operation === 'open');
   if (openings.length > 0) await lockUsernames(transaction);
-  const failures = new Map<string, LineFailure>();
-  const byNumber = new Map(lines.map((line) => [line.lineNumber, line]));
+  const failures = new Map<number, LineFailure>();
   const asked = { id: request.id, agencyCode: request.agency_code };
-  for (const { lineNumber, code, detail } of await findObstacles(transaction, asked, lines)) {
-    const line = byNumber.get(lineNumber);
-    if (line && !failures.has(line.id)) failures.set(line.id, { code, detail });
+  const part = { state: 'approved', from: first.lineNumber, to: last.lineNumber } as const;
+  for (const { lineNumber, code, detail } of await findObstacles(transaction, asked, part)) {
+    if (!failures.has(lineNumber)) failures.set(lineNumber, { code, detail });
   }
-  const possible = (line: LineToCarryOut): boolean => !failures.has(line.id);
+  const possible = (line: LineToCarryOut): boolean => !failures.has(line.lineNumber);
 
   // 2. New accounts together, changes of accounts one by one.
   const opened = await openEach(transaction, openings.filter(possible), policy.usernamePatterns, cause, failures);
@@ -79,7 +80,7 @@ export async function carryOutPart(
   }
 
   // 3. How each ended, and what is next.
-  await markCarriedOut(transaction, lines, opened, failures);
+  await markCarriedOut(transaction, request.id, lines, opened, failures);
   if (await hasLinesToCarryOut(transaction, request.id)) {
     await addJobs(transaction, 'directory', [openAccountsJob(request.id)]);
   } else await completeRequest(transaction, request.id);
@@ -90,20 +91,20 @@ const byTarget = (one: LineToCarryOut, other: LineToCarryOut): number => (target
 const targetOf = ({ targetKind, targetAccountId }: LineToCarryOut): string =>
   `${targetKind === 'person' ? 1 : 2} ${targetAccountId}`;
 
-/** All at once; if the database refuses one, each by itself, so that it is refused alone. Line id → account id. */
+/** All at once; if the database refuses one, each by itself, so that it is refused alone. Line number → account id. */
 async function openEach(
   transaction: Transaction,
   lines: readonly LineToCarryOut[],
   patterns: UsernamePatterns,
   cause: Cause,
-  failures: Map<string, LineFailure>,
-): Promise<Map<string, string>> {
+  failures: Map<number, LineFailure>,
+): Promise<Map<number, string>> {
   try {
     return await transaction.transaction((inner) => openAccounts(inner, lines.map(toOpening), patterns, cause));
   } catch (error) {
     if (brokenConstraint(error) === undefined) throw error;
   }
-  const opened = new Map<string, string>();
+  const opened = new Map<number, string>();
   for (const line of lines) {
     await attempt(transaction, line, failures, async (inner) => {
       const [pair] = await openAccounts(inner, [toOpening(line)], patterns, cause);
@@ -122,17 +123,17 @@ const toOpening = (line: LineToCarryOut) => {
 async function attempt(
   transaction: Transaction,
   line: LineToCarryOut,
-  failures: Map<string, LineFailure>,
+  failures: Map<number, LineFailure>,
   act: (inner: Transaction) => Promise<void>,
 ): Promise<void> {
   try {
     await transaction.transaction(act);
   } catch (error) {
     if (error instanceof ServiceError && error.kind !== 'unavailable') {
-      failures.set(line.id, { code: error.code, detail: error.message });
+      failures.set(line.lineNumber, { code: error.code, detail: error.message });
     } else if (brokenConstraint(error) !== undefined) {
       const detail = 'Another account, made or changed meanwhile, stands against it.';
-      failures.set(line.id, { code: 'account_conflict', detail });
+      failures.set(line.lineNumber, { code: 'account_conflict', detail });
     } else throw error;
   }
 }

@@ -14,23 +14,43 @@ export interface Obstacle {
   detail: string;
 }
 
-/** `request`: the lines' own, if it is on record, and its agency. Lines by the thousand; one query. */
+/** Lines that are on record, in one state, all or some by their numbers. */
+export interface StoredLines {
+  state: 'draft' | 'approved';
+  from?: number;
+  to?: number;
+}
+
+/** `request`: the lines' own, if it is on record, and its agency. Lines by the thousand, one query; at most `limit` obstacles. */
 export async function findObstacles(
   connection: Connection,
   request: { id: string | null; agencyCode: string },
-  lines: readonly LineToCheck[],
+  lines: readonly LineToCheck[] | StoredLines,
+  limit?: number,
 ): Promise<Obstacle[]> {
-  if (lines.length === 0) return [];
-  const rows = lines.map(({ nationalIdHash, lineNumber, operation, kind, agencyId, targetAccountId, title }) => {
-    return { lineNumber, operation, kind, agencyId, targetAccountId, title, hash: nationalIdHash?.toString('hex') };
-  });
-  const { rows: found } = await connection.raw<{ rows: FoundRow[] }>(obstacles, {
-    lines: JSON.stringify(rows),
-    request: request.id,
-    agency: request.agencyCode,
-  });
-  return found.map((row) => ({ lineNumber: row.line_number, code: row.code, ...describe(row) }));
+  const about = { request: request.id, agency: request.agencyCode, limit: limit ?? null };
+  const query =
+    'state' in lines
+      ? connection.raw(obstaclesTo(storedLines), { ...about, from: 1, to: 2 ** 31 - 1, ...lines })
+      : connection.raw(obstaclesTo(givenLines), { ...about, lines: JSON.stringify(lines.map(toGiven)) });
+  const { rows }: { rows: FoundRow[] } = await query;
+  return rows.map((row) => ({ lineNumber: row.line_number, code: row.code, ...describe(row) }));
 }
+
+const toGiven = ({ nationalIdHash, lineNumber, operation, kind, agencyId, targetAccountId, title }: LineToCheck) => {
+  return { lineNumber, operation, kind, agencyId, targetAccountId, title, hash: nationalIdHash?.toString('hex') };
+};
+
+const givenLines = `
+  select row.*, decode(row.hash, 'hex') as id_hash
+  from json_to_recordset(:lines::json) as row("lineNumber" int, operation text, kind text, "agencyId" uuid,
+    "targetAccountId" uuid, title text, hash text)`;
+
+const storedLines = `
+  select line_number as "lineNumber", operation, kind, agency_id as "agencyId", target_account_id as "targetAccountId", title,
+    national_id_hash as id_hash
+  from directory.request_lines
+  where request_id = :request and state = :state and carried_out_at is null and line_number between :from and :to`;
 
 interface FoundRow {
   line_number: number;
@@ -45,11 +65,8 @@ const waiting = "w.state in ('submitted', 'approved') and w.carried_out_at is nu
  * Lines that wait are looked up one by one (lateral, offset 0), each by the unique index that lets one alone wait: beside a request of
  * tens of thousands of lines that changed their state a moment ago, a join is planned for the few that were counted before.
  */
-const obstacles = `
-with line as materialized (
-  select row.*, decode(row.hash, 'hex') as id_hash
-  from jsonb_to_recordset(:lines::jsonb) as row("lineNumber" int, operation text, kind text, "agencyId" uuid,
-    "targetAccountId" uuid, title text, hash text)),
+const obstaclesTo = (lines: string): string => `
+with line as materialized (${lines}),
 opens as (select * from line where operation = 'open'),
 about as (
   select line.*, c.id, c.kind as account_kind, c.state, c.username, c.agency_id, c.certificate_path
@@ -110,7 +127,7 @@ select "lineNumber" as line_number, operation, code, subject from (
   union all
   select "lineNumber", operation, 'account_has_request', username from operation_waiting
 ) found
-order by 1, 3`;
+order by 1, 3 limit :limit`;
 
 const details = {
   agency_closed: (subject) => `The agency ${subject}.`,

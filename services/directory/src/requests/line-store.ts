@@ -70,7 +70,7 @@ export async function insertLines(
        certificate_path, findings)
      select ?, "lineNumber", "sheetRow", state, operation, "agencyId", kind, "targetAccountId", reason, "fullName", "birthDate",
        sex, title, mobile, decode(sealed, 'hex'), decode(hash, 'hex'), "certificatePath", findings
-     from jsonb_to_recordset(?::jsonb) as row("lineNumber" int, "sheetRow" int, state text, operation text, "agencyId" uuid,
+     from json_to_recordset(?::json) as row("lineNumber" int, "sheetRow" int, state text, operation text, "agencyId" uuid,
        kind text, "targetAccountId" uuid, reason text, "fullName" text, "birthDate" date, sex text, title text, mobile text,
        sealed text, hash text, "certificatePath" text, findings jsonb)`,
     [requestId, JSON.stringify(rows)],
@@ -158,38 +158,17 @@ export async function remarkLines(
   if (remarks.length === 0) return;
   await transaction.raw(
     `update directory.request_lines l set remark = row.remark
-     from jsonb_to_recordset(?::jsonb) as row("lineNumber" int, remark text)
+     from json_to_recordset(?::json) as row("lineNumber" int, remark text)
      where l.request_id = ? and l.line_number = row."lineNumber"`,
     [JSON.stringify(remarks), requestId],
   );
 }
 
-/** What the record is asked about a line that is to be submitted or carried out. */
+/** What the record is asked about a line that is to be submitted. */
 export type LineToCheck = Pick<
   NewLine,
   'operation' | 'kind' | 'agencyId' | 'targetAccountId' | 'title' | 'nationalIdHash'
 > & { lineNumber: number };
-
-export const listLinesToCheck = (
-  connection: Connection,
-  requestId: string,
-  limit: number,
-  after: number,
-): Promise<LineToCheck[]> =>
-  connection('directory.request_lines')
-    .where({ request_id: requestId, state: 'draft' })
-    .where('line_number', '>', after)
-    .orderBy('line_number')
-    .limit(limit)
-    .select<LineToCheck[]>(
-      'operation',
-      'kind',
-      'title',
-      'line_number as lineNumber',
-      'agency_id as agencyId',
-      'target_account_id as targetAccountId',
-      'national_id_hash as nationalIdHash',
-    );
 
 /** Lines that ask for what a line before them asks for. */
 export async function findRepeatedLines(

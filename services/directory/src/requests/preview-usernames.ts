@@ -25,7 +25,7 @@ export async function* previewUsernames(
     const waiting = lines.filter((line) => line.username === null);
     const names = await foreseeOpenings(database, waiting, usernamePatterns, foreseen);
     yield lines.map((line) => {
-      const username = line.username ?? names.get(line.id) ?? '';
+      const username = line.username ?? names.get(line.lineNumber) ?? '';
       return {
         lineNumber: line.lineNumber,
         name: displayNameOf(line),

@@ -29,7 +29,7 @@ const requestOf = (...lines: object[]) => ({ agencyCode: 'H41.32', lines });
 /** Everything that a submission can write. */
 const record = async () => ({
   requests: await directory.owner('directory.requests').orderBy('id'),
-  lines: await directory.owner('directory.request_lines').orderBy('id'),
+  lines: await directory.owner('directory.request_lines').orderBy(['request_id', 'line_number']),
   events: await directory.owner('directory.audit_events').where({ subject_type: 'request' }).orderBy('id'),
 });
 

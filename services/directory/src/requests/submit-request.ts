@@ -12,15 +12,7 @@ import { insertEvents } from '../audit/audit-store.ts';
 import type { NationalIdSeal } from '../people/national-id-seal.ts';
 import { type Deadlines, endOfWorkingDay } from './deadlines.ts';
 import { findObstacles, type Obstacle } from './line-obstacles.ts';
-import {
-  findRepeatedLines,
-  insertLines,
-  type LineFinding,
-  listLines,
-  listLinesToCheck,
-  listRefusals,
-  moveLines,
-} from './line-store.ts';
+import { findRepeatedLines, insertLines, type LineFinding, listLines, listRefusals, moveLines } from './line-store.ts';
 import { type ReadLines, readLines } from './read-lines.ts';
 import { checkAction } from './request-states.ts';
 import {
@@ -216,14 +208,8 @@ async function checkStoredLines(connection: Connection, request: { id: string; a
     code: 'repeated_in_request',
     detail: `Line ${first} of this request asks for the same; each may stand in it once.`,
   }));
-  for (let after = 0; faults.length < mostFaults; ) {
-    const lines = await listLinesToCheck(connection, request.id, 1_000, after);
-    const last = lines.at(-1);
-    if (!last) break;
-    faults.push(...(await findObstacles(connection, request, lines)).map((obstacle) => toFault(obstacle)));
-    after = last.lineNumber;
-  }
-  return faults;
+  const obstacles = await findObstacles(connection, request, { state: 'draft' }, mostFaults - faults.length);
+  return [...faults, ...obstacles.map((obstacle) => toFault(obstacle))];
 }
 
 const recordSubmission = (

@@ -4,7 +4,6 @@ import type { Connection, Transaction } from '@congvu/database';
 import type { OpeningLine } from '../accounts/account-store.ts';
 
 export interface LineToCarryOut extends Omit<OpeningLine, 'kind'> {
-  lineNumber: number;
   operation: RequestOperation;
   kind: OpeningLine['kind'] | null;
   targetAccountId: string | null;
@@ -18,7 +17,6 @@ export interface LineFailure {
 }
 
 const columns = [
-  'l.id',
   'l.operation',
   'l.kind',
   'l.reason',
@@ -70,7 +68,7 @@ export const listLinesToName = (
   requestId: string,
   limit: number,
   after: number,
-): Promise<(OpeningLine & { lineNumber: number; agencyCode: string; username: string | null })[]> =>
+): Promise<(OpeningLine & { agencyCode: string; username: string | null })[]> =>
   connection('directory.request_lines as l')
     .join('directory.agencies as a', 'a.id', 'l.agency_id')
     .leftJoin('directory.accounts as c', 'c.id', 'l.account_id')
@@ -90,7 +88,7 @@ export async function hasLinesToCarryOut(connection: Connection, requestId: stri
   const line = await connection('directory.request_lines')
     .where({ request_id: requestId, state: 'approved' })
     .whereNull('carried_out_at')
-    .first('id');
+    .first('line_number');
   return line !== undefined;
 }
 
@@ -107,23 +105,25 @@ export const listUnfinishedRequests = (connection: Connection, limit: number): P
     .pluck('r.id');
 
 /**
- * Each line with the account that it opened, or why it failed. What changes an account is at its end with that; an opened
+ * Each line, in the order of their numbers, with the account that it opened, or why it failed. What changes an account is at its end with that; an opened
  * account, and a certificate, still have to be made by the services.
  */
 export async function markCarriedOut(
   transaction: Transaction,
-  lines: readonly { id: string }[],
-  opened: ReadonlyMap<string, string>,
-  failures: ReadonlyMap<string, LineFailure>,
+  requestId: string,
+  lines: readonly { lineNumber: number }[],
+  opened: ReadonlyMap<number, string>,
+  failures: ReadonlyMap<number, LineFailure>,
 ): Promise<void> {
   if (lines.length === 0) return;
-  const rows = lines.map(({ id }) => ({ id, account: opened.get(id) ?? null, failure: failures.get(id) ?? null }));
+  const rows = lines.map(({ lineNumber: line }) => ({ line, account: opened.get(line), failure: failures.get(line) }));
   await transaction.raw(
     `update directory.request_lines l set account_id = row.account, failure = row.failure, carried_out_at = now(),
        state = case when row.failure is not null then 'failed'
          when l.operation in ('open', 'issue_certificate', 'revoke_certificate') then 'approved' else 'fulfilled' end
-     from jsonb_to_recordset(?::jsonb) as row(id uuid, account uuid, failure jsonb) where l.id = row.id`,
-    [JSON.stringify(rows)],
+     from json_to_recordset(?::json) as row(line int, account uuid, failure jsonb)
+     where l.request_id = ? and l.line_number between ? and ? and l.line_number = row.line`,
+    [JSON.stringify(rows), requestId, lines[0]?.lineNumber ?? 0, lines.at(-1)?.lineNumber ?? 0],
   );
 }
 
@@ -133,10 +133,11 @@ export async function listRequestsOfAccounts(
   accountIds: readonly string[],
 ): Promise<string[]> {
   const { rows } = await transaction.raw<{ rows: { request_id: string }[] }>(
-    `with account as (select unnest(?::uuid[]) as id)
-     select l.request_id from account join directory.request_lines l on l.account_id = account.id and l.state = 'approved'
-     union select l.request_id from account join directory.request_lines l on l.target_account_id = account.id
-       and l.state = 'approved' and l.carried_out_at is not null`,
+    `select distinct l.request_id from unnest(?::uuid[]) as account(id) cross join lateral (
+       select request_id from directory.request_lines where account_id = account.id and state = 'approved'
+       union all
+       select request_id from directory.request_lines where target_account_id = account.id and state = 'approved'
+         and carried_out_at is not null) l`,
     [[...accountIds]],
   );
   return rows.map((row) => row.request_id);
@@ -145,13 +146,8 @@ export async function listRequestsOfAccounts(
 /** Marks the lines of accounts whose every part stands fulfilled. */
 export async function settleLines(transaction: Transaction, accountIds: readonly string[]): Promise<void> {
   await transaction.raw(
-    `update directory.request_lines l set state = 'fulfilled' from unnest(?::uuid[]) as account(id)
-     where l.account_id = account.id and l.state = 'approved'`,
-    [[...accountIds]],
-  );
-  await transaction.raw(
-    `update directory.request_lines l set state = 'fulfilled' from unnest(?::uuid[]) as account(id)
-     where l.target_account_id = account.id and l.state = 'approved' and l.carried_out_at is not null`,
-    [[...accountIds]],
+    `update directory.request_lines set state = 'fulfilled' where state = 'approved' and (account_id = any(:ids::uuid[])
+       or target_account_id = any(:ids::uuid[]) and carried_out_at is not null)`,
+    { ids: [...accountIds] },
   );
 }

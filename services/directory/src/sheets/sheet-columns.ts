@@ -86,5 +86,5 @@ export function readHeader({ rowNumber, cells }: SheetRow): { columns: SheetColu
 
 /** A header that is repeated further down, as at the top of a printed page. */
 export const isHeaderAgain = ({ cells }: SheetRow, columns: SheetColumns): boolean =>
-  fieldByHeading.get(wordsOf(cells[columns.fullName ?? -1])) === 'fullName' &&
-  fieldByHeading.get(wordsOf(cells[columns.nationalId ?? -1])) === 'nationalId';
+  fieldByHeading.get(wordsOf(cells[columns.nationalId ?? -1])) === 'nationalId' &&
+  fieldByHeading.get(wordsOf(cells[columns.fullName ?? -1])) === 'fullName';

@@ -142,7 +142,7 @@ async function recordStates(
     }
     pairs.push({ source, mailbox: { ...row, address, state }, isNew: made.has(source.id) });
   }
-  if (events.length > 0) await transaction.raw('select directory.record_events(?::jsonb)', [JSON.stringify(events)]);
+  if (events.length > 0) await transaction.raw('select directory.record_events(?::json)', [JSON.stringify(events)]);
   return pairs;
 }
 

@@ -83,7 +83,7 @@ export async function insertMailboxes(
   const { rows } = await transaction.raw<{ rows: { account_id: string }[] }>(
     `insert into mailbox.mailboxes (account_id, address, state, quota_bytes)
      select "accountId", address, state, "quotaBytes"
-     from jsonb_to_recordset(?::jsonb) as row("accountId" uuid, address text, state text, "quotaBytes" bigint)
+     from json_to_recordset(?::json) as row("accountId" uuid, address text, state text, "quotaBytes" bigint)
      order by "accountId" on conflict (account_id) do nothing returning account_id`,
     [JSON.stringify(mailboxes)],
   );
