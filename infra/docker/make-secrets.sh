@@ -29,13 +29,18 @@ for role in owner directory mailbox certificate; do
   name="${role}_database_url"
   if absent "$name"; then echo "postgresql://congvu_$role:$(random)@postgres:5432/congvu" | keep "$name"; fi
 done
-for name in personal_data_key personal_data_index_key key_wrapping_key; do
+for name in personal_data_key personal_data_index_key key_wrapping_key notice_message_key; do
   if absent "$name"; then openssl rand -hex 32 | keep "$name"; fi
 done
 if absent token_signing_key; then
   openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$directory/.token_signing_key.new"
   mv "$directory/.token_signing_key.new" "$directory/token_signing_key"
   echo "made $directory/token_signing_key"
+fi
+if absent notice_dkim_key; then
+  openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out "$directory/.notice_dkim_key.new" 2>/dev/null
+  mv "$directory/.notice_dkim_key.new" "$directory/notice_dkim_key"
+  echo "made $directory/notice_dkim_key"
 fi
 
 if test "$(id -u)" = 0; then

@@ -193,6 +193,9 @@ function environmentsOf(
       NOTICE_FROM: dovecot.notifier.address,
       NOTICE_PASSWORD_FILE: secretFile('mailbox', 'notice-password', dovecot.notifier.password),
       NOTICE_TLS_CA_FILE: engines.certificateFile,
+      NOTICE_MESSAGE_KEY_FILE: keptFile('mailbox', 'notice-message.key', newKey),
+      NOTICE_DKIM_KEY_FILE: keptFile('mailbox', 'notice-dkim.pem', newDkimKey),
+      TEMPLATES_DIRECTORY: state.makeDirectory('mailbox/templates', account),
     },
     certificate: {
       ...shared('certificate'),
@@ -215,3 +218,5 @@ function environmentsOf(
 const newKey = (): string => randomBytes(32).toString('hex');
 const newSigningKey = (): string =>
   generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
+const newDkimKey = (): string =>
+  generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();

@@ -6,6 +6,7 @@ export * from './wire/certificates.ts';
 export * from './wire/clients.ts';
 export { AgencyCodeInput, CertificatePath, lineOfText, Timestamp } from './wire/common.ts';
 export * from './wire/mailboxes.ts';
+export * from './wire/notices.ts';
 export * from './wire/reconciliations.ts';
 export * from './wire/requests.ts';
 export * from './wire/service-accounts.ts';

@@ -23,8 +23,9 @@ const appWith = (parts: Partial<TestMailbox> = {}) =>
     ...parts,
   });
 
-/** Three mailboxes of the district (one of them below it, one by request), one of the department, two notices. */
+/** Three mailboxes of the district (one of them below it, one by request), one of the department, notices, one of which failed. */
 let requestId: string;
+let failed: string;
 let [byRequest, inCommune, inDepartment, suspended]: TestAccount[] = [];
 beforeAll(async () => {
   mailbox = await startTestMailbox();
@@ -45,6 +46,7 @@ beforeAll(async () => {
     await mailbox.database('mailbox.notices').insert({
       kind: 'welcome',
       subject_id: account.id,
+      agency_id: account.agencyId,
       recipient: account.address,
       message_id: `<${account.id}@x>`,
       state: account === suspended ? 'waiting' : 'sent',
@@ -56,7 +58,22 @@ beforeAll(async () => {
     recipient: null,
     message_id: '<nobody@x>',
     state: 'no_recipient',
+    agency_id: byRequest.agencyId,
   });
+  failed = (
+    await mailbox
+      .database('mailbox.notices')
+      .insert({
+        kind: 'suspension',
+        subject_id: suspended.id,
+        agency_id: suspended.agencyId,
+        recipient: suspended.address,
+        facts: {},
+        state: 'failed',
+        last_error: '550 5.7.1 refused',
+      })
+      .returning('id')
+  )[0].id;
 });
 afterAll(() => mailbox.stop());
 
@@ -70,10 +87,16 @@ const ids = (...accounts: (TestAccount | undefined)[]) => accounts.map((one) => 
 
 describe('who may', () => {
   /** Every route there is; one that is added needs its row. */
-  const table: readonly [method: 'get', path: string, needs: Permission][] = [
+  const table: readonly [method: 'get' | 'post' | 'put', path: string, needs: Permission, body?: object][] = [
     ['get', '/v1/mailboxes', 'mailboxes:read'],
     ['get', '/v1/mailboxes/{accountId}', 'mailboxes:read'],
+    ['get', '/v1/mailboxes/{accountId}/language', 'mailboxes:read'],
+    ['put', '/v1/mailboxes/{accountId}/language', 'mailboxes:write', { language: 'en' }],
     ['get', '/v1/notices', 'mailboxes:read'],
+    ['post', '/v1/notices/{id}/retry', 'mailboxes:write'],
+    ['get', '/v1/notices/dkim', 'mailboxes:read'],
+    ['get', '/v1/notice-templates', 'mailboxes:read'],
+    ['get', '/v1/notice-templates/{kind}/preview', 'mailboxes:read'],
   ];
 
   test('the table names every route', async () => {
@@ -88,9 +111,10 @@ describe('who may', () => {
     expect(openApiFaults((await supertest(app).get('/openapi.json')).body)).toEqual([]);
   });
 
-  describe.each(table)('%s %s', (method, path, needs) => {
+  describe.each(table)('%s %s', (method, path, needs, body) => {
     const call = (authorization?: string) => {
-      const request = supertest(app)[method](path.replace('{accountId}', byRequest!.id));
+      const there = path.replace('{accountId}', byRequest!.id).replace('{id}', failed).replace('{kind}', 'welcome');
+      const request = supertest(app)[method](there).send(body);
       return authorization ? request.set('Authorization', authorization) : request;
     };
     test('nobody without a token, or with a wrong one', async () => {
@@ -120,7 +144,20 @@ describe('the department beside, with every permission, on what belongs to the d
       [() => `/v1/mailboxes?requestId=${requestId}`, 200],
     ],
     'get /v1/mailboxes/{accountId}': [[() => `/v1/mailboxes/${byRequest!.id}`, 404]],
-    'get /v1/notices': [[() => '/v1/notices?limit=500', 200]],
+    'get /v1/mailboxes/{accountId}/language': [[() => `/v1/mailboxes/${byRequest!.id}/language`, 404]],
+    'put /v1/mailboxes/{accountId}/language': [[() => `/v1/mailboxes/${byRequest!.id}/language`, 404]],
+    'get /v1/notices': [
+      [() => '/v1/notices?limit=500', 200],
+      [() => `/v1/notices?subjectId=${byRequest!.id}`, 200],
+    ],
+    'post /v1/notices/{id}/retry': [[() => `/v1/notices/${failed}/retry`, 404]],
+    'get /v1/notices/dkim': [[() => '/v1/notices/dkim', 200]],
+    'get /v1/notice-templates': [[() => '/v1/notice-templates', 200]],
+    'get /v1/notice-templates/{kind}/preview': [
+      [() => `/v1/notice-templates/welcome/preview?subjectId=${byRequest!.id}`, 404],
+      [() => `/v1/notice-templates/decision/preview?subjectId=${requestId}`, 404],
+      [() => `/v1/notice-templates/digest/preview?subjectId=${byRequest!.agencyId}`, 404],
+    ],
   };
 
   test('there is a row for every guarded route', async () => {
@@ -132,12 +169,14 @@ describe('the department beside, with every permission, on what belongs to the d
     expect(Object.keys(attempts).sort()).toEqual(routes.sort());
   });
 
-  test.each(Object.entries(attempts))('%s', async (_, tried) => {
+  test.each(Object.entries(attempts))('%s', async (name, tried) => {
+    const method = name.split(' ')[0] as 'get' | 'post' | 'put';
     for (const [path, status] of tried) {
       const bearer = await authority.bearer({ agency: 'H41.02', permissions });
-      const answer = await supertest(app).get(path()).set('Authorization', bearer);
+      const body = method === 'put' ? { language: 'en' } : undefined;
+      const answer = await supertest(app)[method](path()).set('Authorization', bearer).send(body);
       expect([path(), answer.status]).toEqual([path(), status]);
-      const items: object[] = status === 200 ? answer.body.items : [];
+      const items: object[] = answer.body.items ?? [];
       for (const account of [byRequest, inCommune, suspended])
         expect(items.filter((item) => JSON.stringify(item).includes(account!.id))).toEqual([]);
     }
@@ -224,32 +263,32 @@ describe('the list of mailboxes', () => {
 });
 
 describe('the list of notices', () => {
-  const kinds = (answer: supertest.Response) => answer.body.items.map((one: Notice) => one.subjectId).sort();
+  const subjects = (answer: supertest.Response) => answer.body.items.map((one: Notice) => one.subjectId).sort();
 
   test('the province sees all, an agency those to its own people', async () => {
     const all = await get('/v1/notices');
     expect(all.body.items.map((one: unknown) => Notice.parse(one))).toEqual(all.body.items);
-    expect(kinds(all)).toEqual([...ids(byRequest, inCommune, inDepartment, suspended), requestId].sort());
-    expect(kinds(await get('/v1/notices', 'H41.12.05'))).toEqual(ids(inCommune));
-    expect(kinds(await get('/v1/notices', 'H40'))).toEqual([]);
+    expect(subjects(all)).toEqual([...ids(byRequest, inCommune, inDepartment, suspended, suspended), requestId].sort());
+    expect(subjects(await get('/v1/notices', 'H41.12.05'))).toEqual(ids(inCommune));
+    expect(subjects(await get('/v1/notices', 'H40'))).toEqual([]);
   });
 
   test.each(['H41', 'H41.12'])('filters hold for %s', async (agency) => {
-    expect(kinds(await get('/v1/notices?state=waiting', agency))).toEqual(ids(suspended));
-    expect(kinds(await get(`/v1/notices?recipient=${inCommune!.address}`, agency))).toEqual(ids(inCommune));
-    expect(kinds(await get('/v1/notices?recipient=nobody@x.vn', agency))).toEqual([]);
+    expect(subjects(await get('/v1/notices?state=waiting&kind=welcome', agency))).toEqual(ids(suspended));
+    expect(subjects(await get(`/v1/notices?recipient=${inCommune!.address}`, agency))).toEqual(ids(inCommune));
+    expect(subjects(await get('/v1/notices?recipient=nobody@x.vn', agency))).toEqual([]);
   });
 
   test.each([
-    ['H41', 5],
-    ['H41.12', 3],
+    ['H41', 6],
+    ['H41.12', 5],
   ])('page by page for %s', async (agency, count) => {
     const seen: string[] = [];
     let next = '/v1/notices?limit=2';
     for (let pages = 0; next !== ''; pages++) {
       if (pages > 5) throw new Error('the list does not end');
       const answer = await get(next, agency);
-      seen.push(...kinds(answer));
+      seen.push(...answer.body.items.map((one: Notice) => one.id));
       next = /^<(.*)>; rel="next"$/.exec(answer.headers.link ?? '')?.[1] ?? '';
     }
     expect(seen).toHaveLength(count);

@@ -1,4 +1,5 @@
 /** The mailbox service as an Express app; what tests load. */
+import type { NoticeLanguage } from '@congvu/contracts';
 import { type Database, pingDatabase, translateDatabaseError } from '@congvu/database';
 import { type Authenticate, createApp } from '@congvu/http';
 import type { Ldap } from '@congvu/ldap';
@@ -8,12 +9,18 @@ import type { Doveadm } from './dovecot/doveadm.ts';
 import { mailboxRoutes } from './mailboxes/routes.ts';
 import type { MailTransport } from './notices/mail-transport.ts';
 import { noticeRoutes } from './notices/routes.ts';
+import type { SigningKey } from './notices/signing-key.ts';
+import type { Templates } from './notices/templates.ts';
 
 export interface MailboxAppDependencies {
   database: Database;
   ldap: Ldap;
   doveadm: Doveadm;
   mail: MailTransport;
+  templates: Templates;
+  /** Of notices, where none was chosen. */
+  language: NoticeLanguage;
+  signingKey: SigningKey;
   authenticate: Authenticate;
   issuerUrl: string;
   /** Express's `trust proxy`; nobody is believed unless told. */
@@ -26,6 +33,9 @@ export const createMailboxApp = ({
   ldap,
   doveadm,
   mail,
+  templates,
+  language,
+  signingKey,
   authenticate,
   issuerUrl,
   trustProxy,
@@ -47,5 +57,5 @@ export const createMailboxApp = ({
       dovecot: () => doveadm.ping(),
       mail: () => mail.ping(),
     },
-    routes: [...mailboxRoutes(database), ...noticeRoutes(database)],
+    routes: [...mailboxRoutes(database), ...noticeRoutes({ database, templates, language, signingKey })],
   });

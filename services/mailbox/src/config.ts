@@ -1,6 +1,24 @@
 /** What the mailbox service is told from outside; every fault is listed at once and the process does not start. */
+import { NoticeLanguage } from '@congvu/contracts';
 import { serviceConfig } from '@congvu/http';
 import { z } from 'zod';
+import { isSigningKey } from './notices/signing-key.ts';
+
+/** Addresses, each with an agency's code and `=` before it or of the whole province, with commas between them. */
+const digestRecipients = z
+  .string()
+  .default('')
+  .transform((list) =>
+    list
+      .split(',')
+      .map((one) => one.trim())
+      .filter((one) => one !== '')
+      .map((one) => {
+        const [, agencyCode, address = ''] = /^(?:([A-Y][0-9A-Z.]+)=)?(.*)$/.exec(one) ?? [];
+        return { agencyCode, address };
+      }),
+  )
+  .pipe(z.array(z.object({ agencyCode: z.union([z.string(), z.undefined()]), address: z.email() })));
 
 export const configSchema = z.object({
   ...serviceConfig,
@@ -24,5 +42,21 @@ export const configSchema = z.object({
   NOTICE_PASSWORD: z.string().default(''),
   /** PEM of the certificate authority that the submission server's certificate chains to; the system's unless told. */
   NOTICE_TLS_CA: z.string().optional(),
+  /** In which notices are written to those for whom no language was chosen. */
+  NOTICE_LANGUAGE: NoticeLanguage.default('vi'),
+  /** Makes the Message-IDs of notices. With another key a notice whose sending was interrupted may come twice. */
+  NOTICE_MESSAGE_KEY: z.string().min(32),
+  /** PEM of the key that signs notices (DKIM); `GET /v1/notices/dkim` says what to publish of it. */
+  NOTICE_DKIM_KEY: z.string().refine(isSigningKey, 'must be the PEM of an RSA private key of 2048 bits or more'),
+  NOTICE_DKIM_SELECTOR: z
+    .string()
+    .regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, 'must be one label of a DNS name')
+    .default('congvu'),
+  /** Holds vi/ and en/ with templates instead of the built-in ones of the same name (services/mailbox/templates). */
+  TEMPLATES_DIRECTORY: z.string().optional(),
+  /** Who gets the weekly digest, e.g. `cntt@nghean.gov.vn,H41.32=it.quynhluu@nghean.gov.vn` */
+  DIGEST_RECIPIENTS: digestRecipients,
+  /** So many days before an end its agency is told. */
+  EXPIRY_NOTICE_DAYS: z.coerce.number().int().min(1).max(90).default(7),
 });
 export type Config = z.infer<typeof configSchema>;

@@ -7,8 +7,11 @@ import { configSchema } from './config.ts';
 import { connectDoveadm } from './dovecot/doveadm.ts';
 import { convergeMailboxes, queueLetters } from './mailboxes/converge-mailboxes.ts';
 import { openMailTransport } from './notices/mail-transport.ts';
-import type { NoticeKind } from './notices/notice-store.ts';
+import type { NoticeIdentity } from './notices/notice-store.ts';
+import { queueDigests } from './notices/queue-digests.ts';
+import { queueExpiries } from './notices/queue-expiries.ts';
 import { sendNotice } from './notices/send-notice.ts';
+import { openTemplates } from './notices/templates.ts';
 
 const log = createLog('mailbox', process.env.LOG_LEVEL ?? 'info');
 exitOnFault(log);
@@ -16,6 +19,11 @@ const config = parseConfig(configSchema, process.env);
 const database = openDatabase({ url: config.DATABASE_URL, name: 'mailbox' });
 const ldap = openLdap({ url: config.LDAP_URL, bindDn: config.LDAP_BIND_DN, password: config.LDAP_PASSWORD });
 const doveadm = connectDoveadm({ url: config.DOVEADM_URL, apiKey: config.DOVEADM_API_KEY });
+const signingKey = {
+  domain: config.MAIL_DOMAIN,
+  selector: config.NOTICE_DKIM_SELECTOR,
+  privateKey: config.NOTICE_DKIM_KEY,
+};
 const mail = openMailTransport({
   transport: config.NOTICE_TRANSPORT,
   host: config.NOTICE_HOST,
@@ -23,7 +31,17 @@ const mail = openMailTransport({
   from: config.NOTICE_FROM,
   password: config.NOTICE_PASSWORD,
   tlsCa: config.NOTICE_TLS_CA,
+  signingKey,
 });
+const notices = {
+  database,
+  mail,
+  log,
+  templates: openTemplates(config.TEMPLATES_DIRECTORY),
+  language: config.NOTICE_LANGUAGE,
+  domain: config.MAIL_DOMAIN,
+  messageKey: config.NOTICE_MESSAGE_KEY,
+};
 
 const worker = await startWorker({
   url: config.DATABASE_URL,
@@ -31,6 +49,7 @@ const worker = await startWorker({
   log,
   concurrency: 8,
   probe: () => Promise.all([ldap.ping(), doveadm.ping(), mail.ping()]),
+  cron: { 'queue-expiries': '20 * * * *', 'queue-digests': '0 * * * *' },
   tasks: {
     'converge-mailboxes': ({ accountIds }: { accountIds: string[] }) =>
       convergeMailboxes(
@@ -38,17 +57,17 @@ const worker = await startWorker({
         accountIds,
       ),
     'queue-letters': ({ accountIds }: { accountIds: string[] }) => queueLetters(database, accountIds),
-    'send-notice': ({ kind, subjectId }: { kind: NoticeKind; subjectId: string }) =>
-      sendNotice({ database, mail, domain: config.MAIL_DOMAIN }, kind, subjectId),
+    'send-notice': (notice: NoticeIdentity) => sendNotice(notices, notice),
+    'queue-expiries': (_: object, signal) => queueExpiries(database, config.EXPIRY_NOTICE_DAYS, signal),
+    'queue-digests': () => queueDigests(notices, config.DIGEST_RECIPIENTS),
   },
 });
 
 const app = createMailboxApp({
-  database,
+  ...notices,
   ldap,
+  signingKey,
   doveadm,
-  mail,
-  log,
   trustProxy: config.TRUST_PROXY,
   issuerUrl: config.ISSUER_URL,
   authenticate: tokenAuthentication({

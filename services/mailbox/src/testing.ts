@@ -2,7 +2,7 @@
  * For tests: the mailbox service on a database of its own and the real OpenLDAP, Dovecot and Postfix, whose people it looks
  * after: each account has a name of its own, and `stop` removes the entries.
  */
-import { randomBytes } from 'node:crypto';
+import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import type { Database } from '@congvu/database';
 import {
@@ -15,11 +15,14 @@ import {
 } from '@congvu/database/testing';
 import { distinguishedName, type Ldap, openLdap } from '@congvu/ldap';
 import { ImapFlow } from 'imapflow';
+import { pino } from 'pino';
 import { convergeEntries } from '../../directory/src/accounts/converge-entry.ts';
 import { connectDoveadm, type Doveadm } from './dovecot/doveadm.ts';
 import type { MailboxDependencies } from './mailboxes/converge-mailboxes.ts';
 import { type MailTransport, openMailTransport } from './notices/mail-transport.ts';
 import type { NoticeDependencies } from './notices/send-notice.ts';
+import type { SigningKey } from './notices/signing-key.ts';
+import { openTemplates } from './notices/templates.ts';
 
 interface MailServers {
   dovecot: {
@@ -39,6 +42,7 @@ export interface TestMailbox extends MailboxDependencies, NoticeDependencies {
   owner: Database;
   doveadm: Doveadm;
   mail: MailTransport;
+  signingKey: SigningKey;
   doveadmUrl: string;
   doveadmApiKey: string;
   openTransport: (options?: { port?: number }) => MailTransport;
@@ -71,6 +75,13 @@ export async function startTestMailbox(): Promise<TestMailbox> {
   const directory = { database: testDatabase.as('directory'), ldap: connect('directory'), baseDn };
   const ldap = connect('mailbox');
   const tlsCa = readFileSync(certificateFile, 'utf8');
+  const signingKey: SigningKey = {
+    domain: mailDomain,
+    selector: 'congvu',
+    privateKey: generateKeyPairSync('rsa', { modulusLength: 2048 })
+      .privateKey.export({ type: 'pkcs8', format: 'pem' })
+      .toString(),
+  };
   const openTransport = (options: { port?: number } = {}) =>
     openMailTransport({
       transport: postfix ? 'submission' : 'lmtp',
@@ -79,6 +90,7 @@ export async function startTestMailbox(): Promise<TestMailbox> {
       from: dovecot.notifier.address,
       password: dovecot.notifier.password,
       tlsCa,
+      signingKey,
     });
   const transport = openTransport();
   const accounts: TestAccount[] = [];
@@ -126,7 +138,12 @@ export async function startTestMailbox(): Promise<TestMailbox> {
     doveadmApiKey: dovecot.doveadmApiKey,
     mail: transport,
     openTransport,
+    templates: openTemplates(undefined),
     domain: mailDomain,
+    messageKey: randomBytes(32).toString('hex'),
+    language: 'vi',
+    log: pino({ level: 'silent' }),
+    signingKey,
     dn,
     account: async (options) => {
       const account = await insertAccount(owner, options);

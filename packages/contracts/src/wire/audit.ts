@@ -46,6 +46,8 @@ export const auditActions = {
   'enrolment.picked_up': 'The holder was given the server-made key',
   'mailbox.changed': 'A mailbox changed its address or state',
   'mailbox.created': 'A mailbox was made',
+  'mailbox.language_changed': 'Notices to a mailbox are written in another language',
+  'notice.retried': 'A notice that had failed is sent again',
   'position.handed_over': 'A position has another holder',
   'position.vacated': 'A position has no holder',
   'reconciliation.approved': 'A second client let a large repair go on',

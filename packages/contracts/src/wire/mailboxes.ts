@@ -1,4 +1,4 @@
-/** Mailboxes and notices on the wire. */
+/** Mailboxes on the wire. */
 import { z } from 'zod';
 import { Provenance, Timestamp, Uuid } from './common.ts';
 
@@ -14,15 +14,3 @@ export const Mailbox = z.object({
   ...Provenance,
 });
 export type Mailbox = z.infer<typeof Mailbox>;
-
-export const Notice = z.object({
-  id: Uuid,
-  kind: z.enum(['welcome', 'decision', 'return']),
-  subjectId: Uuid,
-  recipient: z.string().nullable(),
-  messageId: z.string(),
-  state: z.enum(['waiting', 'sent', 'no_recipient']),
-  createdAt: Timestamp,
-  sentAt: Timestamp.nullable(),
-});
-export type Notice = z.infer<typeof Notice>;

@@ -63,13 +63,17 @@ describe('a new mailbox', () => {
     ]);
     expect(await part(account)).toBe('done');
     expect(await mailbox.queued()).toContain(`notice:welcome:${account.id}`);
-    await sendNotice(mailbox, 'welcome', account.id);
+    await sendNotice(mailbox, { kind: 'welcome', subjectId: account.id });
     expect(await folders(account)).toEqual(everyFolder);
 
     // Again, and again at once: nothing changes and nobody is told twice.
     const before = await row(account);
     await converge(account);
-    await Promise.all([converge(account), converge(account), sendNotice(mailbox, 'welcome', account.id)]);
+    await Promise.all([
+      converge(account),
+      converge(account),
+      sendNotice(mailbox, { kind: 'welcome', subjectId: account.id }),
+    ]);
     expect(await row(account)).toEqual(before);
     expect(await events(account)).toHaveLength(1);
     expect(await arrived(account, 1)).toMatchObject([
@@ -228,7 +232,7 @@ describe('when something is down', () => {
     const down = connectDoveadm({ url: 'http://127.0.0.1:1', apiKey: mailbox.doveadmApiKey });
     await converge(account, { doveadm: down });
     expect(await part(account)).toBe('done');
-    await sendNotice(mailbox, 'welcome', account.id);
+    await sendNotice(mailbox, { kind: 'welcome', subjectId: account.id });
     expect(await arrived(account, 1)).toHaveLength(1);
     expect(await folders(account)).toEqual(everyFolder);
   });

@@ -16,7 +16,8 @@ import {
   type Operation,
 } from '@congvu/ldap';
 import type { Doveadm } from '../dovecot/doveadm.ts';
-import { listWaitingFor, noticeJob } from '../notices/notice-store.ts';
+import { identityOf, listWaitingFor, noticeJob } from '../notices/notice-store.ts';
+import { queueStateNotices, type RecordedState } from '../notices/queue-notices.ts';
 import {
   findChanged,
   insertMailboxes,
@@ -130,6 +131,7 @@ async function recordStates(
   );
   const byId = new Map(rows.map((row) => [row.account_id, row]));
   const events: object[] = [];
+  const states: RecordedState[] = [];
   const pairs: Pair[] = [];
   for (const source of sources) {
     const row = byId.get(source.id) as MailboxRow;
@@ -139,10 +141,19 @@ async function recordStates(
     else if (row.state !== state || row.address !== address) {
       await updateMailbox(transaction, source.id, { address, state });
       events.push(eventOf(source, 'mailbox.changed', { address: row.address, state: row.state }, { address, state }));
+      const { version } = source;
+      states.push({
+        accountId: source.id,
+        version,
+        from: row.state,
+        to: state,
+        wasProvisioned: row.provisioned_at !== null,
+      });
     }
     pairs.push({ source, mailbox: { ...row, address, state }, isNew: made.has(source.id) });
   }
   if (events.length > 0) await transaction.raw('select directory.record_events(?::json)', [JSON.stringify(events)]);
+  await queueStateNotices(transaction, states);
   return pairs;
 }
 
@@ -251,7 +262,7 @@ const crowd = 20;
  * and delivery, would take what time the machine has from the mailboxes that are still to be made. Until then they are one job.
  */
 function welcomeJobs(sources: readonly MailboxSource[]): JobSpec[] {
-  if (sources.length <= crowd) return sources.map((source) => noticeJob('welcome', source.id));
+  if (sources.length <= crowd) return sources.map((source) => noticeJob({ kind: 'welcome', subjectId: source.id }));
   const accountIds = sources.map((source) => source.id);
   return [{ task: 'queue-letters', payload: { accountIds }, runAt: new Date(Date.now() + 60_000), priority: 10 }];
 }
@@ -261,7 +272,7 @@ export const queueLetters = (database: Database, accountIds: readonly string[]):
   addJobs(
     database,
     'mailbox',
-    accountIds.map((id) => ({ ...noticeJob('welcome', id), queue: 'letters' })),
+    accountIds.map((id) => ({ ...noticeJob({ kind: 'welcome', subjectId: id }), queue: 'letters' })),
   );
 
 /** After the mailboxes are committed: a notice put on record meanwhile either sees its mailbox or is seen here. */
@@ -273,6 +284,6 @@ async function releaseNotices(database: Database, active: readonly MailboxSource
   await addJobs(
     database,
     'mailbox',
-    waiting.map((notice) => noticeJob(notice.kind, notice.subject_id)),
+    waiting.map((notice) => noticeJob(identityOf(notice))),
   );
 }

@@ -1,5 +1,5 @@
 /** Every query on mailbox.mailboxes, and what the mailbox service reads of accounts through the directory's views. */
-import type { Mailbox } from '@congvu/contracts';
+import type { Mailbox, NoticeLanguage } from '@congvu/contracts';
 import type { Connection, Transaction } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
 
@@ -131,6 +131,21 @@ export async function deliverability(
     .first('c.id', 'm.provisioned_at');
   if (!account) return 'outside';
   return account.provisioned_at ? 'ready' : 'not_yet';
+}
+
+/** What was chosen for the mailbox that has this address. */
+export const findLanguage = async (connection: Connection, address: string): Promise<NoticeLanguage | null> =>
+  (await connection('mailbox.mailboxes').where({ address }).first('language'))?.language ?? null;
+
+/** Answers what was chosen before. */
+export async function updateLanguage(
+  transaction: Transaction,
+  accountId: string,
+  language: NoticeLanguage | null,
+): Promise<NoticeLanguage | null> {
+  const row = await transaction('mailbox.mailboxes').where({ account_id: accountId }).forUpdate().first('language');
+  await transaction('mailbox.mailboxes').where({ account_id: accountId }).update({ language });
+  return row.language;
 }
 
 interface ListRow {

@@ -1,6 +1,10 @@
-/** How notices leave: by submission (RFC 6409) with STARTTLS and log-in, or straight into the mail store by LMTP (RFC 2033). */
+/**
+ * How notices leave: signed (DKIM, RFC 6376), by submission (RFC 6409) with STARTTLS and log-in, or straight into the mail store by LMTP
+ * (RFC 2033).
+ */
 import { ServiceError } from '@congvu/errors';
 import { createTransport } from 'nodemailer';
+import type { SigningKey } from './signing-key.ts';
 
 export interface OutgoingNotice {
   to: string;
@@ -28,7 +32,9 @@ export function openMailTransport(options: {
   from: string;
   password: string;
   tlsCa: string | undefined;
+  signingKey: SigningKey;
 }): MailTransport {
+  const { domain, selector, privateKey } = options.signingKey;
   const transporter = createTransport({
     pool: true,
     maxConnections: 2,
@@ -39,6 +45,7 @@ export function openMailTransport(options: {
     socketTimeout: 60_000,
     disableFileAccess: true,
     disableUrlAccess: true,
+    dkim: { domainName: domain, keySelector: selector, privateKey, headerFieldNames: signedFields },
     ...(options.transport === 'lmtp'
       ? { lmtp: true, ignoreTLS: true }
       : {
@@ -79,6 +86,10 @@ export function openMailTransport(options: {
     close: () => transporter.close(),
   };
 }
+
+/** All that a notice has of RFC 6376 section 5.4.1, and what makes it a notice. */
+const signedFields =
+  'From:To:Subject:Date:Message-ID:MIME-Version:Content-Type:Content-Transfer-Encoding:Auto-Submitted:X-Congvu-Notice';
 
 /** A permanent negative reply to the message or its recipient (RFC 5321 section 4.2.1); one to our log-in is an outage. */
 const isRefusal = (error: unknown): boolean => {

@@ -1,49 +1,86 @@
 /** Every query on mailbox.notices: a notice is on record, under the Message-ID it will always have, before it is sent. */
-import type { Notice } from '@congvu/contracts';
-import type { Connection, JobSpec } from '@congvu/database';
+import type { Notice, NoticeKind } from '@congvu/contracts';
+import type { Connection, JobSpec, Transaction } from '@congvu/database';
+import { ServiceError } from '@congvu/errors';
 
-export type NoticeKind = Notice['kind'];
+/** What a notice is known by. */
+export interface NoticeIdentity {
+  kind: NoticeKind;
+  subjectId: string;
+  /** Tells notices of one kind about one subject apart; empty where there is only one. */
+  occasion?: string;
+  /** Of several who are told the same; empty where it is one. */
+  addressee?: string;
+}
 
-export const noticeJob = (kind: NoticeKind, subjectId: string): JobSpec => ({
-  task: 'send-notice',
-  payload: { kind, subjectId },
-  key: `notice:${kind}:${subjectId}`,
-  priority: 10, // letters wait for mailboxes, not mailboxes for letters
-});
+export interface NewNotice extends NoticeIdentity {
+  recipient: string | null;
+  agencyId: string;
+  facts: object;
+}
+
+export function noticeJob({ kind, subjectId, occasion = '', addressee = '' }: NoticeIdentity): JobSpec {
+  const key = [kind, subjectId, occasion, addressee].filter((part) => part !== '');
+  return {
+    task: 'send-notice',
+    payload: { kind, subjectId, occasion, addressee },
+    key: `notice:${key.join(':')}`,
+    priority: 10, // letters wait for mailboxes, not mailboxes for letters
+  };
+}
 
 export interface NoticeRow {
   id: string;
   kind: NoticeKind;
   subject_id: string;
+  occasion: string;
+  addressee: string;
+  agency_id: string | null;
   recipient: string | null;
-  message_id: string;
+  /** Gone once it is sent. */
+  facts: object | null;
+  message_id: string | null;
   state: Notice['state'];
+  attempts: number;
+  first_attempt_at: Date | null;
+  last_attempt_at: Date | null;
+  last_error: string | null;
   created_at: Date;
   sent_at: Date | null;
 }
 
-/** The record of a notice: made now, or the one that there is. Its recipient is set once known. */
-export async function saveNotice(
+export const identityOf = (row: NoticeRow): NoticeIdentity => ({
+  kind: row.kind,
+  subjectId: row.subject_id,
+  occasion: row.occasion,
+  addressee: row.addressee,
+});
+
+export const findNotice = (
   connection: Connection,
-  notice: { kind: NoticeKind; subjectId: string; recipient: string | null; messageId: string },
-): Promise<NoticeRow> {
-  const [row] = await connection<NoticeRow>('mailbox.notices')
-    .insert({
-      kind: notice.kind,
-      subject_id: notice.subjectId,
-      recipient: notice.recipient,
-      message_id: notice.messageId,
-      state: notice.recipient === null ? 'no_recipient' : 'waiting',
-    })
-    .onConflict(['kind', 'subject_id'])
-    .merge({
-      recipient: connection.raw('coalesce(notices.recipient, excluded.recipient)') as never,
-      state: connection.raw(
-        "case when notices.state = 'no_recipient' and excluded.recipient is not null then 'waiting' else notices.state end",
-      ) as never,
-    })
-    .returning('*');
-  return row as NoticeRow;
+  { kind, subjectId, occasion = '', addressee = '' }: NoticeIdentity,
+): Promise<NoticeRow | undefined> =>
+  connection<NoticeRow>('mailbox.notices').where({ kind, subject_id: subjectId, occasion, addressee }).first();
+
+/**
+ * Puts notices on record; those that are there stay as they are, but that one without a recipient gets it once known. Answers those
+ * that were not there before.
+ */
+export async function saveNotices(connection: Connection, notices: readonly NewNotice[]): Promise<NoticeRow[]> {
+  if (notices.length === 0) return [];
+  const { rows } = await connection.raw<{ rows: (NoticeRow & { is_new: boolean })[] }>(
+    `insert into mailbox.notices as n (kind, subject_id, occasion, addressee, agency_id, recipient, facts, state)
+     select kind, "subjectId", coalesce(occasion, ''), coalesce(addressee, ''), "agencyId", recipient, facts,
+       case when recipient is null then 'no_recipient' else 'waiting' end
+     from jsonb_to_recordset(?::jsonb) as given(kind text, "subjectId" uuid, occasion text, addressee text, "agencyId" uuid,
+       recipient text, facts jsonb)
+     on conflict on constraint notices_once do update set
+       recipient = excluded.recipient, state = excluded.state, facts = excluded.facts
+       where n.state = 'no_recipient' or (n.state = 'waiting' and n.facts is null)
+     returning *, (xmax = 0) as is_new`,
+    [JSON.stringify(notices)],
+  );
+  return rows.filter((row) => row.is_new);
 }
 
 export const listWaitingFor = (connection: Connection, recipients: readonly string[]): Promise<NoticeRow[]> =>
@@ -52,99 +89,115 @@ export const listWaitingFor = (connection: Connection, recipients: readonly stri
     .where({ state: 'waiting' })
     .select('*');
 
+/** Counts the attempt and gives the notice its Message-ID, if it has none, before anything is sent; undefined when it no longer waits. */
+export async function beginAttempt(
+  connection: Connection,
+  id: string,
+  messageId: string,
+): Promise<(NoticeRow & { message_id: string; first_attempt_at: Date }) | undefined> {
+  const [row] = await connection<NoticeRow>('mailbox.notices')
+    .where({ id, state: 'waiting' })
+    .update({
+      attempts: connection.raw('attempts + 1') as never,
+      message_id: connection.raw('coalesce(message_id, ?)', [messageId]) as never,
+      first_attempt_at: connection.raw('coalesce(first_attempt_at, now())') as never,
+      last_attempt_at: connection.fn.now() as never,
+    })
+    .returning('*');
+  return row as (NoticeRow & { message_id: string; first_attempt_at: Date }) | undefined;
+}
+
+/** A success holds whatever another attempt at the same time came to. */
 export async function markSent(connection: Connection, id: string): Promise<void> {
-  await connection<NoticeRow>('mailbox.notices').where({ id }).update({ state: 'sent', sent_at: new Date() });
+  await connection<NoticeRow>('mailbox.notices')
+    .where({ id })
+    .update({ state: 'sent', sent_at: connection.fn.now() as never, facts: null });
 }
 
-export interface DecisionSource {
-  state: string;
-  remark: string | null;
-  recipient: string | null;
-  agencyName: string;
-  decidedAt: Date;
-  decidedByName: string | null;
-  submittedAt: Date;
-  lineCount: number;
-  /** The first of them; `openedCount` says how many there are or will be. */
-  accounts: { name: string; address: string }[];
-  openedCount: number;
-  rejectedCount: number;
+/** `state`: whether it is tried again. */
+export async function recordFailure(
+  connection: Connection,
+  id: string,
+  state: 'waiting' | 'failed',
+  error: string,
+): Promise<void> {
+  await connection<NoticeRow>('mailbox.notices').where({ id, state: 'waiting' }).update({ state, last_error: error });
 }
 
-export const findDecision = (connection: Connection, requestId: string): Promise<DecisionSource | undefined> =>
-  connection('directory.decisions_v')
-    .where({ request_id: requestId })
-    .first(
-      'state',
-      'remark',
-      'recipient',
-      'accounts',
-      'agency_name as agencyName',
-      'decided_at as decidedAt',
-      'decided_by_name as decidedByName',
-      'submitted_at as submittedAt',
-      'line_count as lineCount',
-      'opened_count as openedCount',
-      'rejected_count as rejectedCount',
-    );
+const inScope = (connection: Connection, scope: string) =>
+  connection<NoticeRow>('mailbox.notices as n').whereRaw(
+    `(n.agency_id in (select directory.agency_subtree(?))
+     or n.agency_id is null and exists (select from directory.agencies_v a where a.code = ? and a.parent_code is null))`,
+    [scope, scope],
+  );
 
-export interface ReturnSource {
-  recipient: string | null;
-  agencyName: string;
-  submittedAt: Date;
-  returnedAt: Date;
-  returnedByName: string;
-  remark: string;
-  lines: { lineNumber: number; remark: string }[];
-  dueAt: Date | null;
+/** Locks a notice of an agency at or below `scope`. */
+export async function lockNotice(transaction: Transaction, id: string, scope: string): Promise<NoticeRow> {
+  const [row] = await inScope(transaction, scope).where('n.id', id).forUpdate('n').select('n.*');
+  if (row) return row as NoticeRow;
+  throw new ServiceError({
+    kind: 'not_found',
+    code: 'notice_not_found',
+    detail: 'There is no notice with that id about an agency at or below yours.',
+  });
 }
 
-export const findReturn = (connection: Connection, returnId: string): Promise<ReturnSource | undefined> =>
-  connection('directory.returns_v')
-    .where({ return_id: returnId })
-    .first(
-      'recipient',
-      'remark',
-      'lines',
-      'agency_name as agencyName',
-      'submitted_at as submittedAt',
-      'returned_at as returnedAt',
-      'returned_by_name as returnedByName',
-      'due_at as dueAt',
-    );
+/** Waits again, with a new series of attempts. */
+export async function resetNotice(transaction: Transaction, id: string): Promise<Notice> {
+  const [row] = await transaction<NoticeRow>('mailbox.notices')
+    .where({ id })
+    .update({ state: 'waiting', first_attempt_at: null })
+    .returning('*');
+  return toNotice(row as NoticeRow);
+}
 
-/** For those who see the whole province: the log of what was sent. */
+export interface NoticeFilter {
+  scope: string;
+  kind?: string | undefined;
+  recipient?: string | undefined;
+  state?: string | undefined;
+  subjectId?: string | undefined;
+  from?: string | undefined;
+  before?: string | undefined;
+}
+
+/** The log: an agency sees what is about it and those below it; notices of before there was a log by agency are the province's to see. */
 export async function listNotices(
   connection: Connection,
-  filter: { scope: string; recipient?: string | undefined; state?: string | undefined },
+  { scope, from, before, ...equal }: NoticeFilter,
   limit: number,
   after: readonly [string, string] | undefined,
 ): Promise<Notice[]> {
-  const rows: NoticeRow[] = await connection('mailbox.notices as n')
-    .select('n.*')
-    .whereRaw(
-      `(exists (select 1 from directory.accounts_v c where c.address = n.recipient and c.agency_id in (select directory.agency_subtree(?)))
-       or exists (select 1 from directory.agencies_v a where a.code = ? and a.parent_code is null))`,
-      [filter.scope, filter.scope],
-    )
+  const rows = await inScope(connection, scope)
     .modify((query) => {
-      if (filter.recipient) query.where('n.recipient', filter.recipient);
-      if (filter.state) query.where('n.state', filter.state);
+      if (equal.kind) query.where('n.kind', equal.kind);
+      if (equal.recipient) query.where('n.recipient', equal.recipient);
+      if (equal.state) query.where('n.state', equal.state);
+      if (equal.subjectId) query.where('n.subject_id', equal.subjectId);
+      if (from) query.where('n.created_at', '>=', from);
+      if (before) query.where('n.created_at', '<', before);
       if (after) query.whereRaw('(n.created_at, n.id) < (?::timestamptz, ?::uuid)', [...after]);
     })
     .orderBy([
       { column: 'n.created_at', order: 'desc' },
       { column: 'n.id', order: 'desc' },
     ])
-    .limit(limit + 1);
-  return rows.map((row) => ({
-    id: row.id,
-    kind: row.kind,
-    subjectId: row.subject_id,
-    recipient: row.recipient,
-    messageId: row.message_id,
-    state: row.state,
-    createdAt: row.created_at.toISOString(),
-    sentAt: row.sent_at?.toISOString() ?? null,
-  }));
+    .limit(limit + 1)
+    .select('n.*');
+  return (rows as NoticeRow[]).map(toNotice);
 }
+
+const toNotice = (row: NoticeRow): Notice => ({
+  id: row.id,
+  kind: row.kind,
+  subjectId: row.subject_id,
+  occasion: row.occasion,
+  recipient: row.recipient,
+  messageId: row.message_id,
+  state: row.state,
+  attempts: row.attempts,
+  lastAttemptAt: row.last_attempt_at?.toISOString() ?? null,
+  lastError: row.last_error,
+  createdAt: row.created_at.toISOString(),
+  sentAt: row.sent_at?.toISOString() ?? null,
+});

@@ -1,54 +1,96 @@
 /**
- * Sends one notice, once. It is on record with its Message-ID before anything is sent, so a
- * retry after a crash sends the very same message again, and the mail store discards a second delivery of a Message-ID.
+ * Sends one notice, once. It is on record with its Message-ID before anything is sent, so a retry after a crash sends the very same
+ * message again, and the mail store discards a second delivery of a Message-ID. A server that does not answer is tried again, for three
+ * days; one that says no is not. Either way the record says why.
  */
-import { randomUUID } from 'node:crypto';
+import { createHmac } from 'node:crypto';
+import type { NoticeLanguage } from '@congvu/contracts';
 import type { Database } from '@congvu/database';
-import { deliverability, findSource } from '../mailboxes/mailbox-store.ts';
+import { ServiceError } from '@congvu/errors';
+import type { Logger } from 'pino';
+import { deliverability, findLanguage } from '../mailboxes/mailbox-store.ts';
+import { findDecision, findReturn, findWelcome } from './facts-store.ts';
 import type { MailTransport } from './mail-transport.ts';
-import { findDecision, findReturn, markSent, type NoticeKind, saveNotice } from './notice-store.ts';
-import { decisionText, type NoticeText, returnText, welcomeText } from './templates.ts';
+import { beginAttempt, findNotice, markSent, type NoticeIdentity, recordFailure, saveNotices } from './notice-store.ts';
+import type { Templates } from './templates.ts';
 
 export interface NoticeDependencies {
   database: Database;
   mail: MailTransport;
+  templates: Templates;
   domain: string;
+  /** Makes Message-IDs that nobody else can foresee. */
+  messageKey: string;
+  /** Of those who have chosen none. */
+  language: NoticeLanguage;
+  log: Logger;
 }
 
-export async function sendNotice(
-  { database, mail, domain }: NoticeDependencies,
-  kind: NoticeKind,
-  subjectId: string,
-): Promise<void> {
-  // 1. On record first.
-  const content = await compose(database, kind, subjectId);
-  if (!content) return;
-  // At random, so that nobody can send a message under it first and have ours discarded as the second; the record keeps it.
-  const messageId = `<${randomUUID()}@${domain}>`;
-  const notice = await saveNotice(database, { kind, subjectId, recipient: content.recipient, messageId });
-  if (notice.state !== 'waiting' || !notice.recipient) return;
+const givenUpAfterMs = 3 * 24 * 3_600_000;
+
+export async function sendNotice(dependencies: NoticeDependencies, identity: NoticeIdentity): Promise<void> {
+  const { database, mail, templates } = dependencies;
+  // 1. On record first. Most kinds are put there by whoever knows of the fact; these three are written when their turn comes.
+  let notice = await findNotice(database, identity);
+  if (!notice || notice.state === 'no_recipient' || (notice.state === 'waiting' && !notice.facts)) {
+    const subject = await findSubject(database, identity);
+    if (!subject) return;
+    await saveNotices(database, [{ ...identity, ...subject }]);
+    notice = await findNotice(database, identity);
+  }
+  if (notice?.state !== 'waiting' || !notice.recipient || !notice.facts) return;
 
   // 2. Not before the recipient's mailbox stands; its making queues this again.
   if ((await deliverability(database, notice.recipient)) === 'not_yet') return;
 
-  // 3. Send, then say so.
-  await mail.send({ to: notice.recipient, messageId: notice.message_id, date: notice.created_at, ...content.text });
+  // 3. Written in the recipient's language.
+  const language = (await findLanguage(database, notice.recipient)) ?? dependencies.language;
+  const { faults, ...content } = await templates.render(notice.kind, language, notice.facts);
+  if (faults.length > 0)
+    dependencies.log.warn(
+      { kind: notice.kind, language, faults },
+      'a template of the administrator is broken; the built-in one was used',
+    );
+
+  // 4. Send, then say so.
+  const attempt = await beginAttempt(database, notice.id, messageIdOf(dependencies, identity));
+  if (!attempt) return;
+  const message = { to: notice.recipient, messageId: attempt.message_id, date: notice.created_at, ...content };
+  try {
+    await mail.send(message);
+  } catch (error) {
+    const refused = error instanceof ServiceError && error.kind === 'conflict';
+    const givenUp = refused || Date.now() - attempt.first_attempt_at.getTime() > givenUpAfterMs;
+    await recordFailure(database, notice.id, givenUp ? 'failed' : 'waiting', reasonOf(error));
+    if (!givenUp) throw error;
+    dependencies.log.warn(
+      { err: error, notice: notice.id, kind: notice.kind },
+      'a notice could not be sent and is not tried again',
+    );
+    return;
+  }
   await markSent(database, notice.id);
 }
 
-async function compose(
-  database: Database,
-  kind: NoticeKind,
-  subjectId: string,
-): Promise<{ recipient: string | null; text: NoticeText } | undefined> {
-  if (kind === 'decision') {
-    const decision = await findDecision(database, subjectId);
-    return decision && { recipient: decision.recipient, text: decisionText(decision) };
-  }
-  if (kind === 'return') {
-    const returned = await findReturn(database, subjectId);
-    return returned && { recipient: returned.recipient, text: returnText(returned) };
-  }
-  const account = await findSource(database, subjectId);
-  return account && { recipient: account.address, text: welcomeText(account) };
+function findSubject(database: Database, { kind, subjectId }: NoticeIdentity) {
+  if (kind === 'welcome') return findWelcome(database, subjectId);
+  if (kind === 'decision') return findDecision(database, subjectId);
+  if (kind === 'return') return findReturn(database, subjectId);
+  return undefined;
+}
+
+/**
+ * The same whenever it is asked for, even by a service whose database was put back to an older copy; and nobody without the key can send a
+ * message under it first, so that the mail store would discard ours as the second.
+ */
+function messageIdOf({ messageKey, domain }: NoticeDependencies, identity: NoticeIdentity): string {
+  const { kind, subjectId, occasion = '', addressee = '' } = identity;
+  const digest = createHmac('sha256', messageKey).update(JSON.stringify([kind, subjectId, occasion, addressee]));
+  return `<${digest.digest('hex').slice(0, 40)}@${domain}>`;
+}
+
+/** What the server said, on one line. */
+function reasonOf(error: unknown): string {
+  const { cause, message } = error as { cause?: { response?: string; message?: string }; message: string };
+  return (cause?.response ?? cause?.message ?? message).replace(/\s+/g, ' ').slice(0, 500);
 }
