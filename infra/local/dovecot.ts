@@ -7,6 +7,7 @@ import { chownSync, mkdirSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { openMailLog } from './mail-logs.ts';
 import { saltedHash } from './password-hash.ts';
 import { type Account, run, type SupervisedProcess, superviseProcess } from './process.ts';
 import type { State } from './state.ts';
@@ -100,7 +101,7 @@ export async function startDovecot(options: DovecotOptions): Promise<Dovecot> {
     args: ['-F', '-c', config],
     cwd: home,
     account,
-    logFile: join(state.makeDirectory('logs'), 'dovecot.log'),
+    logFile: openMailLog(state, 'dovecot'),
     stopSignal: 'SIGTERM',
     ready: async () => (await greets(host, ports.imap, '* OK')) && (await greets(host, ports.lmtp, '220 ')),
     log: options.log,

@@ -6,6 +6,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { ServiceError } from '@congvu/errors';
 import { greets } from './dovecot.ts';
+import { openMailLog } from './mail-logs.ts';
 import { findAccount, run, type SupervisedProcess, superviseProcess } from './process.ts';
 import type { State } from './state.ts';
 
@@ -86,7 +87,7 @@ export async function startPostfix(options: PostfixOptions): Promise<Postfix> {
     args: ['-c', config, '-s'],
     cwd: queue,
     shepherd: true, // master takes on its mail owner's rights for a moment while it starts.
-    logFile: join(state.makeDirectory('logs'), 'postfix.log'),
+    logFile: openMailLog(state, 'postfix'),
     stopSignal: 'SIGTERM',
     ready: async () => (await greets(host, ports.smtp, '220 ')) && (await greets(host, ports.submission, '220 ')),
     log: options.log,

@@ -74,6 +74,9 @@ describe('who may', () => {
     ['get', '/v1/mailboxes', 'mailboxes:read'],
     ['get', '/v1/mailboxes/{accountId}', 'mailboxes:read'],
     ['get', '/v1/notices', 'mailboxes:read'],
+    ['get', '/v1/mailboxes/{accountId}/usage', 'mailboxes:read'],
+    ['get', '/v1/usage/agencies', 'mailboxes:read'],
+    ['get', '/v1/usage/agencies/{code}', 'mailboxes:read'],
   ];
 
   test('the table names every route', async () => {
@@ -90,7 +93,7 @@ describe('who may', () => {
 
   describe.each(table)('%s %s', (method, path, needs) => {
     const call = (authorization?: string) => {
-      const request = supertest(app)[method](path.replace('{accountId}', byRequest!.id));
+      const request = supertest(app)[method](path.replace('{accountId}', byRequest!.id).replace('{code}', 'H41.12'));
       return authorization ? request.set('Authorization', authorization) : request;
     };
     test('nobody without a token, or with a wrong one', async () => {
@@ -118,9 +121,14 @@ describe('the department beside, with every permission, on what belongs to the d
       [() => '/v1/mailboxes?limit=500', 200],
       [() => `/v1/mailboxes?address=${byRequest!.address}`, 200],
       [() => `/v1/mailboxes?requestId=${requestId}`, 200],
+      [() => '/v1/mailboxes?sort=name&include=usage', 200],
+      [() => `/v1/mailboxes?sort=-lastLogin&requestId=${requestId}`, 200],
     ],
     'get /v1/mailboxes/{accountId}': [[() => `/v1/mailboxes/${byRequest!.id}`, 404]],
     'get /v1/notices': [[() => '/v1/notices?limit=500', 200]],
+    'get /v1/mailboxes/{accountId}/usage': [[() => `/v1/mailboxes/${byRequest!.id}/usage`, 404]],
+    'get /v1/usage/agencies': [[() => '/v1/usage/agencies?of=subtree', 200]],
+    'get /v1/usage/agencies/{code}': [[() => '/v1/usage/agencies/H41.12', 404]],
   };
 
   test('there is a row for every guarded route', async () => {

@@ -8,6 +8,7 @@ import type { Doveadm } from './dovecot/doveadm.ts';
 import { mailboxRoutes } from './mailboxes/routes.ts';
 import type { MailTransport } from './notices/mail-transport.ts';
 import { noticeRoutes } from './notices/routes.ts';
+import { usageRoutes } from './usage/routes.ts';
 
 export interface MailboxAppDependencies {
   database: Database;
@@ -47,5 +48,5 @@ export const createMailboxApp = ({
       dovecot: () => doveadm.ping(),
       mail: () => mail.ping(),
     },
-    routes: [...mailboxRoutes(database), ...noticeRoutes(database)],
+    routes: [...mailboxRoutes(database), ...noticeRoutes(database), ...usageRoutes(database)],
   });

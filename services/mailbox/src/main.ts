@@ -9,6 +9,9 @@ import { convergeMailboxes, queueLetters } from './mailboxes/converge-mailboxes.
 import { openMailTransport } from './notices/mail-transport.ts';
 import type { NoticeKind } from './notices/notice-store.ts';
 import { sendNotice } from './notices/send-notice.ts';
+import { followLogs } from './usage/follow-logs.ts';
+import { keepUsage } from './usage/keep-usage.ts';
+import { measureQuota } from './usage/measure-quota.ts';
 
 const log = createLog('mailbox', process.env.LOG_LEVEL ?? 'info');
 exitOnFault(log);
@@ -40,7 +43,22 @@ const worker = await startWorker({
     'queue-letters': ({ accountIds }: { accountIds: string[] }) => queueLetters(database, accountIds),
     'send-notice': ({ kind, subjectId }: { kind: NoticeKind; subjectId: string }) =>
       sendNotice({ database, mail, domain: config.MAIL_DOMAIN }, kind, subjectId),
+    'measure-quota': (_payload: object, signal: AbortSignal) =>
+      measureQuota({ database, doveadm }, { usedSince: true }, signal),
+    'keep-usage': (_payload: object, signal: AbortSignal) =>
+      keepUsage({ database, doveadm, log, days: config.USAGE_DAYS }, signal),
   },
+  // At 0:30 in Việt Nam all are measured.
+  cron: { 'measure-quota': '* * * * *', 'keep-usage': '30 17 * * *' },
+});
+const logs = [
+  { name: 'postfix', path: config.POSTFIX_LOG },
+  { name: 'dovecot', path: config.DOVECOT_LOG },
+] as const;
+const follower = followLogs({
+  database,
+  logs: logs.flatMap(({ name, path }) => (path ? [{ name, path }] : [])),
+  log,
 });
 
 const app = createMailboxApp({
@@ -61,6 +79,7 @@ await serve(app, {
   port: config.PORT,
   log,
   release: async () => {
+    await follower.stop();
     await worker.stop();
     mail.close();
     await ldap.close();

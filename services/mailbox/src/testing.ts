@@ -15,6 +15,7 @@ import {
 } from '@congvu/database/testing';
 import { distinguishedName, type Ldap, openLdap } from '@congvu/ldap';
 import { ImapFlow } from 'imapflow';
+import { createTransport } from 'nodemailer';
 import { convergeEntries } from '../../directory/src/accounts/converge-entry.ts';
 import { connectDoveadm, type Doveadm } from './dovecot/doveadm.ts';
 import type { MailboxDependencies } from './mailboxes/converge-mailboxes.ts';
@@ -29,7 +30,8 @@ interface MailServers {
     lmtpPort: number;
     notifier: { address: string; password: string };
   };
-  postfix: { submissionPort: number } | null;
+  postfix: { smtpPort: number; submissionPort: number } | null;
+  mailLogs: { postfix: string; dovecot: string };
   certificateFile: string;
   mailDomain: string;
 }
@@ -41,6 +43,10 @@ export interface TestMailbox extends MailboxDependencies, NoticeDependencies {
   mail: MailTransport;
   doveadmUrl: string;
   doveadmApiKey: string;
+  /** Files that the running Postfix and Dovecot log to. */
+  mailLogs: { postfix: string; dovecot: string };
+  postfix: { smtpPort: number; submissionPort: number } | null;
+  tlsCa: string;
   openTransport: (options?: { port?: number }) => MailTransport;
   dn: (account: TestAccount) => string;
   /** An account on record alone. */
@@ -54,6 +60,8 @@ export interface TestMailbox extends MailboxDependencies, NoticeDependencies {
   newPassword: (account: TestAccount) => Promise<string>;
   /** A session of a mail program. The caller closes it. */
   imap: (account: TestAccount, password: string) => Promise<ImapFlow>;
+  /** Hands a message in at Postfix under the account's own login. */
+  submit: (from: TestAccount, to: readonly string[], subject: string) => Promise<void>;
   messages: (account: TestAccount) => Promise<{ subject: string; messageId: string; source: string }[]>;
   /** Jobs that wait, by key. */
   queued: () => Promise<string[]>;
@@ -62,7 +70,7 @@ export interface TestMailbox extends MailboxDependencies, NoticeDependencies {
 
 export async function startTestMailbox(): Promise<TestMailbox> {
   const stack = testStack();
-  const { dovecot, postfix, certificateFile, mailDomain } = stack as unknown as MailServers;
+  const { dovecot, postfix, mailLogs, certificateFile, mailDomain } = stack as unknown as MailServers;
   const { url, baseDn, identities } = stack.ldap;
   const connect = (name: string): Ldap =>
     openLdap({ url, ...(identities[name] as { bindDn: string; password: string }) });
@@ -124,6 +132,9 @@ export async function startTestMailbox(): Promise<TestMailbox> {
     doveadm: connectDoveadm({ url: dovecot.doveadmUrl, apiKey: dovecot.doveadmApiKey }),
     doveadmUrl: dovecot.doveadmUrl,
     doveadmApiKey: dovecot.doveadmApiKey,
+    mailLogs,
+    postfix,
+    tlsCa,
     mail: transport,
     openTransport,
     domain: mailDomain,
@@ -143,6 +154,20 @@ export async function startTestMailbox(): Promise<TestMailbox> {
     password,
     newPassword,
     imap,
+    submit: async (from, to, subject) => {
+      const transport = createTransport({
+        host: '127.0.0.1',
+        port: postfix?.submissionPort,
+        requireTLS: true,
+        auth: { user: from.address, pass: await password(from) },
+        tls: { ca: tlsCa },
+      });
+      try {
+        await transport.sendMail({ from: from.address, to: [...to], subject, text: subject });
+      } finally {
+        transport.close();
+      }
+    },
     messages: async (account) => {
       const session = await imap(account, await password(account));
       try {
