@@ -74,6 +74,7 @@ export async function startDovecot(options: DovecotOptions): Promise<Dovecot> {
     LDAP_DOVECOT_PASSWORD: state.secret('ldap/dovecot'),
     DOVECOT_USER: user,
     DOVECOT_GROUP: group,
+    DOVECOT_LOG: '/dev/stderr',
     DOVECOT_CONFIG_DIRECTORY: home,
     DOVECOT_RUN_DIRECTORY: sockets.path,
     DOVECOT_STATE_DIRECTORY: state.makeDirectory('dovecot/state', account),

@@ -56,6 +56,7 @@ export async function startPostfix(options: PostfixOptions): Promise<Postfix> {
     BASE_DN: baseDn,
     LDAP_URL: options.ldapUrl,
     LDAP_POSTFIX_PASSWORD: state.secret('ldap/postfix'),
+    POSTFIX_LOG: '/dev/stdout',
     POSTFIX_CONFIG_DIRECTORY: config,
     POSTFIX_QUEUE_DIRECTORY: queue,
     POSTFIX_DATA_DIRECTORY: data,

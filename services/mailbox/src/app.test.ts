@@ -8,6 +8,7 @@ import { pino } from 'pino';
 import supertest from 'supertest';
 import { createMailboxApp } from './app.ts';
 import { connectDoveadm } from './dovecot/doveadm.ts';
+import { connectPostfix } from './postfix/postfix.ts';
 import { startTestMailbox, type TestMailbox } from './testing.ts';
 
 let mailbox: TestMailbox;
@@ -269,7 +270,7 @@ describe('readiness', () => {
   test('with every part there', async () => {
     expect((await supertest(app).get('/readyz')).body).toEqual({
       status: 'ok',
-      checks: { database: 'ok', ldap: 'ok', dovecot: 'ok', mail: 'ok' },
+      checks: { database: 'ok', ldap: 'ok', dovecot: 'ok', mail: 'ok', ...(mailbox.postfix ? { postfix: 'ok' } : {}) },
     });
   });
 
@@ -279,6 +280,7 @@ describe('readiness', () => {
       ldap: openLdap({ url: 'ldap://127.0.0.1:1', bindDn: 'cn=x', password: 'x' }),
       doveadm: connectDoveadm({ url: 'http://127.0.0.1:1', apiKey: 'x' }),
       mail,
+      postfix: connectPostfix('127.0.0.1:1'),
     };
     const answer = await supertest(appWith(parts)).get('/readyz');
     mail.close();
@@ -288,6 +290,7 @@ describe('readiness', () => {
       ldap: 'unavailable',
       dovecot: 'unavailable',
       mail: 'unavailable',
+      postfix: 'unavailable',
     });
   });
 

@@ -8,6 +8,7 @@ import type { Doveadm } from './dovecot/doveadm.ts';
 import { mailboxRoutes } from './mailboxes/routes.ts';
 import type { MailTransport } from './notices/mail-transport.ts';
 import { noticeRoutes } from './notices/routes.ts';
+import type { Postfix } from './postfix/postfix.ts';
 import { usageRoutes } from './usage/routes.ts';
 
 export interface MailboxAppDependencies {
@@ -15,6 +16,8 @@ export interface MailboxAppDependencies {
   ldap: Ldap;
   doveadm: Doveadm;
   mail: MailTransport;
+  /** Absent where there is none. */
+  postfix?: Postfix | undefined;
   authenticate: Authenticate;
   issuerUrl: string;
   /** Express's `trust proxy`; nobody is believed unless told. */
@@ -27,6 +30,7 @@ export const createMailboxApp = ({
   ldap,
   doveadm,
   mail,
+  postfix,
   authenticate,
   issuerUrl,
   trustProxy,
@@ -47,6 +51,7 @@ export const createMailboxApp = ({
       ldap: () => ldap.ping(),
       dovecot: () => doveadm.ping(),
       mail: () => mail.ping(),
+      ...(postfix ? { postfix: () => postfix.ping() } : {}),
     },
     routes: [...mailboxRoutes(database), ...noticeRoutes(database), ...usageRoutes(database)],
   });

@@ -9,6 +9,7 @@ import { convergeMailboxes, queueLetters } from './mailboxes/converge-mailboxes.
 import { openMailTransport } from './notices/mail-transport.ts';
 import type { NoticeKind } from './notices/notice-store.ts';
 import { sendNotice } from './notices/send-notice.ts';
+import { connectPostfix } from './postfix/postfix.ts';
 import { followLogs } from './usage/follow-logs.ts';
 import { keepUsage } from './usage/keep-usage.ts';
 import { measureQuota } from './usage/measure-quota.ts';
@@ -66,6 +67,7 @@ const app = createMailboxApp({
   ldap,
   doveadm,
   mail,
+  postfix: config.POSTFIX_ADDRESS ? connectPostfix(config.POSTFIX_ADDRESS) : undefined,
   log,
   trustProxy: config.TRUST_PROXY,
   issuerUrl: config.ISSUER_URL,

@@ -21,6 +21,7 @@ import { connectDoveadm, type Doveadm } from './dovecot/doveadm.ts';
 import type { MailboxDependencies } from './mailboxes/converge-mailboxes.ts';
 import { type MailTransport, openMailTransport } from './notices/mail-transport.ts';
 import type { NoticeDependencies } from './notices/send-notice.ts';
+import { connectPostfix, type Postfix } from './postfix/postfix.ts';
 
 interface MailServers {
   dovecot: {
@@ -45,7 +46,7 @@ export interface TestMailbox extends MailboxDependencies, NoticeDependencies {
   doveadmApiKey: string;
   /** Files that the running Postfix and Dovecot log to. */
   mailLogs: { postfix: string; dovecot: string };
-  postfix: { smtpPort: number; submissionPort: number } | null;
+  postfix: Postfix | undefined;
   tlsCa: string;
   openTransport: (options?: { port?: number }) => MailTransport;
   dn: (account: TestAccount) => string;
@@ -133,7 +134,7 @@ export async function startTestMailbox(): Promise<TestMailbox> {
     doveadmUrl: dovecot.doveadmUrl,
     doveadmApiKey: dovecot.doveadmApiKey,
     mailLogs,
-    postfix,
+    postfix: postfix ? connectPostfix(`127.0.0.1:${postfix.smtpPort}`) : undefined,
     tlsCa,
     mail: transport,
     openTransport,

@@ -17,6 +17,7 @@ import {
 } from '@congvu/ldap';
 import type { Doveadm } from '../dovecot/doveadm.ts';
 import { listWaitingFor, noticeJob } from '../notices/notice-store.ts';
+import { refreshListKeys } from '../usage/usage-store.ts';
 import {
   findChanged,
   insertMailboxes,
@@ -143,6 +144,10 @@ async function recordStates(
     pairs.push({ source, mailbox: { ...row, address, state }, isNew: made.has(source.id) });
   }
   if (events.length > 0) await transaction.raw('select directory.record_events(?::jsonb)', [JSON.stringify(events)]);
+  await refreshListKeys(
+    transaction,
+    pairs.flatMap(({ source, isNew }) => (isNew ? [] : source.id)),
+  );
   return pairs;
 }
 

@@ -39,11 +39,11 @@ export function parsePostfixLine(line: string, now: Date): LogEvent | undefined 
 }
 
 function timeOf(month: string, day: string, time: string, now: Date): Date {
+  const monthAndDay = `${String(months.indexOf(month) + 1).padStart(2, '0')}-${day.padStart(2, '0')}`;
+  const latest = now.getTime() + 24 * 3600 * 1000;
   const year = now.getUTCFullYear();
-  const inYear = (one: number): Date =>
-    new Date(`${one}-${String(months.indexOf(month) + 1).padStart(2, '0')}-${day.padStart(2, '0')}T${time}Z`);
-  const aDayAhead = now.getTime() + 24 * 3600 * 1000;
-  return inYear(year).getTime() > aDayAhead ? inYear(year - 1) : inYear(year);
+  const candidates = [year + 1, year, year - 1].map((one) => new Date(`${one}-${monthAndDay}T${time}Z`));
+  return candidates.find((candidate) => candidate.getTime() <= latest) ?? now;
 }
 
 const dovecotLogin =

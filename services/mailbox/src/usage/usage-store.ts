@@ -183,6 +183,19 @@ export async function saveMeasurements(
   );
 }
 
+/** Where the mailboxes stand in lists follows name and agency; a new mailbox has it from the start. */
+export async function refreshListKeys(connection: Connection, mailboxIds: readonly string[]): Promise<void> {
+  if (mailboxIds.length > 0) await connection.raw('select mailbox.refresh_list_keys(?::uuid[])', [[...mailboxIds]]);
+}
+
+/** Of the mailboxes after `after` so many, by id. */
+export const listMailboxIds = (connection: Connection, after: string | undefined, limit: number): Promise<string[]> =>
+  connection('mailbox.usage')
+    .modify((query) => after && query.where('mailbox_id', '>', after))
+    .orderBy('mailbox_id')
+    .limit(limit)
+    .pluck('mailbox_id');
+
 /** Days before `day`, and messages that Postfix must have given up long ago. */
 export async function forgetOldCounts(connection: Connection, day: string): Promise<void> {
   for (const table of ['usage_days', 'agency_days', 'address_uses'])
