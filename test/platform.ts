@@ -33,9 +33,9 @@ export async function startPlatform(name: string, portBase: number): Promise<Pla
       }
     },
     logs: () => {
-      const directory = join(stack.engines.stateDirectory, 'logs');
-      return readdirSync(directory)
-        .map((file) => readFileSync(join(directory, file), 'utf8'))
+      const directories = ['logs', 'mail-logs'].map((name) => join(stack.engines.stateDirectory, name));
+      return directories
+        .flatMap((directory) => readdirSync(directory).map((file) => readFileSync(join(directory, file), 'utf8')))
         .join('\n');
     },
   };

@@ -273,9 +273,23 @@ describe('a real host', () => {
   test('gives capabilities to Postfix alone', () => {
     expect(services.filter(([, { cap_add }]) => cap_add).map(([name]) => name)).toEqual(['postfix']);
   });
-  test('keeps data on volumes that are declared and used once', () => {
-    const used = services.flatMap(([, { volumes }]) => volumes.map((volume) => volume.split(':')[0] as string));
-    expect(used.filter((volume) => !volume.startsWith('.')).sort()).toEqual(Object.keys(compose.volumes).sort());
+  test('keeps data on volumes that are declared and written to by one', () => {
+    const used = services.flatMap(([, { volumes }]) => volumes).filter((volume) => !volume.startsWith('.'));
+    const written = used.filter((volume) => !volume.endsWith(':ro')).map((volume) => volume.split(':')[0] as string);
+    expect(written.sort()).toEqual(Object.keys(compose.volumes).sort());
+  });
+  test('lets the mailbox service read the logs that Postfix and Dovecot write, and nothing else', () => {
+    const shared = services.flatMap(([name, { volumes }]) =>
+      volumes.filter((volume) => volume.endsWith(':ro')).map((volume) => [name, ...volume.split(':')]),
+    );
+    const logs = ['postfix', 'dovecot'].map((name) => {
+      const written = service(name).environment[`${name.toUpperCase()}_LOG`] as string;
+      const read = service('mailbox').environment[`${name.toUpperCase()}_LOG`] as string;
+      expect(service(name).volumes).toContain(`${name}-log:${dirname(written)}`);
+      expect(basename(read)).toBe(basename(written));
+      return ['mailbox', `${name}-log`, dirname(read), 'ro'];
+    });
+    expect(shared).toEqual(logs);
   });
   test('waits only for what exists and can answer', () => {
     for (const [, { depends_on }] of services) {

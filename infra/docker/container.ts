@@ -36,6 +36,8 @@ export interface Daemon {
   /** Absolute path. */
   command: string;
   args: readonly string[];
+  /** A log file on a volume, and the command after which the daemon writes to a new one. */
+  log?: { file: string; reopen: readonly string[] };
 }
 
 /** One engine: `configure` only writes below `config`; `prepare` makes first-time data on the volume. */

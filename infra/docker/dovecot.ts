@@ -13,7 +13,7 @@ export const dovecot: Engine = {
     const user = userInfo();
     const values = {
       ...container.values('LISTEN_ADDRESS', 'MAIL_DOMAIN', 'BASE_DN', 'LDAP_URL', 'LDAP_DOVECOT_PASSWORD'),
-      ...container.values('MAIL_QUOTA_DEFAULT_BYTES', 'DOVEADM_API_KEY'),
+      ...container.values('DOVECOT_LOG', 'MAIL_QUOTA_DEFAULT_BYTES', 'DOVEADM_API_KEY'),
       ...container.values('IMAP_PORT', 'IMAPS_PORT', 'LMTP_PORT', 'SIEVE_PORT', 'DOVEADM_PORT', 'AUTH_PORT'),
       NOTIFIER_PASSWORD_HASH: saltedHash(container.value('NOTIFIER_PASSWORD')),
       NOTIFIER_QUOTA_BYTES,
@@ -31,7 +31,12 @@ export const dovecot: Engine = {
     }
     container.render('dovecot/notice.sieve', 'sieve/notice.sieve', {});
     const main = container.render('dovecot/dovecot.conf', 'dovecot.conf', values);
-    return { command: '/usr/sbin/dovecot', args: ['-F', '-c', main] };
+    const reopen = ['/usr/bin/doveadm', '-c', main, 'log', 'reopen'];
+    return {
+      command: '/usr/sbin/dovecot',
+      args: ['-F', '-c', main],
+      log: { file: container.value('DOVECOT_LOG'), reopen },
+    };
   },
   async prepare({ config, data }) {
     for (const directory of ['mail', 'state']) mkdirSync(join(data, directory), { recursive: true, mode: 0o700 });

@@ -3,6 +3,8 @@
  * configuration, prepares first-time data, and then becomes the daemon (execve(2)): signals and the exit status are the
  * daemon's own, and no process that knows the secrets stays behind.
  */
+import { spawn } from 'node:child_process';
+import { join } from 'node:path';
 import { ServiceError } from '@congvu/errors';
 import { openContainer } from './container.ts';
 import { engines } from './engines.ts';
@@ -18,10 +20,15 @@ try {
     environment.CONGVU_CONFIG_DIRECTORY ?? '/run/congvu',
     environment.CONGVU_DATA_DIRECTORY ?? '/var/lib/congvu',
   );
-  const { command, args } = engine.configure(container);
+  const { command, args, log } = engine.configure(container);
   await engine.prepare?.(container);
   // Nothing of our environment goes along: it names the secrets' files.
-  process.execve?.(command, [command, ...args], { PATH: environment.PATH, LANG: 'C.UTF-8', TZ: 'UTC' });
+  const bare = { PATH: environment.PATH, LANG: 'C.UTF-8', TZ: 'UTC' };
+  if (log) {
+    const keeper = [join(import.meta.dirname, 'keep-log.sh'), String(100 * 1024 * 1024), log.file, ...log.reopen];
+    spawn('/bin/sh', keeper, { env: bare, stdio: 'ignore', detached: true });
+  }
+  process.execve?.(command, [command, ...args], bare);
 } catch (error) {
   process.stderr.write(`congvu: ${error instanceof ServiceError ? error.detail : (error as Error).message}\n`);
   process.exitCode = 1;

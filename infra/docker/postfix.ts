@@ -2,8 +2,8 @@
  * Postfix in a container. Its master and the reading of the TLS key need root; every daemon that speaks to others runs as
  * `postfix`. The queue lies on the volume: mail that was accepted survives the container.
  */
-import { chownSync, mkdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { chmodSync, chownSync, closeSync, mkdirSync, openSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { ServiceError } from '@congvu/errors';
 import { findAccount, run } from '../local/process.ts';
 import type { Container, Engine } from './container.ts';
@@ -16,7 +16,7 @@ export const postfix: Engine = {
     const values = {
       ...container.values('LISTEN_ADDRESS', 'MAIL_DOMAIN', 'BASE_DN', 'LDAP_URL', 'LDAP_POSTFIX_PASSWORD'),
       ...container.values('SMTP_PORT', 'SUBMISSION_PORT', 'LMTP_ADDRESS', 'AUTH_ADDRESS'),
-      ...container.values('MESSAGE_SIZE_LIMIT', 'RELAYHOST', 'OTHER_DOMAINS', 'QUEUE_RETRY_TIME'),
+      ...container.values('POSTFIX_LOG', 'MESSAGE_SIZE_LIMIT', 'RELAYHOST', 'OTHER_DOMAINS', 'QUEUE_RETRY_TIME'),
       POSTMASTER_ADDRESS: container.value('POSTMASTER_ADDRESS') || `thongbao@${container.value('MAIL_DOMAIN')}`,
       POSTFIX_CONFIG_DIRECTORY: container.config,
       POSTFIX_QUEUE_DIRECTORY: queueOf(container),
@@ -32,16 +32,32 @@ export const postfix: Engine = {
     }
     // `-i` is for process 1, `-s` for a child of the container's init (master(8)).
     const args = ['-c', container.config, process.pid === 1 ? '-i' : '-s'];
-    return { command: '/usr/lib/postfix/sbin/master', args };
+    const reopen = ['/usr/sbin/postfix', '-c', container.config, 'reload'];
+    return { command: '/usr/lib/postfix/sbin/master', args, log: { file: container.value('POSTFIX_LOG'), reopen } };
   },
   async prepare(container) {
     mkdirSync(queueOf(container), { recursive: true, mode: 0o755 });
     mkdirSync(stateOf(container), { recursive: true, mode: 0o700 });
     const { uid, gid } = requireAccount();
     chownSync(stateOf(container), uid, gid);
+    openLog(container.value('POSTFIX_LOG'));
     await run('/usr/sbin/postfix', ['-c', container.config, 'check']); // Makes the queue's directories, and reads every setting.
   },
 };
+
+/** The group that every other container runs as; the mailbox service reads the log. */
+const readers = 10_000;
+
+function openLog(file: string): void {
+  closeSync(openSync(file, 'a', 0o640));
+  for (const [path, mode] of [
+    [dirname(file), 0o750],
+    [file, 0o640],
+  ] as const) {
+    chownSync(path, 0, readers);
+    chmodSync(path, mode);
+  }
+}
 
 function requireAccount() {
   const account = findAccount('postfix');

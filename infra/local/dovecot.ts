@@ -7,6 +7,7 @@ import { chownSync, mkdirSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { openMailLog } from './mail-logs.ts';
 import { saltedHash } from './password-hash.ts';
 import { type Account, run, type SupervisedProcess, superviseProcess } from './process.ts';
 import type { State } from './state.ts';
@@ -73,6 +74,7 @@ export async function startDovecot(options: DovecotOptions): Promise<Dovecot> {
     LDAP_DOVECOT_PASSWORD: state.secret('ldap/dovecot'),
     DOVECOT_USER: user,
     DOVECOT_GROUP: group,
+    DOVECOT_LOG: '/dev/stderr',
     DOVECOT_CONFIG_DIRECTORY: home,
     DOVECOT_RUN_DIRECTORY: sockets.path,
     DOVECOT_STATE_DIRECTORY: state.makeDirectory('dovecot/state', account),
@@ -100,7 +102,7 @@ export async function startDovecot(options: DovecotOptions): Promise<Dovecot> {
     args: ['-F', '-c', config],
     cwd: home,
     account,
-    logFile: join(state.makeDirectory('logs'), 'dovecot.log'),
+    logFile: openMailLog(state, 'dovecot'),
     stopSignal: 'SIGTERM',
     ready: async () => (await greets(host, ports.imap, '* OK')) && (await greets(host, ports.lmtp, '220 ')),
     log: options.log,

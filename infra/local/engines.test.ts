@@ -746,8 +746,9 @@ describe('the whole', () => {
     const secrets: string[] = Object.values(
       JSON.parse(readFileSync(join(engines.stateDirectory, 'secrets.json'), 'utf8')),
     );
-    const logs = join(engines.stateDirectory, 'logs');
-    const written = readdirSync(logs).map((file) => readFileSync(join(logs, file), 'utf8'));
+    const written = ['logs', 'mail-logs']
+      .map((name) => join(engines.stateDirectory, name))
+      .flatMap((logs) => readdirSync(logs).map((file) => readFileSync(join(logs, file), 'utf8')));
     for (const secret of [...secrets, password('lanvt'), password('dienht'), 'cua-lanvt', 'mot-mat-khau-khac']) {
       expect(written.some((text) => text.includes(secret))).toBe(false);
     }

@@ -6,6 +6,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { ServiceError } from '@congvu/errors';
 import { greets } from './dovecot.ts';
+import { openMailLog } from './mail-logs.ts';
 import { findAccount, run, type SupervisedProcess, superviseProcess } from './process.ts';
 import type { State } from './state.ts';
 
@@ -55,6 +56,7 @@ export async function startPostfix(options: PostfixOptions): Promise<Postfix> {
     BASE_DN: baseDn,
     LDAP_URL: options.ldapUrl,
     LDAP_POSTFIX_PASSWORD: state.secret('ldap/postfix'),
+    POSTFIX_LOG: '/dev/stdout',
     POSTFIX_CONFIG_DIRECTORY: config,
     POSTFIX_QUEUE_DIRECTORY: queue,
     POSTFIX_DATA_DIRECTORY: data,
@@ -86,7 +88,7 @@ export async function startPostfix(options: PostfixOptions): Promise<Postfix> {
     args: ['-c', config, '-s'],
     cwd: queue,
     shepherd: true, // master takes on its mail owner's rights for a moment while it starts.
-    logFile: join(state.makeDirectory('logs'), 'postfix.log'),
+    logFile: openMailLog(state, 'postfix'),
     stopSignal: 'SIGTERM',
     ready: async () => (await greets(host, ports.smtp, '220 ')) && (await greets(host, ports.submission, '220 ')),
     log: options.log,

@@ -13,6 +13,7 @@ import { type Migrations, migrate } from '@congvu/database';
 import { migrations as directoryMigrations } from '@congvu/directory/migrations';
 import { migrations as mailboxMigrations } from '@congvu/mailbox/migrations';
 import type { Engines } from './engines.ts';
+import { mailLogsOf } from './mail-logs.ts';
 import { type Account, run, type SupervisedProcess, superviseProcess } from './process.ts';
 import { repository } from './state.ts';
 
@@ -155,6 +156,7 @@ function environmentsOf(
   account: Account | undefined,
 ): Record<ServiceName, NodeJS.ProcessEnv> {
   const { state, dovecot, openldap, postgres, postfix, ports, domain, baseDn } = engines;
+  const logs = mailLogsOf(state);
   for (const name of names) state.makeDirectory(name, undefined, 0o711); // In `certificate` lie the authorities too.
   const secretFile = (name: ServiceName, file: string, content: string): string =>
     state.writeFile(`${name}/${file}`, content, account);
@@ -187,6 +189,8 @@ function environmentsOf(
       DOVEADM_URL: new URL(dovecot.doveadmUrl).origin,
       DOVEADM_API_KEY_FILE: secretFile('mailbox', 'doveadm-api-key', dovecot.doveadmApiKey),
       MAIL_DOMAIN: domain,
+      DOVECOT_LOG: logs.dovecot,
+      ...(postfix ? { POSTFIX_LOG: logs.postfix, POSTFIX_ADDRESS: `127.0.0.1:${ports.smtp}` } : {}),
       NOTICE_TRANSPORT: postfix ? 'submission' : 'lmtp',
       NOTICE_HOST: '127.0.0.1',
       NOTICE_PORT: String(postfix ? ports.submission : ports.lmtp),

@@ -8,6 +8,7 @@ import { spawn } from 'node:child_process';
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Engines, startEngines } from './engines.ts';
+import { mailLogsOf } from './mail-logs.ts';
 import { LDAP_SERVICES } from './openldap.ts';
 import { ensurePackages } from './packages.ts';
 import { describeFailure } from './process.ts';
@@ -73,7 +74,7 @@ async function onEngines(work: (environment: NodeJS.ProcessEnv) => Promise<Tally
   }
 }
 
-function describe({ postgres, openldap, dovecot, postfix, certificateFile }: Engines): object {
+function describe({ state, postgres, openldap, dovecot, postfix, certificateFile }: Engines): object {
   const { doveadmUrl, doveadmApiKey, imapPort, imapsPort, lmtpPort, notifier } = dovecot;
   return {
     postgres: {
@@ -98,6 +99,7 @@ function describe({ postgres, openldap, dovecot, postfix, certificateFile }: Eng
     },
     dovecot: { doveadmUrl: new URL(doveadmUrl).origin, doveadmApiKey, imapPort, imapsPort, lmtpPort, notifier },
     postfix: postfix ? { smtpPort: postfix.smtpPort, submissionPort: postfix.submissionPort } : null,
+    mailLogs: mailLogsOf(state),
     certificateFile,
     mailDomain: domain,
   };

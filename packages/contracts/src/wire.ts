@@ -11,3 +11,4 @@ export * from './wire/reconciliations.ts';
 export * from './wire/requests.ts';
 export * from './wire/service-accounts.ts';
 export * from './wire/sheets.ts';
+export * from './wire/usage.ts';

@@ -4,6 +4,7 @@ export {
   decodeCursor,
   decodeNameCursor,
   decodeNumberCursor,
+  decodeSortCursor,
   decodeTimeCursor,
   encodeCursor,
   listAnswer,

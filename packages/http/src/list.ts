@@ -12,7 +12,7 @@ export const maxPageSize = 500;
 
 export const PageQuery = z.strictObject({
   limit: z.coerce.number().int().min(1).max(maxPageSize).default(50),
-  cursor: z.string().max(400).optional(),
+  cursor: z.string().max(1_200).optional(),
 });
 
 export const pageOf = <T extends z.ZodType>(item: T) =>
@@ -46,20 +46,25 @@ const TimeKey = z.tuple([z.iso.datetime().startsWith('2'), z.uuid()]);
 
 /** The sort key of a list by time and id: what anybody may write into a cursor must not reach the database as a time. */
 export function decodeTimeCursor(cursor: string | undefined): [time: string, id: string] | undefined {
-  const key = decodeCursor(cursor, 2);
-  if (key === undefined) return undefined;
-  const checked = TimeKey.safeParse(key);
-  if (!checked.success) throw foreignCursor();
-  return checked.data;
+  return decodeSortCursor(cursor, TimeKey, 2);
 }
 
 const NameKey = z.tuple([z.string(), z.uuid()]);
 
 /** The sort key of a list by name and id. */
 export function decodeNameCursor(cursor: string | undefined): [sortKey: string, id: string] | undefined {
-  const key = decodeCursor(cursor, 2);
-  if (key === undefined) return undefined;
-  const checked = NameKey.safeParse(key);
+  return decodeSortCursor(cursor, NameKey, 2);
+}
+
+/** The sort key of a list in an order of its own. */
+export function decodeSortCursor<T extends z.ZodType>(
+  cursor: string | undefined,
+  key: T,
+  length: number,
+): z.infer<T> | undefined {
+  const decoded = decodeCursor(cursor, length);
+  if (decoded === undefined) return undefined;
+  const checked = key.safeParse(decoded);
   if (!checked.success) throw foreignCursor();
   return checked.data;
 }

@@ -13,6 +13,7 @@ import { up as peopleComeBack } from './0010-people-come-back.ts';
 import { up as namesFollow } from './0011-names-follow.ts';
 import { up as mailNames } from './0012-mail-names.ts';
 import { up as whatNoticesTell } from './0015-what-notices-tell.ts';
+import { up as usageViews } from './0016-usage-views.ts';
 
 export const migrations: Migrations = {
   '0001-initial': initial,
@@ -28,4 +29,5 @@ export const migrations: Migrations = {
   '0011-names-follow': namesFollow,
   '0012-mail-names': mailNames,
   '0015-what-notices-tell': whatNoticesTell,
+  '0016-usage-views': usageViews,
 };

@@ -8,6 +8,7 @@ import { pino } from 'pino';
 import supertest from 'supertest';
 import { createMailboxApp } from './app.ts';
 import { connectDoveadm } from './dovecot/doveadm.ts';
+import { connectPostfix } from './postfix/postfix.ts';
 import { startTestMailbox, type TestMailbox } from './testing.ts';
 
 let mailbox: TestMailbox;
@@ -97,6 +98,9 @@ describe('who may', () => {
     ['get', '/v1/notices/dkim', 'mailboxes:read'],
     ['get', '/v1/notice-templates', 'mailboxes:read'],
     ['get', '/v1/notice-templates/{kind}/preview', 'mailboxes:read'],
+    ['get', '/v1/mailboxes/{accountId}/usage', 'mailboxes:read'],
+    ['get', '/v1/usage/agencies', 'mailboxes:read'],
+    ['get', '/v1/usage/agencies/{code}', 'mailboxes:read'],
   ];
 
   test('the table names every route', async () => {
@@ -113,7 +117,11 @@ describe('who may', () => {
 
   describe.each(table)('%s %s', (method, path, needs, body) => {
     const call = (authorization?: string) => {
-      const there = path.replace('{accountId}', byRequest!.id).replace('{id}', failed).replace('{kind}', 'welcome');
+      const there = path
+        .replace('{accountId}', byRequest!.id)
+        .replace('{id}', failed)
+        .replace('{kind}', 'welcome')
+        .replace('{code}', 'H41.12');
       const request = supertest(app)[method](there).send(body);
       return authorization ? request.set('Authorization', authorization) : request;
     };
@@ -142,6 +150,8 @@ describe('the department beside, with every permission, on what belongs to the d
       [() => '/v1/mailboxes?limit=500', 200],
       [() => `/v1/mailboxes?address=${byRequest!.address}`, 200],
       [() => `/v1/mailboxes?requestId=${requestId}`, 200],
+      [() => '/v1/mailboxes?sort=name&include=usage', 200],
+      [() => `/v1/mailboxes?sort=-lastLogin&requestId=${requestId}`, 200],
     ],
     'get /v1/mailboxes/{accountId}': [[() => `/v1/mailboxes/${byRequest!.id}`, 404]],
     'get /v1/mailboxes/{accountId}/language': [[() => `/v1/mailboxes/${byRequest!.id}/language`, 404]],
@@ -158,6 +168,9 @@ describe('the department beside, with every permission, on what belongs to the d
       [() => `/v1/notice-templates/decision/preview?subjectId=${requestId}`, 404],
       [() => `/v1/notice-templates/digest/preview?subjectId=${byRequest!.agencyId}`, 404],
     ],
+    'get /v1/mailboxes/{accountId}/usage': [[() => `/v1/mailboxes/${byRequest!.id}/usage`, 404]],
+    'get /v1/usage/agencies': [[() => '/v1/usage/agencies?of=subtree', 200]],
+    'get /v1/usage/agencies/{code}': [[() => '/v1/usage/agencies/H41.12', 404]],
   };
 
   test('there is a row for every guarded route', async () => {
@@ -300,7 +313,7 @@ describe('readiness', () => {
   test('with every part there', async () => {
     expect((await supertest(app).get('/readyz')).body).toEqual({
       status: 'ok',
-      checks: { database: 'ok', ldap: 'ok', dovecot: 'ok', mail: 'ok' },
+      checks: { database: 'ok', ldap: 'ok', dovecot: 'ok', mail: 'ok', ...(mailbox.postfix ? { postfix: 'ok' } : {}) },
     });
   });
 
@@ -310,6 +323,7 @@ describe('readiness', () => {
       ldap: openLdap({ url: 'ldap://127.0.0.1:1', bindDn: 'cn=x', password: 'x' }),
       doveadm: connectDoveadm({ url: 'http://127.0.0.1:1', apiKey: 'x' }),
       mail,
+      postfix: connectPostfix('127.0.0.1:1'),
     };
     const answer = await supertest(appWith(parts)).get('/readyz');
     mail.close();
@@ -319,6 +333,7 @@ describe('readiness', () => {
       ldap: 'unavailable',
       dovecot: 'unavailable',
       mail: 'unavailable',
+      postfix: 'unavailable',
     });
   });
 

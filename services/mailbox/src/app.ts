@@ -11,6 +11,8 @@ import type { MailTransport } from './notices/mail-transport.ts';
 import { noticeRoutes } from './notices/routes.ts';
 import type { SigningKey } from './notices/signing-key.ts';
 import type { Templates } from './notices/templates.ts';
+import type { Postfix } from './postfix/postfix.ts';
+import { usageRoutes } from './usage/routes.ts';
 
 export interface MailboxAppDependencies {
   database: Database;
@@ -21,6 +23,8 @@ export interface MailboxAppDependencies {
   /** Of notices, where none was chosen. */
   language: NoticeLanguage;
   signingKey: SigningKey;
+  /** Absent where there is none. */
+  postfix?: Postfix | undefined;
   authenticate: Authenticate;
   issuerUrl: string;
   /** Express's `trust proxy`; nobody is believed unless told. */
@@ -36,6 +40,7 @@ export const createMailboxApp = ({
   templates,
   language,
   signingKey,
+  postfix,
   authenticate,
   issuerUrl,
   trustProxy,
@@ -56,6 +61,11 @@ export const createMailboxApp = ({
       ldap: () => ldap.ping(),
       dovecot: () => doveadm.ping(),
       mail: () => mail.ping(),
+      ...(postfix ? { postfix: () => postfix.ping() } : {}),
     },
-    routes: [...mailboxRoutes(database), ...noticeRoutes({ database, templates, language, signingKey })],
+    routes: [
+      ...mailboxRoutes(database),
+      ...noticeRoutes({ database, templates, language, signingKey }),
+      ...usageRoutes(database),
+    ],
   });

@@ -27,6 +27,16 @@ export const configSchema = z.object({
   /** The doveadm HTTP API, e.g. http://127.0.0.1:8080 */
   DOVEADM_URL: z.url(),
   DOVEADM_API_KEY: z.string().min(16),
+  /** Log files of Postfix and Dovecot, from which use is counted; without one nothing of it is. */
+  POSTFIX_LOG: z.string().startsWith('/').optional(),
+  DOVECOT_LOG: z.string().startsWith('/').optional(),
+  /** How long the counts of single days are kept. */
+  USAGE_DAYS: z.coerce.number().int().min(60).default(800),
+  /** host:port where Postfix takes mail from outside; asked for its greeting by /readyz. */
+  POSTFIX_ADDRESS: z
+    .string()
+    .regex(/^[^:\s]+:\d{1,5}$/)
+    .optional(),
   /** Default size of a mailbox in octets. */
   MAIL_QUOTA_BYTES: z.coerce
     .number()

@@ -12,6 +12,10 @@ import { queueDigests } from './notices/queue-digests.ts';
 import { queueExpiries } from './notices/queue-expiries.ts';
 import { sendNotice } from './notices/send-notice.ts';
 import { openTemplates } from './notices/templates.ts';
+import { connectPostfix } from './postfix/postfix.ts';
+import { followLogs } from './usage/follow-logs.ts';
+import { keepUsage } from './usage/keep-usage.ts';
+import { measureQuota } from './usage/measure-quota.ts';
 
 const log = createLog('mailbox', process.env.LOG_LEVEL ?? 'info');
 exitOnFault(log);
@@ -49,7 +53,6 @@ const worker = await startWorker({
   log,
   concurrency: 8,
   probe: () => Promise.all([ldap.ping(), doveadm.ping(), mail.ping()]),
-  cron: { 'queue-expiries': '20 * * * *', 'queue-digests': '0 * * * *' },
   tasks: {
     'converge-mailboxes': ({ accountIds }: { accountIds: string[] }) =>
       convergeMailboxes(
@@ -58,9 +61,28 @@ const worker = await startWorker({
       ),
     'queue-letters': ({ accountIds }: { accountIds: string[] }) => queueLetters(database, accountIds),
     'send-notice': (notice: NoticeIdentity) => sendNotice(notices, notice),
-    'queue-expiries': (_: object, signal) => queueExpiries(database, config.EXPIRY_NOTICE_DAYS, signal),
+    'queue-expiries': (_payload: object, signal) => queueExpiries(database, config.EXPIRY_NOTICE_DAYS, signal),
     'queue-digests': () => queueDigests(notices, config.DIGEST_RECIPIENTS),
+    'measure-quota': (_payload: object, signal: AbortSignal) =>
+      measureQuota({ database, doveadm }, { usedSince: true }, signal),
+    'keep-usage': (_payload: object, signal: AbortSignal) =>
+      keepUsage({ database, doveadm, log, days: config.USAGE_DAYS }, signal),
   },
+  cron: {
+    'queue-expiries': '20 * * * *',
+    'queue-digests': '0 * * * *',
+    'measure-quota': '* * * * *',
+    'keep-usage': '30 17 * * *', // all are measured, at 0:30 in Việt Nam
+  },
+});
+const logs = [
+  { name: 'postfix', path: config.POSTFIX_LOG },
+  { name: 'dovecot', path: config.DOVECOT_LOG },
+] as const;
+const follower = followLogs({
+  database,
+  logs: logs.flatMap(({ name, path }) => (path ? [{ name, path }] : [])),
+  log,
 });
 
 const app = createMailboxApp({
@@ -68,6 +90,8 @@ const app = createMailboxApp({
   ldap,
   signingKey,
   doveadm,
+  postfix: config.POSTFIX_ADDRESS ? connectPostfix(config.POSTFIX_ADDRESS) : undefined,
+  log,
   trustProxy: config.TRUST_PROXY,
   issuerUrl: config.ISSUER_URL,
   authenticate: tokenAuthentication({
@@ -80,6 +104,7 @@ await serve(app, {
   port: config.PORT,
   log,
   release: async () => {
+    await follower.stop();
     await worker.stop();
     mail.close();
     await ldap.close();

@@ -15,6 +15,7 @@ import {
 } from '@congvu/database/testing';
 import { distinguishedName, type Ldap, openLdap } from '@congvu/ldap';
 import { ImapFlow } from 'imapflow';
+import { createTransport } from 'nodemailer';
 import { pino } from 'pino';
 import { convergeEntries } from '../../directory/src/accounts/converge-entry.ts';
 import { connectDoveadm, type Doveadm } from './dovecot/doveadm.ts';
@@ -23,6 +24,7 @@ import { type MailTransport, openMailTransport } from './notices/mail-transport.
 import type { NoticeDependencies } from './notices/send-notice.ts';
 import type { SigningKey } from './notices/signing-key.ts';
 import { openTemplates } from './notices/templates.ts';
+import { connectPostfix, type Postfix } from './postfix/postfix.ts';
 
 interface MailServers {
   dovecot: {
@@ -32,7 +34,8 @@ interface MailServers {
     lmtpPort: number;
     notifier: { address: string; password: string };
   };
-  postfix: { submissionPort: number } | null;
+  postfix: { smtpPort: number; submissionPort: number } | null;
+  mailLogs: { postfix: string; dovecot: string };
   certificateFile: string;
   mailDomain: string;
 }
@@ -45,6 +48,10 @@ export interface TestMailbox extends MailboxDependencies, NoticeDependencies {
   signingKey: SigningKey;
   doveadmUrl: string;
   doveadmApiKey: string;
+  /** Files that the running Postfix and Dovecot log to. */
+  mailLogs: { postfix: string; dovecot: string };
+  postfix: Postfix | undefined;
+  tlsCa: string;
   openTransport: (options?: { port?: number }) => MailTransport;
   dn: (account: TestAccount) => string;
   /** An account on record alone. */
@@ -58,6 +65,8 @@ export interface TestMailbox extends MailboxDependencies, NoticeDependencies {
   newPassword: (account: TestAccount) => Promise<string>;
   /** A session of a mail program. The caller closes it. */
   imap: (account: TestAccount, password: string) => Promise<ImapFlow>;
+  /** Hands a message in at Postfix under the account's own login. */
+  submit: (from: TestAccount, to: readonly string[], subject: string) => Promise<void>;
   messages: (account: TestAccount) => Promise<{ subject: string; messageId: string; source: string }[]>;
   /** Jobs that wait, by key. */
   queued: () => Promise<string[]>;
@@ -66,7 +75,7 @@ export interface TestMailbox extends MailboxDependencies, NoticeDependencies {
 
 export async function startTestMailbox(): Promise<TestMailbox> {
   const stack = testStack();
-  const { dovecot, postfix, certificateFile, mailDomain } = stack as unknown as MailServers;
+  const { dovecot, postfix, mailLogs, certificateFile, mailDomain } = stack as unknown as MailServers;
   const { url, baseDn, identities } = stack.ldap;
   const connect = (name: string): Ldap =>
     openLdap({ url, ...(identities[name] as { bindDn: string; password: string }) });
@@ -136,6 +145,9 @@ export async function startTestMailbox(): Promise<TestMailbox> {
     doveadm: connectDoveadm({ url: dovecot.doveadmUrl, apiKey: dovecot.doveadmApiKey }),
     doveadmUrl: dovecot.doveadmUrl,
     doveadmApiKey: dovecot.doveadmApiKey,
+    mailLogs,
+    postfix: postfix ? connectPostfix(`127.0.0.1:${postfix.smtpPort}`) : undefined,
+    tlsCa,
     mail: transport,
     openTransport,
     templates: openTemplates(undefined),
@@ -160,6 +172,20 @@ export async function startTestMailbox(): Promise<TestMailbox> {
     password,
     newPassword,
     imap,
+    submit: async (from, to, subject) => {
+      const transport = createTransport({
+        host: '127.0.0.1',
+        port: postfix?.submissionPort,
+        requireTLS: true,
+        auth: { user: from.address, pass: await password(from) },
+        tls: { ca: tlsCa },
+      });
+      try {
+        await transport.sendMail({ from: from.address, to: [...to], subject, text: subject });
+      } finally {
+        transport.close();
+      }
+    },
     messages: async (account) => {
       const session = await imap(account, await password(account));
       try {

@@ -7,8 +7,16 @@ import { ServiceError } from '@congvu/errors';
 export interface Doveadm {
   /** Ends the running sessions of `user`. */
   kick(user: string): Promise<void>;
+  /** What each of the mailboxes holds; absent is one that the mail store does not know. Throws `unavailable`. */
+  quotas(users: readonly string[]): Promise<Map<string, QuotaUsed>>;
   /** Asks for the list of commands, which does nothing. Throws `unavailable`. */
   ping(): Promise<void>;
+}
+
+export interface QuotaUsed {
+  /** In steps of 1,024, as Dovecot counts. */
+  bytes: number;
+  messages: number;
 }
 
 type Answer = [kind: 'doveadmResponse' | 'error', value: unknown, tag: string][];
@@ -31,31 +39,48 @@ export function connectDoveadm(options: { url: string; apiKey: string }): Dovead
     return response;
   }
 
-  async function run(command: string, parameters: object): Promise<{ exitCode: number } | { value: unknown }> {
+  /** The outcome of each command, in their order. */
+  async function runAll(
+    commands: readonly (readonly [command: string, parameters: object])[],
+  ): Promise<({ exitCode: number } | { value: unknown })[]> {
     let answer: Answer;
     try {
       const response = await reach({
         method: 'POST',
         headers: { 'Content-Type': 'application/json' },
-        body: JSON.stringify([[command, parameters, 'only']]),
+        body: JSON.stringify(commands.map(([command, parameters], index) => [command, parameters, String(index)])),
       });
       answer = (await response.json()) as Answer;
     } catch (cause) {
       throw unavailable(cause);
     }
-    const [kind, value] = answer[0] ?? ['error', {}];
-    if (kind === 'doveadmResponse') return { value };
-    const { exitCode } = value as { exitCode?: number };
-    if (exitCode === undefined || exitCode === exitTemporary)
-      throw unavailable(new Error(`doveadm ${command}: exit ${exitCode}`));
-    return { exitCode };
+    const byTag = new Map(answer.map(([kind, value, tag]) => [tag, { kind, value }]));
+    return commands.map(([command], index) => {
+      const { kind, value } = byTag.get(String(index)) ?? { kind: 'error', value: {} };
+      if (kind === 'doveadmResponse') return { value };
+      const { exitCode } = value as { exitCode?: number };
+      if (exitCode === undefined || exitCode === exitTemporary)
+        throw unavailable(new Error(`doveadm ${command}: exit ${exitCode}`));
+      return { exitCode };
+    });
   }
 
   return {
     kick: async (user) => {
-      const kicked = await run('kick', { mask: [user] });
-      if ('exitCode' in kicked && kicked.exitCode !== exitNotFound)
+      const [kicked] = await runAll([['kick', { mask: [user] }]]);
+      if (kicked && 'exitCode' in kicked && kicked.exitCode !== exitNotFound)
         throw new Error(`doveadm kick: exit ${kicked.exitCode}`);
+    },
+    quotas: async (users) => {
+      const outcomes = await runAll(users.map((user) => ['quotaGet', { user }]));
+      return new Map(
+        outcomes.flatMap((outcome, index) => {
+          if ('exitCode' in outcome) return [];
+          const roots = outcome.value as { type: 'STORAGE' | 'MESSAGE'; value: string }[];
+          const used = (type: string): number => Number(roots.find((root) => root.type === type)?.value ?? 0);
+          return [[users[index] as string, { bytes: used('STORAGE') * 1024, messages: used('MESSAGE') }] as const];
+        }),
+      );
     },
     ping: async () => {
       try {

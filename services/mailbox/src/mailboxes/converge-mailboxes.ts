@@ -18,6 +18,7 @@ import {
 import type { Doveadm } from '../dovecot/doveadm.ts';
 import { identityOf, listWaitingFor, noticeJob } from '../notices/notice-store.ts';
 import { queueStateNotices, type RecordedState } from '../notices/queue-notices.ts';
+import { refreshListKeys } from '../usage/usage-store.ts';
 import {
   findChanged,
   insertMailboxes,
@@ -154,6 +155,10 @@ async function recordStates(
   }
   if (events.length > 0) await transaction.raw('select directory.record_events(?::json)', [JSON.stringify(events)]);
   await queueStateNotices(transaction, states);
+  await refreshListKeys(
+    transaction,
+    pairs.flatMap(({ source, isNew }) => (isNew ? [] : source.id)),
+  );
   return pairs;
 }
 

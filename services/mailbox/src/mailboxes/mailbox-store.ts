@@ -213,6 +213,16 @@ export async function requireMailbox(connection: Connection, accountId: string, 
   });
 }
 
+/** Those of the mailboxes that lie at or below the agency, in any order. */
+export async function listMailboxesById(
+  connection: Connection,
+  accountIds: readonly string[],
+  scope: string,
+): Promise<Mailbox[]> {
+  const rows = await mailboxes(connection, scope).whereRaw('m.account_id = any(?::uuid[])', [[...accountIds]]);
+  return rows.map(toMailbox);
+}
+
 export async function listMailboxes(
   connection: Connection,
   filter: { scope: string; state?: string | undefined; address?: string | undefined; requestId?: string | undefined },

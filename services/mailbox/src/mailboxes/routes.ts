@@ -1,5 +1,5 @@
 /** Mailboxes, for agencies, administrators and auditors. */
-import { Mailbox } from '@congvu/contracts';
+import { Mailbox, MailboxInList, MailboxSort } from '@congvu/contracts';
 import type { Database } from '@congvu/database';
 import {
   client,
@@ -13,6 +13,7 @@ import {
   toPage,
 } from '@congvu/http';
 import { z } from 'zod';
+import { listMailboxesSorted, usageColumns, withUsage } from '../usage/list-mailboxes.ts';
 import { listMailboxes, requireMailbox } from './mailbox-store.ts';
 
 const csvColumns = Object.keys(Mailbox.shape) as (keyof Mailbox)[];
@@ -21,23 +22,28 @@ export const mailboxRoutes = (database: Database): Route[] => [
   route({
     method: 'get',
     path: '/v1/mailboxes',
-    summary: 'Lists mailboxes at and below your agency with request, approver and times, newest first',
+    summary: 'Lists mailboxes at and below your agency with request, approver and times, newest first unless told',
     permission: 'mailboxes:read',
     query: PageQuery.extend({
       state: Mailbox.shape.state.optional(),
       address: z.string().max(254).optional(),
       requestId: z.uuid().optional(),
+      include: z.literal('usage').optional(),
+      sort: MailboxSort.optional(),
     }),
-    response: pageOf(Mailbox),
+    response: pageOf(MailboxInList),
     produces: listTypes,
     handle: async (context) => {
-      const { limit: _, cursor: __, ...filters } = context.query;
+      const { limit: _, cursor: __, include, sort, ...filters } = context.query;
       const filter = { scope: client(context).agencyCode, ...filters };
-      const fetch = async (size: number, from: string | undefined) => {
+      const page = async (size: number, from: string | undefined) => {
+        if (sort) return listMailboxesSorted(database, filter, sort, size, from);
         const rows = await listMailboxes(database, filter, size, decodeTimeCursor(from));
         return toPage(rows, size, (row) => [row.createdAt, row.accountId]);
       };
-      return listAnswer(context, '/v1/mailboxes', csvColumns, fetch);
+      if (!include) return listAnswer(context, '/v1/mailboxes', csvColumns, page);
+      const fetch = async (size: number, from: string | undefined) => withUsage(database, await page(size, from));
+      return listAnswer<MailboxInList>(context, '/v1/mailboxes', [...csvColumns, ...usageColumns], fetch);
     },
   }),
   route({

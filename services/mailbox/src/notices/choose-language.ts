@@ -32,7 +32,7 @@ export const chooseLanguage = (
         before: { language: before },
         after: { language },
       };
-      await transaction.raw('select directory.record_events(?::jsonb)', [JSON.stringify([event])]);
+      await transaction.raw('select directory.record_events(?::json)', [JSON.stringify([event])]);
     }
     return { language, noticeLanguage: language ?? dependencies.language };
   });

@@ -29,7 +29,7 @@ export const retryNotice = (database: Database, id: string, actor: NoticeActor):
       before: { state: row.state, lastError: row.last_error },
       after: { state: notice.state },
     };
-    await transaction.raw('select directory.record_events(?::jsonb)', [JSON.stringify([event])]);
+    await transaction.raw('select directory.record_events(?::json)', [JSON.stringify([event])]);
     await addJobs(transaction, 'mailbox', [noticeJob(identityOf(row))]);
     return notice;
   });

@@ -1,0 +1,38 @@
+/**
+ * Asks the mail store how much each mailbox holds, a few at a time and never more than half of the time, so that people's sessions have
+ * the rest. What was measured is written down at once: interrupted, it goes on with what is left.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Database } from '@congvu/database';
+import type { Doveadm } from '../dovecot/doveadm.ts';
+import { type Due, listToMeasure, saveMeasurements } from './usage-store.ts';
+
+const atOnce = 20;
+
+/** @param progress hears how many were measured so far. */
+export async function measureQuota(
+  { database, doveadm }: { database: Database; doveadm: Doveadm },
+  due: Due,
+  signal: AbortSignal,
+  progress: (measured: number) => void = () => undefined,
+): Promise<void> {
+  let after: string | undefined;
+  for (let measured = 0; ; ) {
+    const mailboxes = await listToMeasure(database, due, after, atOnce);
+    if (mailboxes.length === 0) return;
+    const began = new Date();
+    const quotas = await doveadm.quotas(mailboxes.map(({ address }) => address));
+    await saveMeasurements(
+      database,
+      began,
+      mailboxes.map(({ id, address }) => {
+        const used = quotas.get(address);
+        return { id, quotaUsedBytes: used?.bytes ?? null, messageCount: used?.messages ?? null };
+      }),
+    );
+    measured += mailboxes.length;
+    progress(measured);
+    after = mailboxes.at(-1)?.id;
+    await sleep(Date.now() - began.getTime(), undefined, { signal });
+  }
+}
