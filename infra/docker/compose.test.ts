@@ -278,9 +278,11 @@ describe('a real host', () => {
     const written = used.filter((volume) => !volume.endsWith(':ro')).map((volume) => volume.split(':')[0] as string);
     expect(written.sort()).toEqual(Object.keys(compose.volumes).sort());
   });
-  test('lets the mailbox service read the logs that Postfix and Dovecot write, and nothing else', () => {
+  test("lets the mailbox service read the logs that Postfix and Dovecot write, and of others' volumes nothing else", () => {
     const shared = services.flatMap(([name, { volumes }]) =>
-      volumes.filter((volume) => volume.endsWith(':ro')).map((volume) => [name, ...volume.split(':')]),
+      volumes
+        .filter((volume) => volume.endsWith(':ro') && !volume.startsWith('.'))
+        .map((volume) => [name, ...volume.split(':')]),
     );
     const logs = ['postfix', 'dovecot'].map((name) => {
       const written = service(name).environment[`${name.toUpperCase()}_LOG`] as string;
