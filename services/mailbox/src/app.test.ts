@@ -23,6 +23,8 @@ const appWith = (parts: Partial<TestMailbox> = {}) =>
     ...parts,
   });
 
+type Method = 'get' | 'post' | 'put' | 'patch' | 'delete';
+
 /** Three mailboxes of the district (one of them below it, one by request), one of the department, two notices. */
 let requestId: string;
 let [byRequest, inCommune, inDepartment, suspended]: TestAccount[] = [];
@@ -70,9 +72,33 @@ const ids = (...accounts: (TestAccount | undefined)[]) => accounts.map((one) => 
 
 describe('who may', () => {
   /** Every route there is; one that is added needs its row. */
-  const table: readonly [method: 'get', path: string, needs: Permission][] = [
+  const table: readonly [
+    method: Method,
+    path: string,
+    needs: Permission,
+    body?: object | undefined,
+    status?: number,
+  ][] = [
     ['get', '/v1/mailboxes', 'mailboxes:read'],
     ['get', '/v1/mailboxes/{accountId}', 'mailboxes:read'],
+    ['post', '/v1/mailboxes', 'mailboxes:write', {}, 422],
+    ['patch', '/v1/mailboxes/{accountId}', 'mailboxes:write', {}],
+    ['post', '/v1/mailboxes/{accountId}/secret', 'mailboxes:write', undefined, 409],
+    ['post', '/v1/mailboxes/{accountId}/suspend', 'mailboxes:write', { reason: 'x' }, 409],
+    ['post', '/v1/mailboxes/{accountId}/resume', 'mailboxes:write', { reason: 'x' }, 409],
+    ['post', '/v1/mailboxes/{accountId}/close', 'mailboxes:write', { reason: 'x' }, 409],
+    ['get', '/v1/mailboxes/{accountId}/rights', 'mailboxes:read'],
+    ['put', '/v1/mailboxes/{accountId}/rights/{holderId}', 'mailboxes:write', {}, 422],
+    ['delete', '/v1/mailboxes/{accountId}/rights/{holderId}', 'mailboxes:write', undefined, 409],
+    ['get', '/v1/mailboxes/{accountId}/vacation', 'mailboxes:read'],
+    ['put', '/v1/mailboxes/{accountId}/vacation', 'mailboxes:write', {}, 422],
+    ['delete', '/v1/mailboxes/{accountId}/vacation', 'mailboxes:write'],
+    ['get', '/v1/quota-classes', 'mailboxes:read'],
+    ['post', '/v1/quota-classes', 'mailboxes:write', {}, 422],
+    ['patch', '/v1/quota-classes/{code}', 'mailboxes:write', {}, 404],
+    ['delete', '/v1/quota-classes/{code}', 'mailboxes:write', undefined, 404],
+    ['get', '/v1/quota-assignments', 'mailboxes:read'],
+    ['put', '/v1/quota-assignments', 'mailboxes:write', [{}], 422],
     ['get', '/v1/notices', 'mailboxes:read'],
   ];
 
@@ -88,9 +114,13 @@ describe('who may', () => {
     expect(openApiFaults((await supertest(app).get('/openapi.json')).body)).toEqual([]);
   });
 
-  describe.each(table)('%s %s', (method, path, needs) => {
+  describe.each(table)('%s %s', (method, path, needs, body, status = 200) => {
     const call = (authorization?: string) => {
-      const request = supertest(app)[method](path.replace('{accountId}', byRequest!.id));
+      const there = path
+        .replace('{accountId}', byRequest!.id)
+        .replace('{holderId}', inCommune!.id)
+        .replace('{code}', 'none');
+      const request = supertest(app)[method](there).send(body);
       return authorization ? request.set('Authorization', authorization) : request;
     };
     test('nobody without a token, or with a wrong one', async () => {
@@ -106,20 +136,50 @@ describe('who may', () => {
         code: 'permission_missing',
       });
       expect((await call(await authority.bearer({ kind: 'holder', id: byRequest!.id }))).status).toBe(403);
-      expect((await call(await authority.bearer({ permissions: [needs] }))).status).toBe(200);
+      expect((await call(await authority.bearer({ permissions: [needs] }))).status).toBe(status);
     });
   });
 });
 
 describe('the department beside, with every permission, on what belongs to the district', () => {
   /** Every guarded route there is; one that is added needs its row: what is asked, and 404, or 200 with nothing of the district. */
-  const attempts: Record<string, [path: () => string, status: 200 | 404][]> = {
+  const attempts: Record<string, [path: () => string, status: 200 | 403 | 404 | 422, body?: object][]> = {
     'get /v1/mailboxes': [
       [() => '/v1/mailboxes?limit=500', 200],
       [() => `/v1/mailboxes?address=${byRequest!.address}`, 200],
       [() => `/v1/mailboxes?requestId=${requestId}`, 200],
     ],
     'get /v1/mailboxes/{accountId}': [[() => `/v1/mailboxes/${byRequest!.id}`, 404]],
+    'post /v1/mailboxes': [
+      [
+        () => '/v1/mailboxes',
+        422,
+        { kind: 'shared', localPart: 'chung.huyen', displayName: 'Chung', agencyCode: 'H41.12' },
+      ],
+    ],
+    'patch /v1/mailboxes/{accountId}': [[() => `/v1/mailboxes/${byRequest!.id}`, 404, { quotaBytes: null }]],
+    'post /v1/mailboxes/{accountId}/secret': [[() => `/v1/mailboxes/${byRequest!.id}/secret`, 404]],
+    'post /v1/mailboxes/{accountId}/suspend': [[() => `/v1/mailboxes/${byRequest!.id}/suspend`, 404, { reason: 'x' }]],
+    'post /v1/mailboxes/{accountId}/resume': [[() => `/v1/mailboxes/${byRequest!.id}/resume`, 404, { reason: 'x' }]],
+    'post /v1/mailboxes/{accountId}/close': [[() => `/v1/mailboxes/${byRequest!.id}/close`, 404, { reason: 'x' }]],
+    'get /v1/mailboxes/{accountId}/rights': [[() => `/v1/mailboxes/${byRequest!.id}/rights`, 404]],
+    'put /v1/mailboxes/{accountId}/rights/{holderId}': [
+      [() => `/v1/mailboxes/${byRequest!.id}/rights/${inDepartment!.id}`, 404, { rights: ['read'] }],
+    ],
+    'delete /v1/mailboxes/{accountId}/rights/{holderId}': [
+      [() => `/v1/mailboxes/${byRequest!.id}/rights/${inDepartment!.id}`, 404],
+    ],
+    'get /v1/mailboxes/{accountId}/vacation': [[() => `/v1/mailboxes/${byRequest!.id}/vacation`, 404]],
+    'put /v1/mailboxes/{accountId}/vacation': [
+      [() => `/v1/mailboxes/${byRequest!.id}/vacation`, 404, { subject: 'x', text: 'y' }],
+    ],
+    'delete /v1/mailboxes/{accountId}/vacation': [[() => `/v1/mailboxes/${byRequest!.id}/vacation`, 404]],
+    'get /v1/quota-classes': [[() => '/v1/quota-classes', 200]],
+    'post /v1/quota-classes': [[() => '/v1/quota-classes', 403, { code: 'to', name: 'To', quotaBytes: 1024 ** 3 }]],
+    'patch /v1/quota-classes/{code}': [[() => '/v1/quota-classes/to', 403, { quotaBytes: 1024 ** 3 }]],
+    'delete /v1/quota-classes/{code}': [[() => '/v1/quota-classes/to', 403]],
+    'get /v1/quota-assignments': [[() => '/v1/quota-assignments', 200]],
+    'put /v1/quota-assignments': [[() => '/v1/quota-assignments', 403, []]],
     'get /v1/notices': [[() => '/v1/notices?limit=500', 200]],
   };
 
@@ -132,10 +192,11 @@ describe('the department beside, with every permission, on what belongs to the d
     expect(Object.keys(attempts).sort()).toEqual(routes.sort());
   });
 
-  test.each(Object.entries(attempts))('%s', async (_, tried) => {
-    for (const [path, status] of tried) {
+  test.each(Object.entries(attempts))('%s', async (route, tried) => {
+    const method = route.split(' ')[0] as Method;
+    for (const [path, status, body] of tried) {
       const bearer = await authority.bearer({ agency: 'H41.02', permissions });
-      const answer = await supertest(app).get(path()).set('Authorization', bearer);
+      const answer = await supertest(app)[method](path()).send(body).set('Authorization', bearer);
       expect([path(), answer.status]).toEqual([path(), status]);
       const items: object[] = status === 200 ? answer.body.items : [];
       for (const account of [byRequest, inCommune, suspended])

@@ -1,18 +1,15 @@
 /** The mailbox service as an Express app; what tests load. */
-import { type Database, pingDatabase, translateDatabaseError } from '@congvu/database';
+import { pingDatabase, translateDatabaseError } from '@congvu/database';
 import { type Authenticate, createApp } from '@congvu/http';
-import type { Ldap } from '@congvu/ldap';
 import type { Express } from 'express';
 import type { Logger } from 'pino';
-import type { Doveadm } from './dovecot/doveadm.ts';
-import { mailboxRoutes } from './mailboxes/routes.ts';
+import { quotaRoutes } from './mailboxes/quota-routes.ts';
+import { type MailboxRouteDependencies, mailboxRoutes } from './mailboxes/routes.ts';
+import { sharingRoutes } from './mailboxes/sharing-routes.ts';
 import type { MailTransport } from './notices/mail-transport.ts';
 import { noticeRoutes } from './notices/routes.ts';
 
-export interface MailboxAppDependencies {
-  database: Database;
-  ldap: Ldap;
-  doveadm: Doveadm;
+export interface MailboxAppDependencies extends MailboxRouteDependencies {
   mail: MailTransport;
   authenticate: Authenticate;
   issuerUrl: string;
@@ -21,17 +18,9 @@ export interface MailboxAppDependencies {
   log: Logger;
 }
 
-export const createMailboxApp = ({
-  database,
-  ldap,
-  doveadm,
-  mail,
-  authenticate,
-  issuerUrl,
-  trustProxy,
-  log,
-}: MailboxAppDependencies): Express =>
-  createApp({
+export function createMailboxApp(dependencies: MailboxAppDependencies): Express {
+  const { database, ldap, doveadm, mail, authenticate, issuerUrl, trustProxy, log } = dependencies;
+  return createApp({
     name: 'mailbox',
     title: 'Congvu mailbox',
     description: 'Mailboxes behind accounts, and the notices sent to them.',
@@ -47,5 +36,11 @@ export const createMailboxApp = ({
       dovecot: () => doveadm.ping(),
       mail: () => mail.ping(),
     },
-    routes: [...mailboxRoutes(database), ...noticeRoutes(database)],
+    routes: [
+      ...mailboxRoutes(dependencies),
+      ...sharingRoutes(dependencies),
+      ...quotaRoutes(dependencies),
+      ...noticeRoutes(database),
+    ],
   });
+}

@@ -5,7 +5,12 @@ import { openLdap } from '@congvu/ldap';
 import { createMailboxApp } from './app.ts';
 import { configSchema } from './config.ts';
 import { connectDoveadm } from './dovecot/doveadm.ts';
+import { applySettings } from './mailboxes/apply-settings.ts';
+import { applyQuotas } from './mailboxes/change-quotas.ts';
+import { convergeAccess } from './mailboxes/converge-access.ts';
 import { convergeMailboxes, queueLetters } from './mailboxes/converge-mailboxes.ts';
+import { convergeOwnMailbox } from './mailboxes/converge-own-mailbox.ts';
+import { purgeMailboxes } from './mailboxes/purge-mailboxes.ts';
 import { openMailTransport } from './notices/mail-transport.ts';
 import type { NoticeKind } from './notices/notice-store.ts';
 import { sendNotice } from './notices/send-notice.ts';
@@ -25,18 +30,31 @@ const mail = openMailTransport({
   tlsCa: config.NOTICE_TLS_CA,
 });
 
+const mailboxes = {
+  database,
+  ldap,
+  doveadm,
+  baseDn: config.LDAP_BASE_DN,
+  quotaBytes: config.MAIL_QUOTA_BYTES,
+  suspendedMail: config.SUSPENDED_MAIL,
+};
+
 const worker = await startWorker({
   url: config.DATABASE_URL,
   schema: 'mailbox',
   log,
   concurrency: 8,
+  atStart: ['apply-settings'],
+  // Half past one at night in Vietnam.
+  cron: { 'purge-mailboxes': '30 18 * * *' },
   probe: () => Promise.all([ldap.ping(), doveadm.ping(), mail.ping()]),
   tasks: {
-    'converge-mailboxes': ({ accountIds }: { accountIds: string[] }) =>
-      convergeMailboxes(
-        { database, ldap, doveadm, baseDn: config.LDAP_BASE_DN, quotaBytes: config.MAIL_QUOTA_BYTES },
-        accountIds,
-      ),
+    'converge-mailboxes': ({ accountIds }: { accountIds: string[] }) => convergeMailboxes(mailboxes, accountIds),
+    'converge-own-mailbox': ({ mailboxId }: { mailboxId: string }) => convergeOwnMailbox(mailboxes, mailboxId),
+    'converge-access': ({ mailboxId }: { mailboxId: string }) => convergeAccess(mailboxes, mailboxId),
+    'apply-settings': () => applySettings(mailboxes),
+    'apply-quotas': () => applyQuotas(mailboxes),
+    'purge-mailboxes': (_: object, signal: AbortSignal) => purgeMailboxes(mailboxes, signal),
     'queue-letters': ({ accountIds }: { accountIds: string[] }) => queueLetters(database, accountIds),
     'send-notice': ({ kind, subjectId }: { kind: NoticeKind; subjectId: string }) =>
       sendNotice({ database, mail, domain: config.MAIL_DOMAIN }, kind, subjectId),
@@ -44,9 +62,9 @@ const worker = await startWorker({
 });
 
 const app = createMailboxApp({
-  database,
-  ldap,
-  doveadm,
+  ...mailboxes,
+  domain: config.MAIL_DOMAIN,
+  retentionDays: config.RETENTION_DAYS,
   mail,
   log,
   trustProxy: config.TRUST_PROXY,

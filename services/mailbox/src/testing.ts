@@ -17,7 +17,7 @@ import { distinguishedName, type Ldap, openLdap } from '@congvu/ldap';
 import { ImapFlow } from 'imapflow';
 import { convergeEntries } from '../../directory/src/accounts/converge-entry.ts';
 import { connectDoveadm, type Doveadm } from './dovecot/doveadm.ts';
-import type { MailboxDependencies } from './mailboxes/converge-mailboxes.ts';
+import type { MailboxRouteDependencies } from './mailboxes/routes.ts';
 import { type MailTransport, openMailTransport } from './notices/mail-transport.ts';
 import type { NoticeDependencies } from './notices/send-notice.ts';
 
@@ -34,7 +34,7 @@ interface MailServers {
   mailDomain: string;
 }
 
-export interface TestMailbox extends MailboxDependencies, NoticeDependencies {
+export interface TestMailbox extends MailboxRouteDependencies, NoticeDependencies {
   testDatabase: TestDatabase;
   owner: Database;
   doveadm: Doveadm;
@@ -121,6 +121,8 @@ export async function startTestMailbox(): Promise<TestMailbox> {
     ldap,
     baseDn,
     quotaBytes: 50_000_000,
+    suspendedMail: 'accept',
+    retentionDays: 90,
     doveadm: connectDoveadm({ url: dovecot.doveadmUrl, apiKey: dovecot.doveadmApiKey }),
     doveadmUrl: dovecot.doveadmUrl,
     doveadmApiKey: dovecot.doveadmApiKey,
