@@ -35,12 +35,23 @@ export interface Dovecot extends Pick<SupervisedProcess, 'start' | 'stop' | 'res
 
 export interface DovecotOptions {
   state: State;
-  ports: { imap: number; imaps: number; lmtp: number; sieve: number; doveadm: number; auth: number };
+  ports: Record<'imap' | 'imaps' | 'lmtp' | 'sieve' | 'doveadm' | 'auth' | 'quotaStatus' | 'replies', number>;
   ldapUrl: string;
   baseDn: string;
   domain: string;
   log: (line: string) => void;
 }
+
+/** Rendered beside dovecot.conf, and readable by Dovecot's user alone: most hold a secret. */
+export const DOVECOT_FILES = [
+  'secrets.conf',
+  'notifier.passwd',
+  'ldap-passdb.conf',
+  'ldap-userdb.conf',
+  'ldap-userdb-kept.conf',
+];
+/** Run before everybody's own script. */
+export const SIEVE_SCRIPTS = ['notice.sieve', 'away.sieve'];
 
 /** Size of a mailbox whose entry names none. */
 const DEFAULT_QUOTA_BYTES = 2 * 1024 ** 3;
@@ -86,15 +97,19 @@ export async function startDovecot(options: DovecotOptions): Promise<Dovecot> {
     SIEVE_PORT: ports.sieve,
     DOVEADM_PORT: ports.doveadm,
     AUTH_PORT: ports.auth,
+    QUOTA_STATUS_PORT: ports.quotaStatus,
+    REPLY_ADDRESS: `${host}:${ports.replies}`,
   };
-  for (const file of ['secrets.conf', 'notifier.passwd', 'ldap-passdb.conf', 'ldap-userdb.conf']) {
+  for (const file of DOVECOT_FILES) {
     state.render(`dovecot/${file}`, `dovecot/${file}`, values, account);
   }
   const config = state.render('dovecot/dovecot.conf', 'dovecot/dovecot.conf', values, account);
   state.makeDirectory('dovecot/sieve', account);
-  const script = state.render('dovecot/notice.sieve', 'dovecot/sieve/notice.sieve', {}, account);
-  // Compiled here: a delivery could not write the result beside a script that it does not own.
-  await run('sievec', ['-c', config, script], { account, cwd: home });
+  for (const name of SIEVE_SCRIPTS) {
+    const script = state.render(`dovecot/${name}`, `dovecot/sieve/${name}`, {}, account);
+    // Compiled here: a delivery could not write the result beside a script that it does not own.
+    await run('sievec', ['-c', config, script], { account, cwd: home });
+  }
 
   const server = superviseProcess({
     name: 'Dovecot',

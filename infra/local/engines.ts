@@ -51,6 +51,8 @@ export function portsFrom(base: number) {
     mailbox: base + 2,
     certificate: base + 3,
     auth: base + 12,
+    quotaStatus: base + 13,
+    replies: base + 26,
     lmtp: base + 24,
     smtp: base + 25,
     postgres: base + 32,
@@ -136,7 +138,7 @@ async function stopAll(running: readonly ({ stop(): Promise<void> } | undefined)
 }
 
 function named(ports: Ports, withPostfix: boolean): Record<string, number> {
-  const mail = withPostfix ? { SMTP: ports.smtp, submission: ports.submission } : {};
+  const mail = withPostfix ? { SMTP: ports.smtp, submission: ports.submission, 'replies of Sieve': ports.replies } : {};
   return {
     'the directory service': ports.directory,
     'the mailbox service': ports.mailbox,
@@ -149,6 +151,7 @@ function named(ports: Ports, withPostfix: boolean): Record<string, number> {
     ManageSieve: ports.sieve,
     'doveadm HTTP': ports.doveadm,
     "Dovecot's authentication": ports.auth,
+    "Dovecot's quota status": ports.quotaStatus,
     ...mail,
   };
 }

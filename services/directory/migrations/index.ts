@@ -14,6 +14,7 @@ import { up as namesFollow } from './0011-names-follow.ts';
 import { up as mailNames } from './0012-mail-names.ts';
 import { up as whatNoticesTell } from './0015-what-notices-tell.ts';
 import { up as usageViews } from './0016-usage-views.ts';
+import { up as retentions } from './0017-retentions.ts';
 
 export const migrations: Migrations = {
   '0001-initial': initial,
@@ -30,4 +31,5 @@ export const migrations: Migrations = {
   '0012-mail-names': mailNames,
   '0015-what-notices-tell': whatNoticesTell,
   '0016-usage-views': usageViews,
+  '0017-retentions': retentions,
 };

@@ -24,6 +24,8 @@ const appWith = (parts: Partial<TestMailbox> = {}) =>
     ...parts,
   });
 
+type Method = 'get' | 'post' | 'put' | 'patch' | 'delete';
+
 /** Three mailboxes of the district (one of them below it, one by request), one of the department, notices, one of which failed. */
 let requestId: string;
 let failed: string;
@@ -88,9 +90,33 @@ const ids = (...accounts: (TestAccount | undefined)[]) => accounts.map((one) => 
 
 describe('who may', () => {
   /** Every route there is; one that is added needs its row. */
-  const table: readonly [method: 'get' | 'post' | 'put', path: string, needs: Permission, body?: object][] = [
+  const table: readonly [
+    method: Method,
+    path: string,
+    needs: Permission,
+    body?: object | undefined,
+    status?: number,
+  ][] = [
     ['get', '/v1/mailboxes', 'mailboxes:read'],
     ['get', '/v1/mailboxes/{accountId}', 'mailboxes:read'],
+    ['post', '/v1/mailboxes', 'mailboxes:write', {}, 422],
+    ['patch', '/v1/mailboxes/{accountId}', 'mailboxes:write', {}],
+    ['post', '/v1/mailboxes/{accountId}/secret', 'mailboxes:write', undefined, 409],
+    ['post', '/v1/mailboxes/{accountId}/suspend', 'mailboxes:write', { reason: 'x' }, 409],
+    ['post', '/v1/mailboxes/{accountId}/resume', 'mailboxes:write', { reason: 'x' }, 409],
+    ['post', '/v1/mailboxes/{accountId}/close', 'mailboxes:write', { reason: 'x' }, 409],
+    ['get', '/v1/mailboxes/{accountId}/rights', 'mailboxes:read'],
+    ['put', '/v1/mailboxes/{accountId}/rights/{holderId}', 'mailboxes:write', {}, 422],
+    ['delete', '/v1/mailboxes/{accountId}/rights/{holderId}', 'mailboxes:write', undefined, 409],
+    ['get', '/v1/mailboxes/{accountId}/vacation', 'mailboxes:read'],
+    ['put', '/v1/mailboxes/{accountId}/vacation', 'mailboxes:write', {}, 422],
+    ['delete', '/v1/mailboxes/{accountId}/vacation', 'mailboxes:write'],
+    ['get', '/v1/quota-classes', 'mailboxes:read'],
+    ['post', '/v1/quota-classes', 'mailboxes:write', {}, 422],
+    ['patch', '/v1/quota-classes/{code}', 'mailboxes:write', {}, 404],
+    ['delete', '/v1/quota-classes/{code}', 'mailboxes:write', undefined, 404],
+    ['get', '/v1/quota-assignments', 'mailboxes:read'],
+    ['put', '/v1/quota-assignments', 'mailboxes:write', [{}], 422],
     ['get', '/v1/mailboxes/{accountId}/language', 'mailboxes:read'],
     ['put', '/v1/mailboxes/{accountId}/language', 'mailboxes:write', { language: 'en' }],
     ['get', '/v1/notices', 'mailboxes:read'],
@@ -115,13 +141,14 @@ describe('who may', () => {
     expect(openApiFaults((await supertest(app).get('/openapi.json')).body)).toEqual([]);
   });
 
-  describe.each(table)('%s %s', (method, path, needs, body) => {
+  describe.each(table)('%s %s', (method, path, needs, body, status = 200) => {
     const call = (authorization?: string) => {
       const there = path
         .replace('{accountId}', byRequest!.id)
+        .replace('{holderId}', inCommune!.id)
         .replace('{id}', failed)
         .replace('{kind}', 'welcome')
-        .replace('{code}', 'H41.12');
+        .replace('{code}', path.includes('/usage/') ? 'H41.12' : 'none');
       const request = supertest(app)[method](there).send(body);
       return authorization ? request.set('Authorization', authorization) : request;
     };
@@ -138,14 +165,14 @@ describe('who may', () => {
         code: 'permission_missing',
       });
       expect((await call(await authority.bearer({ kind: 'holder', id: byRequest!.id }))).status).toBe(403);
-      expect((await call(await authority.bearer({ permissions: [needs] }))).status).toBe(200);
+      expect((await call(await authority.bearer({ permissions: [needs] }))).status).toBe(status);
     });
   });
 });
 
 describe('the department beside, with every permission, on what belongs to the district', () => {
   /** Every guarded route there is; one that is added needs its row: what is asked, and 404, or 200 with nothing of the district. */
-  const attempts: Record<string, [path: () => string, status: 200 | 404][]> = {
+  const attempts: Record<string, [path: () => string, status: 200 | 403 | 404 | 422, body?: object][]> = {
     'get /v1/mailboxes': [
       [() => '/v1/mailboxes?limit=500', 200],
       [() => `/v1/mailboxes?address=${byRequest!.address}`, 200],
@@ -155,7 +182,9 @@ describe('the department beside, with every permission, on what belongs to the d
     ],
     'get /v1/mailboxes/{accountId}': [[() => `/v1/mailboxes/${byRequest!.id}`, 404]],
     'get /v1/mailboxes/{accountId}/language': [[() => `/v1/mailboxes/${byRequest!.id}/language`, 404]],
-    'put /v1/mailboxes/{accountId}/language': [[() => `/v1/mailboxes/${byRequest!.id}/language`, 404]],
+    'put /v1/mailboxes/{accountId}/language': [
+      [() => `/v1/mailboxes/${byRequest!.id}/language`, 404, { language: 'en' }],
+    ],
     'get /v1/notices': [
       [() => '/v1/notices?limit=500', 200],
       [() => `/v1/notices?subjectId=${byRequest!.id}`, 200],
@@ -171,6 +200,36 @@ describe('the department beside, with every permission, on what belongs to the d
     'get /v1/mailboxes/{accountId}/usage': [[() => `/v1/mailboxes/${byRequest!.id}/usage`, 404]],
     'get /v1/usage/agencies': [[() => '/v1/usage/agencies?of=subtree', 200]],
     'get /v1/usage/agencies/{code}': [[() => '/v1/usage/agencies/H41.12', 404]],
+    'post /v1/mailboxes': [
+      [
+        () => '/v1/mailboxes',
+        422,
+        { kind: 'shared', localPart: 'chung.huyen', displayName: 'Chung', agencyCode: 'H41.12' },
+      ],
+    ],
+    'patch /v1/mailboxes/{accountId}': [[() => `/v1/mailboxes/${byRequest!.id}`, 404, { quotaBytes: null }]],
+    'post /v1/mailboxes/{accountId}/secret': [[() => `/v1/mailboxes/${byRequest!.id}/secret`, 404]],
+    'post /v1/mailboxes/{accountId}/suspend': [[() => `/v1/mailboxes/${byRequest!.id}/suspend`, 404, { reason: 'x' }]],
+    'post /v1/mailboxes/{accountId}/resume': [[() => `/v1/mailboxes/${byRequest!.id}/resume`, 404, { reason: 'x' }]],
+    'post /v1/mailboxes/{accountId}/close': [[() => `/v1/mailboxes/${byRequest!.id}/close`, 404, { reason: 'x' }]],
+    'get /v1/mailboxes/{accountId}/rights': [[() => `/v1/mailboxes/${byRequest!.id}/rights`, 404]],
+    'put /v1/mailboxes/{accountId}/rights/{holderId}': [
+      [() => `/v1/mailboxes/${byRequest!.id}/rights/${inDepartment!.id}`, 404, { rights: ['read'] }],
+    ],
+    'delete /v1/mailboxes/{accountId}/rights/{holderId}': [
+      [() => `/v1/mailboxes/${byRequest!.id}/rights/${inDepartment!.id}`, 404],
+    ],
+    'get /v1/mailboxes/{accountId}/vacation': [[() => `/v1/mailboxes/${byRequest!.id}/vacation`, 404]],
+    'put /v1/mailboxes/{accountId}/vacation': [
+      [() => `/v1/mailboxes/${byRequest!.id}/vacation`, 404, { subject: 'x', text: 'y' }],
+    ],
+    'delete /v1/mailboxes/{accountId}/vacation': [[() => `/v1/mailboxes/${byRequest!.id}/vacation`, 404]],
+    'get /v1/quota-classes': [[() => '/v1/quota-classes', 200]],
+    'post /v1/quota-classes': [[() => '/v1/quota-classes', 403, { code: 'to', name: 'To', quotaBytes: 1024 ** 3 }]],
+    'patch /v1/quota-classes/{code}': [[() => '/v1/quota-classes/to', 403, { quotaBytes: 1024 ** 3 }]],
+    'delete /v1/quota-classes/{code}': [[() => '/v1/quota-classes/to', 403]],
+    'get /v1/quota-assignments': [[() => '/v1/quota-assignments', 200]],
+    'put /v1/quota-assignments': [[() => '/v1/quota-assignments', 403, []]],
   };
 
   test('there is a row for every guarded route', async () => {
@@ -182,12 +241,11 @@ describe('the department beside, with every permission, on what belongs to the d
     expect(Object.keys(attempts).sort()).toEqual(routes.sort());
   });
 
-  test.each(Object.entries(attempts))('%s', async (name, tried) => {
-    const method = name.split(' ')[0] as 'get' | 'post' | 'put';
-    for (const [path, status] of tried) {
+  test.each(Object.entries(attempts))('%s', async (route, tried) => {
+    const method = route.split(' ')[0] as Method;
+    for (const [path, status, body] of tried) {
       const bearer = await authority.bearer({ agency: 'H41.02', permissions });
-      const body = method === 'put' ? { language: 'en' } : undefined;
-      const answer = await supertest(app)[method](path()).set('Authorization', bearer).send(body);
+      const answer = await supertest(app)[method](path()).send(body).set('Authorization', bearer);
       expect([path(), answer.status]).toEqual([path(), status]);
       const items: object[] = answer.body.items ?? [];
       for (const account of [byRequest, inCommune, suspended])

@@ -1,12 +1,12 @@
 /** The mailbox service as an Express app; what tests load. */
 import type { NoticeLanguage } from '@congvu/contracts';
-import { type Database, pingDatabase, translateDatabaseError } from '@congvu/database';
+import { pingDatabase, translateDatabaseError } from '@congvu/database';
 import { type Authenticate, createApp } from '@congvu/http';
-import type { Ldap } from '@congvu/ldap';
 import type { Express } from 'express';
 import type { Logger } from 'pino';
-import type { Doveadm } from './dovecot/doveadm.ts';
-import { mailboxRoutes } from './mailboxes/routes.ts';
+import { quotaRoutes } from './mailboxes/quota-routes.ts';
+import { type MailboxRouteDependencies, mailboxRoutes } from './mailboxes/routes.ts';
+import { sharingRoutes } from './mailboxes/sharing-routes.ts';
 import type { MailTransport } from './notices/mail-transport.ts';
 import { noticeRoutes } from './notices/routes.ts';
 import type { SigningKey } from './notices/signing-key.ts';
@@ -14,10 +14,7 @@ import type { Templates } from './notices/templates.ts';
 import type { Postfix } from './postfix/postfix.ts';
 import { usageRoutes } from './usage/routes.ts';
 
-export interface MailboxAppDependencies {
-  database: Database;
-  ldap: Ldap;
-  doveadm: Doveadm;
+export interface MailboxAppDependencies extends MailboxRouteDependencies {
   mail: MailTransport;
   templates: Templates;
   /** Of notices, where none was chosen. */
@@ -32,21 +29,9 @@ export interface MailboxAppDependencies {
   log: Logger;
 }
 
-export const createMailboxApp = ({
-  database,
-  ldap,
-  doveadm,
-  mail,
-  templates,
-  language,
-  signingKey,
-  postfix,
-  authenticate,
-  issuerUrl,
-  trustProxy,
-  log,
-}: MailboxAppDependencies): Express =>
-  createApp({
+export function createMailboxApp(dependencies: MailboxAppDependencies): Express {
+  const { database, ldap, doveadm, mail, postfix, authenticate, issuerUrl, trustProxy, log } = dependencies;
+  return createApp({
     name: 'mailbox',
     title: 'Congvu mailbox',
     description: 'Mailboxes behind accounts, and the notices sent to them.',
@@ -64,8 +49,11 @@ export const createMailboxApp = ({
       ...(postfix ? { postfix: () => postfix.ping() } : {}),
     },
     routes: [
-      ...mailboxRoutes(database),
-      ...noticeRoutes({ database, templates, language, signingKey }),
+      ...mailboxRoutes(dependencies),
+      ...sharingRoutes(dependencies),
+      ...quotaRoutes(dependencies),
+      ...noticeRoutes(dependencies),
       ...usageRoutes(database),
     ],
   });
+}

@@ -43,6 +43,10 @@ export const configSchema = z.object({
     .int()
     .positive()
     .default(2 * 1024 ** 3),
+  /** What becomes of mail for a suspended mailbox, unless told for the one. */
+  SUSPENDED_MAIL: z.enum(['accept', 'refuse']).default('accept'),
+  /** How long the store of a closed shared or service mailbox is kept; those of accounts as the directory says. */
+  RETENTION_DAYS: z.coerce.number().int().min(1).max(3_650).default(90),
   MAIL_DOMAIN: z.string().min(3),
   /** Where notices are handed in: submission with STARTTLS and log-in, or LMTP where there is no Postfix. */
   NOTICE_TRANSPORT: z.enum(['submission', 'lmtp']).default('submission'),

@@ -5,7 +5,12 @@ import { openLdap } from '@congvu/ldap';
 import { createMailboxApp } from './app.ts';
 import { configSchema } from './config.ts';
 import { connectDoveadm } from './dovecot/doveadm.ts';
+import { applySettings } from './mailboxes/apply-settings.ts';
+import { applyQuotas } from './mailboxes/change-quotas.ts';
+import { convergeAccess } from './mailboxes/converge-access.ts';
 import { convergeMailboxes, queueLetters } from './mailboxes/converge-mailboxes.ts';
+import { convergeOwnMailbox } from './mailboxes/converge-own-mailbox.ts';
+import { purgeMailboxes } from './mailboxes/purge-mailboxes.ts';
 import { openMailTransport } from './notices/mail-transport.ts';
 import type { NoticeIdentity } from './notices/notice-store.ts';
 import { queueDigests } from './notices/queue-digests.ts';
@@ -47,18 +52,29 @@ const notices = {
   messageKey: config.NOTICE_MESSAGE_KEY,
 };
 
+const mailboxes = {
+  database,
+  ldap,
+  doveadm,
+  baseDn: config.LDAP_BASE_DN,
+  quotaBytes: config.MAIL_QUOTA_BYTES,
+  suspendedMail: config.SUSPENDED_MAIL,
+};
+
 const worker = await startWorker({
   url: config.DATABASE_URL,
   schema: 'mailbox',
   log,
   concurrency: 8,
+  atStart: ['apply-settings'],
   probe: () => Promise.all([ldap.ping(), doveadm.ping(), mail.ping()]),
   tasks: {
-    'converge-mailboxes': ({ accountIds }: { accountIds: string[] }) =>
-      convergeMailboxes(
-        { database, ldap, doveadm, baseDn: config.LDAP_BASE_DN, quotaBytes: config.MAIL_QUOTA_BYTES },
-        accountIds,
-      ),
+    'converge-mailboxes': ({ accountIds }: { accountIds: string[] }) => convergeMailboxes(mailboxes, accountIds),
+    'converge-own-mailbox': ({ mailboxId }: { mailboxId: string }) => convergeOwnMailbox(mailboxes, mailboxId),
+    'converge-access': ({ mailboxId }: { mailboxId: string }) => convergeAccess(mailboxes, mailboxId),
+    'apply-settings': () => applySettings(mailboxes),
+    'apply-quotas': () => applyQuotas(mailboxes),
+    'purge-mailboxes': (_payload: object, signal: AbortSignal) => purgeMailboxes(mailboxes, signal),
     'queue-letters': ({ accountIds }: { accountIds: string[] }) => queueLetters(database, accountIds),
     'send-notice': (notice: NoticeIdentity) => sendNotice(notices, notice),
     'queue-expiries': (_payload: object, signal) => queueExpiries(database, config.EXPIRY_NOTICE_DAYS, signal),
@@ -73,6 +89,7 @@ const worker = await startWorker({
     'queue-digests': '0 * * * *',
     'measure-quota': '* * * * *',
     'keep-usage': '30 17 * * *', // all are measured, at 0:30 in Việt Nam
+    'purge-mailboxes': '30 18 * * *', // half past one there
   },
 });
 const logs = [
@@ -87,9 +104,9 @@ const follower = followLogs({
 
 const app = createMailboxApp({
   ...notices,
-  ldap,
+  ...mailboxes,
+  retentionDays: config.RETENTION_DAYS,
   signingKey,
-  doveadm,
   postfix: config.POSTFIX_ADDRESS ? connectPostfix(config.POSTFIX_ADDRESS) : undefined,
   log,
   trustProxy: config.TRUST_PROXY,

@@ -19,7 +19,7 @@ import { createTransport } from 'nodemailer';
 import { pino } from 'pino';
 import { convergeEntries } from '../../directory/src/accounts/converge-entry.ts';
 import { connectDoveadm, type Doveadm } from './dovecot/doveadm.ts';
-import type { MailboxDependencies } from './mailboxes/converge-mailboxes.ts';
+import type { MailboxRouteDependencies } from './mailboxes/routes.ts';
 import { type MailTransport, openMailTransport } from './notices/mail-transport.ts';
 import type { NoticeDependencies } from './notices/send-notice.ts';
 import type { SigningKey } from './notices/signing-key.ts';
@@ -40,7 +40,7 @@ interface MailServers {
   mailDomain: string;
 }
 
-export interface TestMailbox extends MailboxDependencies, NoticeDependencies {
+export interface TestMailbox extends MailboxRouteDependencies, NoticeDependencies {
   testDatabase: TestDatabase;
   owner: Database;
   doveadm: Doveadm;
@@ -142,6 +142,8 @@ export async function startTestMailbox(): Promise<TestMailbox> {
     ldap,
     baseDn,
     quotaBytes: 50_000_000,
+    suspendedMail: 'accept',
+    retentionDays: 90,
     doveadm: connectDoveadm({ url: dovecot.doveadmUrl, apiKey: dovecot.doveadmApiKey }),
     doveadmUrl: dovecot.doveadmUrl,
     doveadmApiKey: dovecot.doveadmApiKey,

@@ -78,7 +78,7 @@ async function provisioned(count: number, options: Parameters<typeof insertAccou
   for (let index = 0; index < count; index++) accounts.push(await insertAccount(directory.owner, options));
   const ids = accounts.map(({ id }) => id);
   await convergeEntries(directory, ids);
-  await convergeMailboxes({ ...directory, ...mailbox, doveadm: {} as never, quotaBytes }, ids);
+  await convergeMailboxes({ ...directory, ...mailbox, doveadm: {} as never, quotaBytes, suspendedMail: 'accept' }, ids);
   const [first] = accounts as [TestAccount];
   await insertCertificate(first);
   await publish(first.id);
@@ -140,9 +140,10 @@ async function withOtherServices<T>(work: () => Promise<T>): Promise<T> {
       const ids = await jobsOf('mailbox', 'converge-mailboxes');
       // One that is refused is tried again, as a job is.
       if (ids.length > 0)
-        await convergeMailboxes({ ...directory, ...mailbox, doveadm: {} as never, quotaBytes }, ids).catch(
-          () => undefined,
-        );
+        await convergeMailboxes(
+          { ...directory, ...mailbox, doveadm: {} as never, quotaBytes, suspendedMail: 'accept' },
+          ids,
+        ).catch(() => undefined);
       for (const id of await jobsOf('certificate', 'converge-certificates')) await publish(id).catch(() => undefined);
       await sleep(100);
     }

@@ -9,6 +9,16 @@ export interface Doveadm {
   kick(user: string): Promise<void>;
   /** What each of the mailboxes holds; absent is one that the mail store does not know. Throws `unavailable`. */
   quotas(users: readonly string[]): Promise<Map<string, QuotaUsed>>;
+  /** What the mailbox holds, and may hold; undefined when Dovecot knows no such user. */
+  quota(user: string): Promise<{ usedBytes: number; limitBytes: number | null } | undefined>;
+  /** Who may do what with INBOX and, by configuration, every folder: rights by user. Undefined as above. */
+  access(user: string): Promise<Map<string, string[]> | undefined>;
+  /** Gives `other` these rights in place of those before; none takes all away. */
+  setAccess(user: string, other: string, rights: readonly string[]): Promise<void>;
+  /** Brings the list of who shares what to what the rights say, also under another name of the mailbox. */
+  recountAccess(user: string): Promise<void>;
+  /** Deletes the whole store of `user`, which lies in a directory of the name `id`. Harmless to repeat. */
+  removeStore(user: string, id: string): Promise<void>;
   /** Asks for the list of commands, which does nothing. Throws `unavailable`. */
   ping(): Promise<void>;
 }
@@ -19,11 +29,13 @@ export interface QuotaUsed {
   messages: number;
 }
 
+type Outcome = { exitCode: number } | { value: unknown };
 type Answer = [kind: 'doveadmResponse' | 'error', value: unknown, tag: string][];
 
 /** sysexits.h, as doveadm reports its exits. */
 const exitTemporary = 75;
 const exitNotFound = 68;
+const exitNoUser = 67;
 
 export function connectDoveadm(options: { url: string; apiKey: string }): Doveadm {
   const authorization = `X-Dovecot-API ${Buffer.from(options.apiKey).toString('base64')}`;
@@ -40,9 +52,7 @@ export function connectDoveadm(options: { url: string; apiKey: string }): Dovead
   }
 
   /** The outcome of each command, in their order. */
-  async function runAll(
-    commands: readonly (readonly [command: string, parameters: object])[],
-  ): Promise<({ exitCode: number } | { value: unknown })[]> {
+  async function runAll(commands: readonly (readonly [command: string, parameters: object])[]): Promise<Outcome[]> {
     let answer: Answer;
     try {
       const response = await reach({
@@ -65,11 +75,45 @@ export function connectDoveadm(options: { url: string; apiKey: string }): Dovead
     });
   }
 
+  /** Undefined when there is no such user, or nothing of the kind. */
+  async function ask(command: string, parameters: object): Promise<unknown> {
+    const [answer] = (await runAll([[command, parameters]])) as [Outcome];
+    if ('value' in answer) return answer.value;
+    if (answer.exitCode === exitNotFound || answer.exitCode === exitNoUser) return undefined;
+    throw new Error(`doveadm ${command}: exit ${answer.exitCode}`);
+  }
+
   return {
     kick: async (user) => {
-      const [kicked] = await runAll([['kick', { mask: [user] }]]);
-      if (kicked && 'exitCode' in kicked && kicked.exitCode !== exitNotFound)
-        throw new Error(`doveadm kick: exit ${kicked.exitCode}`);
+      await ask('kick', { mask: [user] });
+    },
+    quota: async (user) => {
+      const rows = (await ask('quotaGet', { user })) as { type: string; value: string; limit: string }[] | undefined;
+      const storage = rows?.find(({ type }) => type === 'STORAGE');
+      if (!storage) return undefined;
+      const limit = Number(storage.limit); // "-" when there is none
+      return { usedBytes: Number(storage.value) * 1024, limitBytes: Number.isNaN(limit) ? null : limit * 1024 };
+    },
+    access: async (user) => {
+      const rows = (await ask('aclGet', { user, mailbox: 'INBOX' })) as { id: string; rights: string }[] | undefined;
+      const named = rows?.filter(({ id }) => id.startsWith('user='));
+      return named && new Map(named.map(({ id, rights }) => [id.slice('user='.length), rights.split(' ')]));
+    },
+    setAccess: async (user, other, rights) => {
+      const whose = { user, mailbox: 'INBOX', id: `user=${other}` };
+      if (rights.length === 0) await ask('aclDelete', whose);
+      else await ask('aclSet', { ...whose, right: rights });
+    },
+    recountAccess: async (user) => {
+      await ask('aclRecalc', { user });
+    },
+    removeStore: async (user, id) => {
+      const found = (await ask('user', { userMask: [user] })) as Record<string, { home?: string }> | undefined;
+      const home = found?.[user]?.home ?? '';
+      // A path of anything but this one store is never deleted.
+      if (!home.endsWith(`/${id.slice(0, 2)}/${id}`))
+        throw new Error('the store of a mailbox is not where it should be');
+      await ask('fsDelete', { recursive: true, fsDriver: 'posix', fsArgs: '', path: [home] });
     },
     quotas: async (users) => {
       const outcomes = await runAll(users.map((user) => ['quotaGet', { user }]));

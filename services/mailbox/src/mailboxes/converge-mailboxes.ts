@@ -6,19 +6,14 @@
  */
 import { addJobs, type Database, type JobSpec, type Transaction } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
-import {
-  type Attributes,
-  anyOf,
-  diffAttributes,
-  distinguishedName,
-  type Ldap,
-  NoSuchObjectError,
-  type Operation,
-} from '@congvu/ldap';
+import { anyOf, diffAttributes, distinguishedName, type Ldap, NoSuchObjectError, type Operation } from '@congvu/ldap';
+import { type AuditEvent, recordEvents, systemActor } from '../audit/audit-event.ts';
 import type { Doveadm } from '../dovecot/doveadm.ts';
 import { identityOf, listWaitingFor, noticeJob } from '../notices/notice-store.ts';
 import { queueStateNotices, type RecordedState } from '../notices/queue-notices.ts';
 import { refreshListKeys } from '../usage/usage-store.ts';
+import { basicAttributes, listFurtherAttributes, mailAttributeNames } from './mail-attributes.ts';
+import { type MailboxPolicy, wantedMailbox } from './mailbox.ts';
 import {
   findChanged,
   insertMailboxes,
@@ -28,15 +23,17 @@ import {
   type MailboxSource,
   markProvisioned,
   markSessionsEnded,
-  updateMailbox,
+  updateMailboxes,
+  type WantedMailbox,
 } from './mailbox-store.ts';
+import { queueShared } from './queue-mailboxes.ts';
+import { listAssignedQuotas, listClassSizes } from './quota-store.ts';
 
-export interface MailboxDependencies {
+export interface MailboxDependencies extends MailboxPolicy {
   database: Database;
   ldap: Ldap;
   doveadm: Doveadm;
   baseDn: string;
-  quotaBytes: number;
 }
 
 interface Pair {
@@ -59,12 +56,10 @@ export async function convergeMailboxes(
     if (sources.length === 0) break;
 
     // 2. The record, with its audit events.
-    const pairs = await database.transaction((transaction) =>
-      recordStates(transaction, sources, dependencies.quotaBytes),
-    );
+    const pairs = await database.transaction((transaction) => recordStates(transaction, sources, dependencies));
 
     // 3. LDAP, which Postfix and Dovecot read.
-    const errors = await convergeMailAttributes(ldap, baseDn, pairs);
+    const errors = await convergeMailAttributes(database, ldap, baseDn, pairs);
 
     // 4. Dovecot: no session of one that is not active, nor of whoever held it before.
     for (const pair of pairs) {
@@ -81,7 +76,7 @@ export async function convergeMailboxes(
     // 6. What changed meanwhile is done again.
     ids = await findChanged(
       database,
-      converged.map(({ source }) => source),
+      converged.map(({ source, mailbox }) => ({ ...source, mailboxVersion: mailbox.version })),
     );
   }
   await failSingly(database, accountIds, failed);
@@ -107,53 +102,57 @@ async function endSessions(database: Database, doveadm: Doveadm, { source, mailb
   if (handedOver) await markSessionsEnded(database, source.id, source.entryCredentialEpoch);
 }
 
-function wantedState(source: MailboxSource): MailboxRow['state'] {
-  if (source.state === 'active') return 'active';
-  return source.state === 'retired' ? 'retained' : 'suspended';
-}
-
 async function recordStates(
   transaction: Transaction,
   sources: readonly MailboxSource[],
-  quotaBytes: number,
+  policy: MailboxPolicy,
 ): Promise<Pair[]> {
+  const assigned = await listAssignedQuotas(transaction, sources);
+  const none = new Map<string, number>();
   const made = await insertMailboxes(
     transaction,
-    sources.map((source) => ({
-      accountId: source.id,
-      address: source.address,
-      state: wantedState(source),
-      quotaBytes,
-    })),
+    sources.map((source) =>
+      wantedMailbox(source, undefined, { assigned: assigned.get(source.id), sizes: none }, policy),
+    ),
   );
   const rows = await lockMailboxes(
     transaction,
     sources.map((source) => source.id),
   );
+  const sizes = rows.some((row) => row.quota_class_by_hand) ? await listClassSizes(transaction) : none;
   const byId = new Map(rows.map((row) => [row.account_id, row]));
-  const events: object[] = [];
+  const events: AuditEvent[] = [];
+  const changed: WantedMailbox[] = [];
+  const shownElsewhere: string[] = [];
   const states: RecordedState[] = [];
   const pairs: Pair[] = [];
   for (const source of sources) {
     const row = byId.get(source.id) as MailboxRow;
-    const { address } = source;
-    const state = wantedState(source);
-    if (made.has(source.id)) events.push(eventOf(source, 'mailbox.created', null, { address, state, quotaBytes }));
-    else if (row.state !== state || row.address !== address) {
-      await updateMailbox(transaction, source.id, { address, state });
-      events.push(eventOf(source, 'mailbox.changed', { address: row.address, state: row.state }, { address, state }));
-      const { version } = source;
-      states.push({
-        accountId: source.id,
-        version,
-        from: row.state,
-        to: state,
-        wasProvisioned: row.provisioned_at !== null,
-      });
+    const wanted = wantedMailbox(source, row, { assigned: assigned.get(source.id), sizes }, policy);
+    const isNew = made.has(source.id);
+    const { before, after } = difference(row, wanted);
+    if (isNew) {
+      const { address, state, quotaBytes } = wanted;
+      events.push(eventOf(source, 'mailbox.created', null, { address, state, quotaBytes }));
+    } else if (before) {
+      changed.push(wanted);
+      if ('address' in after || 'state' in after) shownElsewhere.push(source.id);
+      events.push(eventOf(source, 'mailbox.changed', before, after));
+      if (row.state !== wanted.state) {
+        states.push({
+          accountId: source.id,
+          version: source.version,
+          from: row.state,
+          to: wanted.state,
+          wasProvisioned: row.provisioned_at !== null,
+        });
+      }
     }
-    pairs.push({ source, mailbox: { ...row, address, state }, isNew: made.has(source.id) });
+    pairs.push({ source, mailbox: before && !isNew ? changedRow(row, wanted) : row, isNew });
   }
-  if (events.length > 0) await transaction.raw('select directory.record_events(?::json)', [JSON.stringify(events)]);
+  await updateMailboxes(transaction, changed);
+  await queueShared(transaction, shownElsewhere);
+  await recordEvents(transaction, events);
   await queueStateNotices(transaction, states);
   await refreshListKeys(
     transaction,
@@ -162,20 +161,55 @@ async function recordStates(
   return pairs;
 }
 
-const eventOf = (source: MailboxSource, action: string, before: object | null, after: object): object => ({
-  actor_kind: 'system',
-  actor_id: 'mailbox',
+/** What is on record and what should be, of what differs; no `before` when nothing does. */
+function difference(row: MailboxRow, wanted: WantedMailbox): { before: object | null; after: object } {
+  const now: Omit<WantedMailbox, 'accountId' | 'kind'> = {
+    address: row.address,
+    state: row.state,
+    mailStatus: row.mail_status,
+    retainedUntil: row.retained_until,
+    quotaBytes: Number(row.quota_bytes),
+    quotaClass: row.quota_class,
+  };
+  const names = (Object.keys(now) as (keyof typeof now)[]).filter((name) => now[name] !== wanted[name]);
+  const only = (values: typeof now) => Object.fromEntries(names.map((name) => [name, values[name]]));
+  return names.length === 0 ? { before: null, after: {} } : { before: only(now), after: only(wanted) };
+}
+
+const changedRow = (row: MailboxRow, wanted: WantedMailbox): MailboxRow => ({
+  ...row,
+  address: wanted.address,
+  state: wanted.state,
+  mail_status: wanted.mailStatus,
+  retained_until: wanted.retainedUntil,
+  quota_bytes: String(wanted.quotaBytes),
+  quota_class: wanted.quotaClass,
+  version: row.version + 1,
+});
+
+const eventOf = (
+  source: MailboxSource,
+  action: AuditEvent['action'],
+  before: object | null,
+  after: object,
+): AuditEvent => ({
+  actor: systemActor,
   action,
-  subject_type: 'account',
-  subject_id: source.id,
-  agency_id: source.agencyId,
-  request_id: source.requestId,
+  subjectType: 'account',
+  subjectId: source.id,
+  agencyId: source.agencyId,
+  requestId: source.requestId,
   before,
   after,
 });
 
 /** The errors by account. */
-async function convergeMailAttributes(ldap: Ldap, baseDn: string, pairs: readonly Pair[]): Promise<Map<string, Error>> {
+async function convergeMailAttributes(
+  database: Database,
+  ldap: Ldap,
+  baseDn: string,
+  pairs: readonly Pair[],
+): Promise<Map<string, Error>> {
   const people = `ou=people,${baseDn}`;
   // What is new need not be read: the directory service has just made its entry, where it says. Unless somebody moved it.
   const fresh = pairs.filter(({ isNew }) => isNew);
@@ -187,13 +221,12 @@ async function convergeMailAttributes(ldap: Ldap, baseDn: string, pairs: readonl
   const rest = pairs.filter((pair) => !pair.isNew || isMoved(pair));
   if (rest.length === 0) return errors;
 
+  const ids = rest.map(({ source }) => source.id);
+  const further = await listFurtherAttributes(database, ids);
   const found = await ldap.search(people, {
     scope: 'one',
-    filter: anyOf(
-      'congvuAccountId',
-      rest.map(({ source }) => source.id),
-    ),
-    attributes: ['congvuAccountId', 'mail', 'congvuMailAlias', 'congvuMailStatus', 'congvuMailQuotaBytes'],
+    filter: anyOf('congvuAccountId', ids),
+    attributes: ['congvuAccountId', 'congvuMailAlias', ...mailAttributeNames],
   });
   const entries = new Map(found.map((entry) => [String(entry.attributes.congvuAccountId?.[0]), entry]));
   const changed: { id: string; operation: Operation }[] = [];
@@ -205,23 +238,18 @@ async function convergeMailAttributes(ldap: Ldap, baseDn: string, pairs: readonl
     }
     errors.delete(source.id);
     // The record knows no alias, so one that is there was put there by hand.
-    const changes = diffAttributes(entry.attributes, { ...wantedAttributes(mailbox), congvuMailAlias: [] });
+    const wanted = { ...basicAttributes(mailbox), ...further(source.id), congvuMailAlias: [] };
+    const changes = diffAttributes(entry.attributes, wanted);
     if (changes.length > 0) changed.push({ id: source.id, operation: { kind: 'modify', dn: entry.dn, changes } });
   }
   return new Map([...errors, ...(await applyAll(ldap, changed))]);
 }
 
-const wantedAttributes = (mailbox: MailboxRow): Attributes => ({
-  mail: [mailbox.address],
-  congvuMailStatus: [mailbox.state],
-  congvuMailQuotaBytes: [mailbox.quota_bytes],
-});
-
 /** Right whatever stands there. */
 const firstWrite = (people: string, { source, mailbox }: Pair): Operation => ({
   kind: 'modify',
   dn: distinguishedName({ uid: source.username }, people),
-  changes: Object.entries(wantedAttributes(mailbox)).map(([attribute, values]) => ({
+  changes: Object.entries(basicAttributes(mailbox)).map(([attribute, values]) => ({
     attribute,
     operation: 'replace',
     values,

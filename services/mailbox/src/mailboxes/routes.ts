@@ -1,6 +1,16 @@
-/** Mailboxes, for agencies, administrators and auditors. */
-import { Mailbox, MailboxInList, MailboxSort } from '@congvu/contracts';
-import type { Database } from '@congvu/database';
+/** Mailboxes: read by agencies, administrators and auditors; made and changed by administrators. */
+import {
+  AgencyCodeInput,
+  lineOfText,
+  MadeMailbox,
+  Mailbox,
+  MailboxChange,
+  MailboxInList,
+  MailboxInput,
+  MailboxSecret,
+  MailboxSort,
+} from '@congvu/contracts';
+import { invalid } from '@congvu/errors';
 import {
   client,
   decodeTimeCursor,
@@ -9,52 +19,165 @@ import {
   PageQuery,
   pageOf,
   type Route,
+  type RouteContext,
   route,
   toPage,
+  versionTag,
 } from '@congvu/http';
+import { parseAgencyCode } from '@congvu/vietnamese';
 import { z } from 'zod';
+import { actorOf } from '../audit/audit-event.ts';
 import { listMailboxesSorted, usageColumns, withUsage } from '../usage/list-mailboxes.ts';
+import { changeMailbox, changeState, type MailboxAct } from './change-mailbox.ts';
+import type { MailboxDependencies } from './converge-mailboxes.ts';
+import { createMailbox } from './create-mailbox.ts';
+import { issueSecret } from './issue-secret.ts';
 import { listMailboxes, requireMailbox } from './mailbox-store.ts';
 
-const csvColumns = Object.keys(Mailbox.shape) as (keyof Mailbox)[];
+export interface MailboxRouteDependencies extends MailboxDependencies {
+  domain: string;
+  /** How long the store of a closed shared or service mailbox is kept. */
+  retentionDays: number;
+}
 
-export const mailboxRoutes = (database: Database): Route[] => [
-  route({
-    method: 'get',
-    path: '/v1/mailboxes',
-    summary: 'Lists mailboxes at and below your agency with request, approver and times, newest first unless told',
-    permission: 'mailboxes:read',
-    query: PageQuery.extend({
-      state: Mailbox.shape.state.optional(),
-      address: z.string().max(254).optional(),
-      requestId: z.uuid().optional(),
-      include: z.literal('usage').optional(),
-      sort: MailboxSort.optional(),
+const csvColumns = Object.keys(Mailbox.shape) as (keyof Mailbox)[];
+const ById = z.object({ accountId: z.uuid() });
+
+export function mailboxRoutes(dependencies: MailboxRouteDependencies): Route[] {
+  const { database } = dependencies;
+  const answer = async (context: RouteContext, id: string) => {
+    const mailbox = await requireMailbox(database, id, client(context).agencyCode);
+    return { headers: versionTag(mailbox), body: mailbox };
+  };
+  const ref = (context: RouteContext<{ accountId: string }>) => ({
+    id: context.params.accountId,
+    version: context.ifMatchVersion,
+  });
+  const writing = { permission: 'mailboxes:write', params: ById } as const;
+  const act = (name: MailboxAct, summary: string, description?: string): Route =>
+    route({
+      method: 'post',
+      path: `/v1/mailboxes/{accountId}/${name}`,
+      summary,
+      ...(description ? { description } : {}),
+      ...writing,
+      body: z.strictObject({ reason: lineOfText(500) }),
+      response: Mailbox,
+      handle: async (context) => {
+        const end = { reason: context.body.reason, retainedUntil: lastDay(dependencies.retentionDays) };
+        await changeState(database, name, ref(context), end, actorOf(context));
+        return answer(context, context.params.accountId);
+      },
+    });
+  return [
+    route({
+      method: 'get',
+      path: '/v1/mailboxes',
+      summary: 'Lists mailboxes at and below your agency with request, approver and times, newest first unless told',
+      permission: 'mailboxes:read',
+      query: PageQuery.extend({
+        state: Mailbox.shape.state.optional(),
+        kind: Mailbox.shape.kind.optional(),
+        address: z.string().max(254).optional(),
+        requestId: z.uuid().optional(),
+        agencyCode: AgencyCodeInput.optional(),
+        q: z.string().max(100).optional(),
+        include: z.literal('usage').optional(),
+        sort: MailboxSort.optional(),
+      }),
+      response: pageOf(MailboxInList),
+      produces: listTypes,
+      handle: async (context) => {
+        const { limit: _, cursor: __, include, sort, ...filters } = context.query;
+        const agencyCode = filters.agencyCode === undefined ? undefined : parseCode(filters.agencyCode);
+        const filter = { scope: client(context).agencyCode, ...filters, agencyCode };
+        const page = async (size: number, from: string | undefined) => {
+          if (sort) return listMailboxesSorted(database, filter, sort, size, from);
+          const rows = await listMailboxes(database, filter, size, decodeTimeCursor(from));
+          return toPage(rows, size, (row) => [row.createdAt, row.accountId]);
+        };
+        if (!include) return listAnswer(context, '/v1/mailboxes', csvColumns, page);
+        const fetch = async (size: number, from: string | undefined) => withUsage(database, await page(size, from));
+        return listAnswer<MailboxInList>(context, '/v1/mailboxes', [...csvColumns, ...usageColumns], fetch);
+      },
     }),
-    response: pageOf(MailboxInList),
-    produces: listTypes,
-    handle: async (context) => {
-      const { limit: _, cursor: __, include, sort, ...filters } = context.query;
-      const filter = { scope: client(context).agencyCode, ...filters };
-      const page = async (size: number, from: string | undefined) => {
-        if (sort) return listMailboxesSorted(database, filter, sort, size, from);
-        const rows = await listMailboxes(database, filter, size, decodeTimeCursor(from));
-        return toPage(rows, size, (row) => [row.createdAt, row.accountId]);
-      };
-      if (!include) return listAnswer(context, '/v1/mailboxes', csvColumns, page);
-      const fetch = async (size: number, from: string | undefined) => withUsage(database, await page(size, from));
-      return listAnswer<MailboxInList>(context, '/v1/mailboxes', [...csvColumns, ...usageColumns], fetch);
-    },
-  }),
-  route({
-    method: 'get',
-    path: '/v1/mailboxes/{accountId}',
-    summary: 'The mailbox of one account',
-    permission: 'mailboxes:read',
-    params: z.object({ accountId: z.uuid() }),
-    response: Mailbox,
-    handle: async (context) => ({
-      body: await requireMailbox(database, context.params.accountId, client(context).agencyCode),
+    route({
+      method: 'post',
+      path: '/v1/mailboxes',
+      summary: 'Makes a shared mailbox, or one of a program, whose secret is shown this once',
+      description:
+        'The local part is taken for ever in the whole province. A shared mailbox has no password: give people rights on it. Repeat safely with the same Idempotency-Key; the repetition shows no secret, issue another.',
+      permission: 'mailboxes:write',
+      body: MailboxInput,
+      idempotent: true,
+      status: 201,
+      response: MadeMailbox,
+      handle: async (context) => {
+        const actor = actorOf(context);
+        const { id, isNew } = await createMailbox(dependencies, context.body, actor, context.idempotencyKey);
+        const needsSecret = isNew && context.body.kind === 'service';
+        const secret = needsSecret ? (await issueSecret(dependencies, { id }, actor)).secret : null;
+        const { headers, body } = await answer(context, id);
+        return { headers: { ...headers, 'Cache-Control': 'no-store' }, body: { ...body, secret } };
+      },
     }),
-  }),
-];
+    route({
+      method: 'get',
+      path: '/v1/mailboxes/{accountId}',
+      summary: 'The mailbox of one account, or a shared or service mailbox',
+      permission: 'mailboxes:read',
+      params: ById,
+      response: Mailbox,
+      handle: (context) => answer(context, context.params.accountId),
+    }),
+    route({
+      method: 'patch',
+      path: '/v1/mailboxes/{accountId}',
+      summary:
+        'Changes name (of a shared or service mailbox), quota by hand, or what becomes of mail while it is suspended',
+      description:
+        'A quota below what the mailbox holds is refused with both figures. Null takes back what was set by hand.',
+      ...writing,
+      body: MailboxChange,
+      response: Mailbox,
+      handle: async (context) => {
+        await changeMailbox(dependencies, ref(context), context.body, actorOf(context));
+        return answer(context, context.params.accountId);
+      },
+    }),
+    route({
+      method: 'post',
+      path: '/v1/mailboxes/{accountId}/secret',
+      summary:
+        'Issues a new secret for a service mailbox, shown this once; the one before is void and its sessions end',
+      description: 'On 503 the old secret may still be good: repeat.',
+      ...writing,
+      status: 201,
+      response: MailboxSecret,
+      handle: async (context) => ({
+        headers: { 'Cache-Control': 'no-store' },
+        body: await issueSecret(dependencies, ref(context), actorOf(context)),
+      }),
+    }),
+    act('suspend', 'Suspends a shared or service mailbox: nobody opens it or sends as it'),
+    act('resume', 'Lets a suspended shared or service mailbox resume, or one that was closed and is still retained'),
+    act(
+      'close',
+      'Closes a shared or service mailbox: it takes no mail, and its store is deleted when the retention is over',
+      'Its address is never given again.',
+    ),
+  ];
+}
+
+function parseCode(input: string): string {
+  const code = parseAgencyCode(input);
+  if (code.ok) return code.code;
+  throw invalid(
+    'agency_code_invalid',
+    code.faults.map((fault) => ({ pointer: 'query/agencyCode', ...fault })),
+  );
+}
+
+/** The last day of a retention that begins today, in Vietnam's calendar. */
+const lastDay = (days: number): string =>
+  new Date(Date.now() + days * 86_400_000 + 7 * 3_600_000).toISOString().slice(0, 10);
