@@ -418,7 +418,7 @@ describe('the proxy', () => {
       )
       .map((source) => ({
         name,
-        path: /path: '([^']+)'/.exec(source)?.[1] ?? '',
+        path: /path: ['`]([^'`]+)['`]/.exec(source)?.[1] ?? '',
         maxBodyBytes: /maxBodyBytes: ([\d *]+)/.exec(source)?.[1],
       })),
   );
