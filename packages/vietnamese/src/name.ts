@@ -45,22 +45,13 @@ const absurdLength = 1000;
 export function parseFullName(input: string, options: NameOptions = {}): NameResult {
   if (input.length > absurdLength) return { ok: false, faults: [tooLong] };
   const corrections: Finding[] = [];
-  const correct = (before: string, after: string, code: string, detail: string): string => {
+  const correct: Correct = (before, after, code, detail) => {
     if (after !== before) corrections.push({ code, detail });
     return after;
   };
 
   // 1. One spelling of each character.
-  let text = correct(input, compose(input), 'unicode_form', 'Letters were composed with their marks (Unicode NFC).');
-  const spaced = text
-    .replace(/[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]/g, ' ')
-    .replace(/ {2,}/g, ' ')
-    .replace(/^[ \t\r\n]+|[ \t\r\n]+$/g, '');
-  text = correct(text, spaced, 'spaces', 'Superfluous spaces were removed.');
-  const crossed = text.replace(/[ÐƉ]/g, 'Đ').replace(/[ðɖ]/g, 'đ');
-  text = correct(text, crossed, 'letter_d', 'A letter that looks like Đ (U+00D0, U+0189) was replaced by Đ (U+0110).');
-  const straight = text.replace(/['‘’ʼʹ`´]/g, "'").replace(/[‐‑]/g, '-');
-  text = correct(text, straight, 'apostrophe', 'Apostrophes and hyphens were replaced by their plain forms.');
+  let text = plainName.test(input) ? input : spellOneWay(input, correct);
 
   // 2. The form of address; its dot, colon or stroke is no part of the name.
   if (text !== '' && options.honorific !== 'absent') {
@@ -82,7 +73,7 @@ export function parseFullName(input: string, options: NameOptions = {}): NameRes
   const words = text.split(' ');
   const capitalised = words.map(capitalise);
   correct(text, capitalised.join(' '), 'capitals', changes(words, capitalised, 'Capitals were set'));
-  const placed = capitalised.map(placeTone);
+  const placed = capitalised.map(placeToneOf);
   correct(
     capitalised.join(' '),
     placed.join(' '),
@@ -113,6 +104,21 @@ const singleWord: Finding = {
   detail: 'The name is a single word. Give the full name, or confirm that the person has one word only.',
 };
 
+type Correct = (before: string, after: string, code: string, detail: string) => string;
+
+function spellOneWay(input: string, correct: Correct): string {
+  let text = correct(input, compose(input), 'unicode_form', 'Letters were composed with their marks (Unicode NFC).');
+  const spaced = text
+    .replace(/[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]/g, ' ')
+    .replace(/ {2,}/g, ' ')
+    .replace(/^[ \t\r\n]+|[ \t\r\n]+$/g, '');
+  text = correct(text, spaced, 'spaces', 'Superfluous spaces were removed.');
+  const crossed = text.replace(/[ÐƉ]/g, 'Đ').replace(/[ðɖ]/g, 'đ');
+  text = correct(text, crossed, 'letter_d', 'A letter that looks like Đ (U+00D0, U+0189) was replaced by Đ (U+0110).');
+  const straight = text.replace(/['‘’ʼʹ`´]/g, "'").replace(/[‐‑]/g, '-');
+  return correct(text, straight, 'apostrophe', 'Apostrophes and hyphens were replaced by their plain forms.');
+}
+
 /** NFC, also where the tone was typed before the mark that makes the letter (e + acute + circumflex for ế). */
 function compose(text: string): string {
   if (/^[\x20-\x7e]*$/.test(text)) return text;
@@ -122,8 +128,21 @@ function compose(text: string): string {
     .normalize('NFC');
 }
 
+/** Names are made of a few thousand words: what was made of each is remembered, and all forgotten before it gets too much. */
+function remembered(make: (word: string) => string): (word: string) => string {
+  const made = new Map<string, string>();
+  return (word) => {
+    const known = made.get(word);
+    if (known !== undefined) return known;
+    if (made.size >= 10_000) made.clear();
+    const result = make(word);
+    made.set(word, result);
+    return result;
+  };
+}
+
 /** Title case for a word written wholly in capitals or wholly in small letters; mixed capitals are kept as given. */
-function capitalise(word: string): string {
+const capitalise = remembered((word) => {
   const letters = word.replace(/['-]/g, '');
   const isAllCapitals = [...letters].length > 1 && word === word.toUpperCase();
   if (!isAllCapitals && word !== word.toLowerCase()) return word;
@@ -131,18 +150,19 @@ function capitalise(word: string): string {
     .toLowerCase()
     .normalize('NFC')
     .replace(/(?<=^|['-])\p{Ll}/gu, (letter) => letter.toUpperCase());
-}
+});
+const placeToneOf = remembered(placeTone);
 
 function changes(before: readonly string[], after: readonly string[], what: string): string {
   const pairs = before.flatMap((word, index) => (word === after[index] ? [] : [`${word} → ${after[index]}`]));
   return `${what}: ${pairs.join(', ')}.`;
 }
 
-/** Words of Vietnamese letters, each in one case but for its first: what nearly every name is, and without a fault. */
+/** Words of Vietnamese letters, each in one case but for its first: what nearly every name is, and without a fault. No word fits both ways. */
 const marked = 'àáảãạăằắẳẵặâầấẩẫậèéẻẽẹêềếểễệìíỉĩịòóỏõọôồốổỗộơờớởỡợùúủũụưừứửữựỳýỷỹỵđ';
 const small = `a-z${marked}`;
 const capital = `A-Z${marked.toUpperCase()}`;
-const plainWord = `(?:[${small}${capital}][${small}]*|[${capital}]+)`;
+const plainWord = `(?:[${small}${capital}][${small}]*|[${capital}]{2,})`;
 const plainName = new RegExp(`^${plainWord}(?: ${plainWord})*$`);
 
 /** Every fault in the characters of a name, at once. */
