@@ -10,6 +10,7 @@ import { openMailTransport } from './notices/mail-transport.ts';
 import type { NoticeIdentity } from './notices/notice-store.ts';
 import { queueDigests } from './notices/queue-digests.ts';
 import { queueExpiries } from './notices/queue-expiries.ts';
+import { queueStranded } from './notices/queue-notices.ts';
 import { sendNotice } from './notices/send-notice.ts';
 import { openTemplates } from './notices/templates.ts';
 
@@ -49,7 +50,7 @@ const worker = await startWorker({
   log,
   concurrency: 8,
   probe: () => Promise.all([ldap.ping(), doveadm.ping(), mail.ping()]),
-  cron: { 'queue-expiries': '20 * * * *', 'queue-digests': '0 * * * *' },
+  cron: { 'queue-expiries': '20 * * * *', 'queue-digests': '0 * * * *', 'queue-stranded': '40 * * * *' },
   tasks: {
     'converge-mailboxes': ({ accountIds }: { accountIds: string[] }) =>
       convergeMailboxes(
@@ -60,6 +61,7 @@ const worker = await startWorker({
     'send-notice': (notice: NoticeIdentity) => sendNotice(notices, notice),
     'queue-expiries': (_: object, signal) => queueExpiries(database, config.EXPIRY_NOTICE_DAYS, signal),
     'queue-digests': () => queueDigests(notices, config.DIGEST_RECIPIENTS),
+    'queue-stranded': (_: object, signal) => queueStranded(database, signal),
   },
 });
 

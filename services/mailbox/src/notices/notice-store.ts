@@ -89,6 +89,26 @@ export const listWaitingFor = (connection: Connection, recipients: readonly stri
     .where({ state: 'waiting' })
     .select('*');
 
+/**
+ * Some of those that could be sent and that nobody has tried for long: their jobs ended in an outage that took days. The next page begins
+ * after an id.
+ */
+export const listStranded = (connection: Connection, limit: number, after: string | undefined): Promise<NoticeRow[]> =>
+  connection<NoticeRow>('mailbox.notices as n')
+    .where({ state: 'waiting' })
+    .whereNotNull('recipient')
+    .whereRaw("coalesce(last_attempt_at, created_at) < now() - interval '12 hours'")
+    .whereRaw(
+      `not exists (select from directory.accounts_v c left join mailbox.mailboxes m on m.account_id = c.id
+         where c.address = n.recipient and m.provisioned_at is null)`,
+    )
+    .modify((query) => {
+      if (after) query.where('id', '>', after);
+    })
+    .orderBy('id')
+    .limit(limit)
+    .select('*');
+
 /** Counts the attempt and gives the notice its Message-ID, if it has none, before anything is sent; undefined when it no longer waits. */
 export async function beginAttempt(
   connection: Connection,
