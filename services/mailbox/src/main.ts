@@ -15,6 +15,7 @@ import { openMailTransport } from './notices/mail-transport.ts';
 import type { NoticeIdentity } from './notices/notice-store.ts';
 import { queueDigests } from './notices/queue-digests.ts';
 import { queueExpiries } from './notices/queue-expiries.ts';
+import { queueStranded } from './notices/queue-notices.ts';
 import { sendNotice } from './notices/send-notice.ts';
 import { openTemplates } from './notices/templates.ts';
 import { connectPostfix } from './postfix/postfix.ts';
@@ -83,10 +84,12 @@ const worker = await startWorker({
       measureQuota({ database, doveadm }, { usedSince: true }, signal),
     'keep-usage': (_payload: object, signal: AbortSignal) =>
       keepUsage({ database, doveadm, log, days: config.USAGE_DAYS }, signal),
+    'queue-stranded': (_payload: object, signal) => queueStranded(database, signal),
   },
   cron: {
     'queue-expiries': '20 * * * *',
     'queue-digests': '0 * * * *',
+    'queue-stranded': '40 * * * *',
     'measure-quota': '* * * * *',
     'keep-usage': '30 17 * * *', // all are measured, at 0:30 in Việt Nam
     'purge-mailboxes': '30 18 * * *', // half past one there

@@ -17,8 +17,8 @@ export interface OutgoingNotice {
 
 export interface MailTransport {
   /**
-   * Resolves when the server has taken the message. Throws `unavailable` when it did not answer or asked to wait, and
-   * `conflict` (`mail_refused`) when it said no: then nothing is down that one could wait for.
+   * Resolves when the server has taken the message. Throws `unavailable` when it did not answer (`mail_unavailable`) or asked to wait with
+   * this message (`mail_deferred`), and `conflict` (`mail_refused`) when it said no: then nothing is down that one could wait for.
    */
   send(notice: OutgoingNotice): Promise<void>;
   ping(): Promise<void>;
@@ -68,13 +68,14 @@ export function openMailTransport(options: {
           headers: { 'Auto-Submitted': 'auto-generated', 'X-Congvu-Notice': messageId },
         });
       } catch (cause) {
-        if (isRefusal(cause)) {
+        const reply = replyTo(cause);
+        if (reply >= 500) {
           const detail = 'The mail server refuses a notice; an administrator has to look at its recipient.';
           throw new ServiceError({ kind: 'conflict', code: 'mail_refused', detail, cause });
         }
         throw new ServiceError({
           kind: 'unavailable',
-          code: 'mail_unavailable',
+          code: reply >= 400 ? 'mail_deferred' : 'mail_unavailable',
           detail: 'The mail server did not take a notice; it is tried again.',
           cause,
         });
@@ -91,8 +92,8 @@ export function openMailTransport(options: {
 const signedFields =
   'From:To:Subject:Date:Message-ID:MIME-Version:Content-Type:Content-Transfer-Encoding:Auto-Submitted:X-Congvu-Notice';
 
-/** A permanent negative reply to the message or its recipient (RFC 5321 section 4.2.1); one to our log-in is an outage. */
-const isRefusal = (error: unknown): boolean => {
+/** The negative reply to the message or its recipient (RFC 5321 section 4.2.1), else 0; one to our log-in is an outage. */
+function replyTo(error: unknown): number {
   const { code, responseCode } = error as { code?: string; responseCode?: number };
-  return (code === 'EENVELOPE' || code === 'EMESSAGE') && responseCode !== undefined && responseCode >= 500;
-};
+  return code === 'EENVELOPE' || code === 'EMESSAGE' ? (responseCode ?? 0) : 0;
+}

@@ -89,6 +89,26 @@ export const listWaitingFor = (connection: Connection, recipients: readonly stri
     .where({ state: 'waiting' })
     .select('*');
 
+/**
+ * Some of those that could be sent and that nobody has tried for long: their jobs ended in an outage that took days. The next page begins
+ * after an id.
+ */
+export const listStranded = (connection: Connection, limit: number, after: string | undefined): Promise<NoticeRow[]> =>
+  connection<NoticeRow>('mailbox.notices as n')
+    .where({ state: 'waiting' })
+    .whereNotNull('recipient')
+    .whereRaw("coalesce(last_attempt_at, created_at) < now() - interval '12 hours'")
+    .whereRaw(
+      `not exists (select from directory.accounts_v c left join mailbox.mailboxes m on m.account_id = c.id
+         where c.address = n.recipient and m.provisioned_at is null)`,
+    )
+    .modify((query) => {
+      if (after) query.where('id', '>', after);
+    })
+    .orderBy('id')
+    .limit(limit)
+    .select('*');
+
 /** Counts the attempt and gives the notice its Message-ID, if it has none, before anything is sent; undefined when it no longer waits. */
 export async function beginAttempt(
   connection: Connection,
@@ -124,16 +144,25 @@ export async function recordFailure(
   await connection<NoticeRow>('mailbox.notices').where({ id, state: 'waiting' }).update({ state, last_error: error });
 }
 
-const inScope = (connection: Connection, scope: string) =>
-  connection<NoticeRow>('mailbox.notices as n').whereRaw(
-    `(n.agency_id in (select directory.agency_subtree(?))
-     or n.agency_id is null and exists (select from directory.agencies_v a where a.code = ? and a.parent_code is null))`,
-    [scope, scope],
+/**
+ * Notices about agencies at and below `scope`; for the agency above all simply all, also those of before notices knew their agency. The
+ * agencies are looked up first: with their number PostgreSQL chooses well between walking the log and gathering theirs.
+ */
+async function noticesWithin(connection: Connection, scope: string) {
+  const { rows } = await connection.raw<{ rows: { is_root: boolean; agencies: string[] }[] }>(
+    `select exists (select from directory.agencies_v where code = :scope and parent_code is null) as is_root,
+       array(select directory.agency_subtree(:scope)) as agencies`,
+    { scope },
   );
+  const [{ is_root, agencies }] = rows as [{ is_root: boolean; agencies: string[] }];
+  const notices = connection<NoticeRow>('mailbox.notices as n');
+  return { notices: is_root ? notices : notices.whereRaw('n.agency_id = any(?::uuid[])', [agencies]) };
+}
 
-/** Locks a notice of an agency at or below `scope`. */
+/** Locks a notice about an agency at or below `scope`. */
 export async function lockNotice(transaction: Transaction, id: string, scope: string): Promise<NoticeRow> {
-  const [row] = await inScope(transaction, scope).where('n.id', id).forUpdate('n').select('n.*');
+  const { notices } = await noticesWithin(transaction, scope);
+  const [row] = await notices.where('n.id', id).forUpdate('n').select('n.*');
   if (row) return row as NoticeRow;
   throw new ServiceError({
     kind: 'not_found',
@@ -161,14 +190,15 @@ export interface NoticeFilter {
   before?: string | undefined;
 }
 
-/** The log: an agency sees what is about it and those below it; notices of before there was a log by agency are the province's to see. */
+/** The log. */
 export async function listNotices(
   connection: Connection,
   { scope, from, before, ...equal }: NoticeFilter,
   limit: number,
   after: readonly [string, string] | undefined,
 ): Promise<Notice[]> {
-  const rows = await inScope(connection, scope)
+  const { notices } = await noticesWithin(connection, scope);
+  const rows = await notices
     .modify((query) => {
       if (equal.kind) query.where('n.kind', equal.kind);
       if (equal.recipient) query.where('n.recipient', equal.recipient);

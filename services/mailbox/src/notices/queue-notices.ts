@@ -1,7 +1,7 @@
 /** Puts notices on record together with the fact that they tell of, and queues their sending, in the caller's transaction. */
-import { addJobs, type Transaction } from '@congvu/database';
+import { addJobs, type Database, type Transaction } from '@congvu/database';
 import { accountFacts, listNoticeAccounts } from './facts-store.ts';
-import { identityOf, type NewNotice, noticeJob, saveNotices } from './notice-store.ts';
+import { identityOf, listStranded, type NewNotice, noticeJob, saveNotices } from './notice-store.ts';
 
 const crowd = 20;
 
@@ -14,6 +14,22 @@ export async function queueNotices(transaction: Transaction, notices: readonly N
     'mailbox',
     added.filter((row) => row.state === 'waiting').map((row) => ({ ...noticeJob(identityOf(row)), ...line })),
   );
+}
+
+const batch = 500;
+
+/** A job has so many attempts and no more; a notice is on record until it is sent. Asked each hour. */
+export async function queueStranded(database: Database, signal?: AbortSignal): Promise<void> {
+  let after: string | undefined;
+  do {
+    const rows = await listStranded(database, batch, after);
+    await addJobs(
+      database,
+      'mailbox',
+      rows.map((row) => ({ ...noticeJob(identityOf(row)), queue: 'letters' })),
+    );
+    after = rows.length === batch ? rows.at(-1)?.id : undefined;
+  } while (after !== undefined && !signal?.aborted);
 }
 
 /** A mailbox of an account whose state was just recorded; `version` is the account's. */

@@ -1,10 +1,17 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { insertRequest, type TestAccount } from '@congvu/database/testing';
+import { ServiceError } from '@congvu/errors';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { convergeMailboxes } from '../mailboxes/converge-mailboxes.ts';
 import { startTestMailbox, type TestMailbox } from '../testing.ts';
 import type { MailTransport, OutgoingNotice } from './mail-transport.ts';
+import { queueStranded } from './queue-notices.ts';
+import { retryNotice } from './retry-notice.ts';
 import { sendNotice } from './send-notice.ts';
+import { openTemplates } from './templates.ts';
 
 let mailbox: TestMailbox;
 beforeAll(async () => {
@@ -82,6 +89,21 @@ test('a retry is the very same message, dated when it was first made', async () 
   expect(sent[1]).toEqual(sent[0]);
 });
 
+test('an administrator’s template that is broken holds up no notice, and the log says so', async () => {
+  const account = await provisioned();
+  const directory = mkdtempSync(join(tmpdir(), 'congvu-templates-'));
+  mkdirSync(join(directory, 'vi'));
+  writeFileSync(join(directory, 'vi/welcome.text.liquid'), '{{ nobody }}');
+  writeFileSync(join(directory, 'vi/welcome.subject.liquid'), 'Hộp thư {{ address }}');
+  const told: object[] = [];
+  const log = { ...mailbox.log, warn: (line: object) => told.push(line) } as unknown as TestMailbox['log'];
+  const parts = { templates: openTemplates(directory), log };
+  await sendNotice({ ...mailbox, ...parts }, { kind: 'welcome', subjectId: account.id });
+  rmSync(directory, { recursive: true });
+  expect(told).toMatchObject([{ kind: 'welcome', faults: [expect.stringContaining('undefined variable: nobody')] }]);
+  expect(await arrived(account, 1)).toMatchObject([{ subject: `Hộp thư ${account.address}` }]);
+});
+
 test('what arrives says who, from whom, and that no machine shall answer (RFC 3834)', async () => {
   const account = await provisioned({ displayName: 'Đặng <Thị> "Ơn" & con' });
   await send('welcome', account.id);
@@ -104,7 +126,11 @@ test('a server that does not answer: unavailable, and the notice waits', async (
       code: 'mail_unavailable',
     });
     await expect(down.ping()).rejects.toThrow();
-    expect(await notices(account.id)).toMatchObject([{ state: 'waiting' }]);
+    expect(await mailbox.owner('mailbox.notices').where({ subject_id: account.id }).first()).toMatchObject({
+      state: 'waiting',
+      attempts: 1,
+      last_error: expect.stringContaining('ECONNREFUSED'),
+    });
   } finally {
     down.close();
   }
@@ -122,6 +148,104 @@ test('a recipient whom the server refuses is no outage: nobody waits for it to e
     html: 'x',
   };
   await expect(mailbox.mail.send(notice)).rejects.toMatchObject({ kind: 'conflict', code: 'mail_refused' });
+});
+
+test('refused: failed with the reason, and nobody waits; retried by hand under the same Message-ID', async () => {
+  const account = await provisioned();
+  // On record with a mailbox that the mail system does not know.
+  const elsewhere = `${account.username}x@${mailbox.domain}`;
+  await mailbox.owner('directory.accounts').where({ id: account.id }).update({ address: elsewhere });
+  await mailbox.owner('mailbox.mailboxes').where({ account_id: account.id }).update({ address: elsewhere });
+  await send('welcome', account.id);
+  const failed = await mailbox.owner('mailbox.notices').where({ subject_id: account.id }).first();
+  expect(failed).toMatchObject({
+    state: 'failed',
+    attempts: 1,
+    last_error: expect.stringMatching(/^550 5\.1\.1 .*User unknown in virtual mailbox table$/),
+    facts: { address: elsewhere },
+  });
+  await send('welcome', account.id);
+  expect(await notices(account.id)).toMatchObject([{ state: 'failed' }]);
+  expect(await mailbox.messages(account)).toEqual([]);
+
+  const actor = { clientId: crypto.randomUUID(), ip: '10.0.0.7', scope: 'H41.12' };
+  await expect(retryNotice(mailbox.database, failed.id, { ...actor, scope: 'H41.02' })).rejects.toMatchObject({
+    kind: 'not_found',
+  });
+  expect(await retryNotice(mailbox.database, failed.id, actor)).toMatchObject({ state: 'waiting', attempts: 1 });
+  await expect(retryNotice(mailbox.database, failed.id, actor)).rejects.toMatchObject({
+    kind: 'conflict',
+    code: 'notice_not_failed',
+  });
+  expect(await mailbox.queued()).toContain(`notice:welcome:${account.id}`);
+  expect(await mailbox.owner('directory.audit_events').where({ subject_id: failed.id }).first()).toMatchObject({
+    service: 'mailbox',
+    action: 'notice.retried',
+    actor_id: actor.clientId,
+    source_ip: '10.0.0.7',
+    agency_id: account.agencyId,
+    before: { state: 'failed', lastError: failed.last_error },
+    after: { state: 'waiting' },
+  });
+  // The cause is away.
+  await mailbox.owner('mailbox.notices').where({ id: failed.id }).update({ recipient: account.address });
+  await send('welcome', account.id);
+  expect(await mailbox.owner('mailbox.notices').where({ id: failed.id }).first()).toMatchObject({
+    state: 'sent',
+    attempts: 2,
+    message_id: failed.message_id,
+    last_error: failed.last_error,
+  });
+  expect(await arrived(account, 1)).toMatchObject([{ messageId: failed.message_id }]);
+});
+
+test('put off by the server: tried again for three days, then failed; an outage is waited for longer', async () => {
+  const put = async (code: string, firstAttempt: string): Promise<object> => {
+    const account = await provisioned();
+    const wait: MailTransport['send'] = () => {
+      const cause = Object.assign(new Error('x'), { response: '450 4.2.0 try\r\nlater' });
+      return Promise.reject(new ServiceError({ kind: 'unavailable', code, detail: 'x', cause }));
+    };
+    await expect(send('welcome', account.id, { send: wait })).rejects.toMatchObject({ code });
+    const row = mailbox.owner('mailbox.notices').where({ subject_id: account.id });
+    await row.clone().update({ first_attempt_at: mailbox.owner.raw(`now() - interval '${firstAttempt}'`) });
+    await send('welcome', account.id, { send: wait }).catch(() => undefined);
+    return row.first('state', 'attempts', 'last_error');
+  };
+  const known = { attempts: 2, last_error: '450 4.2.0 try later' };
+  expect(await put('mail_deferred', '71 hours')).toEqual({ state: 'waiting', ...known });
+  expect(await put('mail_deferred', '73 hours')).toEqual({ state: 'failed', ...known });
+  expect(await put('mail_unavailable', '30 days')).toEqual({ state: 'waiting', ...known });
+});
+
+test('a notice whose job is gone for good, after an outage of days, gets another; one that waits for its mailbox does not', async () => {
+  const stranded = await provisioned();
+  const recent = await provisioned();
+  const early = await mailbox.account();
+  for (const account of [stranded, recent, early])
+    await send('welcome', account.id, { send: () => Promise.reject(new Error('no')) }).catch(() => undefined);
+  const longAgo = {
+    last_attempt_at: mailbox.owner.raw("now() - interval '13 hours'"),
+    created_at: '2026-01-01T00:00:00Z',
+  };
+  for (const { id } of [stranded, early])
+    await mailbox.owner('mailbox.notices').where({ subject_id: id }).update(longAgo);
+  await mailbox.owner('mailbox.notices').where({ subject_id: early.id }).update({ last_attempt_at: null });
+  await mailbox.owner.raw('delete from mailbox_jobs._private_jobs');
+  await queueStranded(mailbox.database);
+  expect(await mailbox.queued()).toEqual([`notice:welcome:${stranded.id}`]);
+});
+
+test('the Message-ID is the same on a database that knows nothing of the notice, another with another key, and one of each addressee', async () => {
+  const account = await provisioned();
+  const sent: OutgoingNotice[] = [];
+  const forget = () => mailbox.owner('mailbox.notices').where({ subject_id: account.id }).delete();
+  const mail = { ...mailbox.mail, send: remember(sent) };
+  for (const messageKey of [mailbox.messageKey, mailbox.messageKey, 'another key of at least 32 letters'])
+    await sendNotice({ ...mailbox, mail, messageKey }, { kind: 'welcome', subjectId: account.id }).then(forget);
+  const [first, again, other] = sent.map(({ messageId }) => messageId);
+  expect(again).toBe(first);
+  expect(other).not.toBe(first);
 });
 
 test("a decision waits for the recipient's mailbox, and goes when it stands", async () => {

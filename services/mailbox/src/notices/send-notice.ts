@@ -1,7 +1,7 @@
 /**
  * Sends one notice, once. It is on record with its Message-ID before anything is sent, so a retry after a crash sends the very same
- * message again, and the mail store discards a second delivery of a Message-ID. A server that does not answer is tried again, for three
- * days; one that says no is not. Either way the record says why.
+ * message again, and the mail store discards a second delivery of a Message-ID. A server that does not answer is tried again until it does,
+ * one that asks to wait for three days, one that says no is not. The record says why.
  */
 import { createHmac } from 'node:crypto';
 import type { NoticeLanguage } from '@congvu/contracts';
@@ -29,7 +29,7 @@ export interface NoticeDependencies {
 const givenUpAfterMs = 3 * 24 * 3_600_000;
 
 export async function sendNotice(dependencies: NoticeDependencies, identity: NoticeIdentity): Promise<void> {
-  const { database, mail, templates } = dependencies;
+  const { database, mail, templates, log } = dependencies;
   // 1. On record first. Most kinds are put there by whoever knows of the fact; these three are written when their turn comes.
   let notice = await findNotice(database, identity);
   if (!notice || notice.state === 'no_recipient' || (notice.state === 'waiting' && !notice.facts)) {
@@ -43,33 +43,32 @@ export async function sendNotice(dependencies: NoticeDependencies, identity: Not
   // 2. Not before the recipient's mailbox stands; its making queues this again.
   if ((await deliverability(database, notice.recipient)) === 'not_yet') return;
 
-  // 3. Written in the recipient's language.
-  const language = (await findLanguage(database, notice.recipient)) ?? dependencies.language;
-  const { faults, ...content } = await templates.render(notice.kind, language, notice.facts);
-  if (faults.length > 0)
-    dependencies.log.warn(
-      { kind: notice.kind, language, faults },
-      'a template of the administrator is broken; the built-in one was used',
-    );
-
-  // 4. Send, then say so.
+  // 3. Under its Message-ID, written in the recipient's language, sent.
   const attempt = await beginAttempt(database, notice.id, messageIdOf(dependencies, identity));
   if (!attempt) return;
-  const message = { to: notice.recipient, messageId: attempt.message_id, date: notice.created_at, ...content };
+  const { recipient, facts } = notice;
   try {
-    await mail.send(message);
+    const language = (await findLanguage(database, recipient)) ?? dependencies.language;
+    const { faults, ...content } = await templates.render(notice.kind, language, facts);
+    if (faults.length > 0) log.warn({ kind: notice.kind, language, faults }, 'a broken template was passed over');
+    await mail.send({ to: recipient, messageId: attempt.message_id, date: notice.created_at, ...content });
   } catch (error) {
-    const refused = error instanceof ServiceError && error.kind === 'conflict';
-    const givenUp = refused || Date.now() - attempt.first_attempt_at.getTime() > givenUpAfterMs;
-    await recordFailure(database, notice.id, givenUp ? 'failed' : 'waiting', reasonOf(error));
-    if (!givenUp) throw error;
-    dependencies.log.warn(
-      { err: error, notice: notice.id, kind: notice.kind },
-      'a notice could not be sent and is not tried again',
-    );
+    const state = isLost(error, attempt.first_attempt_at) ? 'failed' : 'waiting';
+    await recordFailure(database, notice.id, state, reasonOf(error));
+    if (state === 'waiting') throw error;
+    log.warn({ err: error, notice: notice.id, kind: notice.kind }, 'a notice could not be sent and is not tried again');
     return;
   }
+
+  // 4. Say so.
   await markSent(database, notice.id);
+}
+
+/** Refused, or put off again and again. An outage of the whole mail server is waited for however long it takes. */
+function isLost(error: unknown, firstAttemptAt: Date): boolean {
+  const { kind, code } = error instanceof ServiceError ? error : { kind: undefined, code: undefined };
+  if (kind === 'conflict') return true;
+  return code !== 'mail_unavailable' && Date.now() - firstAttemptAt.getTime() > givenUpAfterMs;
 }
 
 function findSubject(database: Database, { kind, subjectId }: NoticeIdentity) {

@@ -180,10 +180,7 @@ async function unknownFiles(directory: string): Promise<string[]> {
   ]);
   const unknown: string[] = [];
   for (const language of NoticeLanguage.options) {
-    const names = await readdir(join(directory, language)).catch((error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT') return [];
-      throw error;
-    });
+    const names = await readdir(join(directory, language)).catch(() => []); // if it is there, its files tell what is wrong
     unknown.push(...names.filter((name) => !known.has(name)).map((name) => `${language}/${name}`));
   }
   return unknown.sort().slice(0, 100);
