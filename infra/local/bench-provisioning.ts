@@ -68,7 +68,7 @@ export async function measureProvisioning(options: BenchOptions): Promise<Figure
   const value = size / seconds;
 
   const ldif = join(stack.engines.stateDirectory, 'entries.ldif');
-  const entries = await search(options, ['(&(objectClass=congvuAccount)(mail=*))', '*']);
+  const entries = await searchEntries(options, ['(&(objectClass=congvuAccount)(mail=*))', '*']);
   await writeFile(ldif, entries, { mode: 0o600 });
   const count = entries.match(/^dn:/gm)?.length;
   if (count !== size) throw new Error(`of ${size} entries with mail attributes there are ${count}`);
@@ -82,7 +82,7 @@ export async function measureProvisioning(options: BenchOptions): Promise<Figure
 }
 
 /** A requester for the whole province: the sample's people work in every agency. */
-async function provinceClient({ stack }: BenchOptions) {
+export async function provinceClient({ stack }: BenchOptions) {
   const database = openDatabase({ url: stack.engines.postgres.url('congvu_directory'), name: 'bench', poolSize: 1 });
   try {
     const clientSecret = `${randomUUID()}${randomUUID()}`;
@@ -99,7 +99,7 @@ async function provinceClient({ stack }: BenchOptions) {
 }
 
 /** A mailbox is marked provisioned when its LDAP entry with all mail attributes stands. Counted where it disturbs least. */
-async function countMailboxes({ stack }: BenchOptions): Promise<number> {
+export async function countMailboxes({ stack }: BenchOptions): Promise<number> {
   const client = new pg.Client({ connectionString: stack.engines.postgres.url('postgres') });
   await client.connect();
   try {
@@ -112,7 +112,7 @@ async function countMailboxes({ stack }: BenchOptions): Promise<number> {
   }
 }
 
-async function search({ stack }: BenchOptions, args: readonly string[]): Promise<string> {
+export async function searchEntries({ stack }: BenchOptions, args: readonly string[]): Promise<string> {
   const { url, baseDn } = stack.description.ldap;
   const { dn, password } = stack.engines.openldap.credentials('directory');
   const file = join(stack.engines.stateDirectory, 'bench-password');
@@ -134,8 +134,8 @@ async function search({ stack }: BenchOptions, args: readonly string[]): Promise
   ]);
 }
 
-const countEntries = async (options: BenchOptions, filter: string): Promise<number> =>
-  (await search(options, [filter, '1.1'])).match(/^dn:/gm)?.length ?? 0;
+export const countEntries = async (options: BenchOptions, filter: string): Promise<number> =>
+  (await searchEntries(options, [filter, '1.1'])).match(/^dn:/gm)?.length ?? 0;
 
 async function measureLdapadd({ stack, portBase, stateDirectory }: BenchOptions, ldif: string): Promise<number> {
   removeState(`${stateDirectory}-floor`);

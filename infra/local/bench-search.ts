@@ -47,7 +47,7 @@ interface Person {
   agencyCode: string;
 }
 
-async function samplePeople(): Promise<Person[]> {
+export async function samplePeople(): Promise<Person[]> {
   const rows: Record<string, string>[] = parse(await sampleFile('people.csv'), { columns: true });
   const people = rows.map((row) => ({
     fullName: row.full_name as string,
@@ -63,7 +63,7 @@ async function samplePeople(): Promise<Person[]> {
 }
 
 /** The same numbers at every run (Lehmer's generator with Park and Miller's constants). */
-function seeded(seed: number): (below: number) => number {
+export function seeded(seed: number): (below: number) => number {
   let state = seed;
   return (below) => {
     state = (state * 48_271) % 2_147_483_647;

@@ -7,6 +7,8 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { measureImportMemory } from './bench-import-memory.ts';
+import { measureMailboxList } from './bench-mailbox-list.ts';
+import { measureMailboxes } from './bench-mailboxes.ts';
 import { measureProvisioning } from './bench-provisioning.ts';
 import { measureReconcile } from './bench-reconcile.ts';
 import { measureSearch } from './bench-search.ts';
@@ -56,6 +58,18 @@ const figures: Readonly<
     size: 100_000,
     about: '99th percentile of searches among as many accounts over HTTP, beside that among 1,000',
     measure: measureSearch,
+  },
+  mailboxes: {
+    size: 10_000,
+    about:
+      'mailboxes a second, from accounts on record to the mail attributes of their entries, beside ldapmodify of the same attributes (1 / 2 = 0.5 is the least)',
+    measure: measureMailboxes,
+  },
+  'mailbox-list': {
+    size: 14_800,
+    about:
+      '99th percentile of first pages of the list of mailboxes with usage, sorted and filtered, over HTTP, beside a plain SELECT of the same page (10 is the most)',
+    measure: measureMailboxList,
   },
 };
 
