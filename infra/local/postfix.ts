@@ -25,7 +25,7 @@ export interface Postfix extends Pick<SupervisedProcess, 'start' | 'stop' | 'res
 
 export interface PostfixOptions {
   state: State;
-  ports: { smtp: number; submission: number; lmtp: number; auth: number };
+  ports: { smtp: number; submission: number; lmtp: number; auth: number; posting: number };
   ldapUrl: string;
   baseDn: string;
   domain: string;
@@ -62,6 +62,7 @@ export async function startPostfix(options: PostfixOptions): Promise<Postfix> {
     SUBMISSION_PORT: ports.submission,
     LMTP_ADDRESS: `${host}:${ports.lmtp}`,
     AUTH_ADDRESS: `${host}:${ports.auth}`,
+    POSTING_ADDRESS: `${host}:${ports.posting}`,
     MESSAGE_SIZE_LIMIT: 30 * 1024 * 1024,
     RELAYHOST: '',
     POSTMASTER_ADDRESS: options.postmasterAddress ?? `thongbao@${domain}`,
@@ -71,7 +72,7 @@ export async function startPostfix(options: PostfixOptions): Promise<Postfix> {
   };
   state.render('postfix/main.cf', 'postfix/etc/main.cf', values, undefined, 0o644);
   state.render('postfix/master.cf', 'postfix/etc/master.cf', values, undefined, 0o644);
-  for (const map of ['mailboxes.cf', 'aliases.cf', 'senders.cf']) {
+  for (const map of ['mailboxes.cf', 'aliases.cf', 'senders.cf', 'groups.cf', 'posting.cf']) {
     // Owned by root and readable by Postfix's group alone: proxymap opens them after giving up root.
     state.render(`postfix/${map}`, `postfix/etc/${map}`, values, { ...account, uid: 0 }, 0o640);
   }

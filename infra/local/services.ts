@@ -187,6 +187,7 @@ function environmentsOf(
       DOVEADM_URL: new URL(dovecot.doveadmUrl).origin,
       DOVEADM_API_KEY_FILE: secretFile('mailbox', 'doveadm-api-key', dovecot.doveadmApiKey),
       MAIL_DOMAIN: domain,
+      POSTING_PORT: String(ports.posting),
       NOTICE_TRANSPORT: postfix ? 'submission' : 'lmtp',
       NOTICE_HOST: '127.0.0.1',
       NOTICE_PORT: String(postfix ? ports.submission : ports.lmtp),

@@ -73,7 +73,7 @@ async function onEngines(work: (environment: NodeJS.ProcessEnv) => Promise<Tally
   }
 }
 
-function describe({ postgres, openldap, dovecot, postfix, certificateFile }: Engines): object {
+function describe({ postgres, openldap, dovecot, postfix, certificateFile, ports }: Engines): object {
   const { doveadmUrl, doveadmApiKey, imapPort, imapsPort, lmtpPort, notifier } = dovecot;
   return {
     postgres: {
@@ -97,7 +97,9 @@ function describe({ postgres, openldap, dovecot, postfix, certificateFile }: Eng
       ),
     },
     dovecot: { doveadmUrl: new URL(doveadmUrl).origin, doveadmApiKey, imapPort, imapsPort, lmtpPort, notifier },
-    postfix: postfix ? { smtpPort: postfix.smtpPort, submissionPort: postfix.submissionPort } : null,
+    postfix: postfix
+      ? { smtpPort: postfix.smtpPort, submissionPort: postfix.submissionPort, postingPort: ports.posting }
+      : null,
     certificateFile,
     mailDomain: domain,
   };

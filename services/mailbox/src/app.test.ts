@@ -1,4 +1,4 @@
-import { Mailbox, Notice, type Permission, permissions } from '@congvu/contracts';
+import { type GroupInput, Mailbox, Notice, type Permission, permissions } from '@congvu/contracts';
 import { insertRequest, type TestAccount } from '@congvu/database/testing';
 import { createTestAuthority, openApiFaults, type TestAuthority } from '@congvu/http/testing';
 import { openLdap } from '@congvu/ldap';
@@ -8,6 +8,7 @@ import { pino } from 'pino';
 import supertest from 'supertest';
 import { createMailboxApp } from './app.ts';
 import { connectDoveadm } from './dovecot/doveadm.ts';
+import { createGroup } from './groups/create-group.ts';
 import { startTestMailbox, type TestMailbox } from './testing.ts';
 
 let mailbox: TestMailbox;
@@ -26,6 +27,8 @@ const appWith = (parts: Partial<TestMailbox> = {}) =>
 /** Three mailboxes of the district (one of them below it, one by request), one of the department, two notices. */
 let requestId: string;
 let [byRequest, inCommune, inDepartment, suspended]: TestAccount[] = [];
+/** A list of the district. */
+let groupId: string;
 beforeAll(async () => {
   mailbox = await startTestMailbox();
   authority = await createTestAuthority();
@@ -57,6 +60,15 @@ beforeAll(async () => {
     message_id: '<nobody@x>',
     state: 'no_recipient',
   });
+  const actor = { id: crypto.randomUUID(), ip: null, agencyCode: 'H41' };
+  groupId = (await createGroup(mailbox.database, groupInput('bang'), actor, undefined)).id;
+});
+const groupInput = (localPart: string): GroupInput => ({
+  localPart,
+  name: 'Tổ công tác',
+  agencyCode: 'H41.12',
+  posting: 'members',
+  ownerIds: [suspended!.id],
 });
 afterAll(() => mailbox.stop());
 
@@ -70,10 +82,28 @@ const ids = (...accounts: (TestAccount | undefined)[]) => accounts.map((one) => 
 
 describe('who may', () => {
   /** Every route there is; one that is added needs its row. */
-  const table: readonly [method: 'get', path: string, needs: Permission][] = [
+  const table: readonly [
+    method: 'get' | 'post' | 'put' | 'patch' | 'delete',
+    path: string,
+    needs: Permission,
+    body?: () => object,
+    status?: number,
+  ][] = [
     ['get', '/v1/mailboxes', 'mailboxes:read'],
     ['get', '/v1/mailboxes/{accountId}', 'mailboxes:read'],
     ['get', '/v1/notices', 'mailboxes:read'],
+    ['get', '/v1/groups', 'mailboxes:read'],
+    ['post', '/v1/groups', 'mailboxes:write', () => groupInput('bang-moi'), 201],
+    ['get', '/v1/groups/{id}', 'mailboxes:read'],
+    ['get', '/v1/groups/{id}/members', 'mailboxes:read'],
+    ['patch', '/v1/groups/{id}', 'mailboxes:write', () => ({ name: 'Tổ khác' })],
+    ['put', '/v1/groups/{id}/members/{memberId}', 'mailboxes:write'],
+    ['delete', '/v1/groups/{id}/members/{memberId}', 'mailboxes:write'],
+    ['put', '/v1/groups/{id}/owners/{accountId}', 'mailboxes:write'],
+    ['delete', '/v1/groups/{id}/owners/{accountId}', 'mailboxes:write'],
+    ['put', '/v1/groups/{id}/moderators/{accountId}', 'mailboxes:write'],
+    ['delete', '/v1/groups/{id}/moderators/{accountId}', 'mailboxes:write'],
+    ['delete', '/v1/groups/{id}', 'mailboxes:write'],
   ];
 
   test('the table names every route', async () => {
@@ -88,9 +118,11 @@ describe('who may', () => {
     expect(openApiFaults((await supertest(app).get('/openapi.json')).body)).toEqual([]);
   });
 
-  describe.each(table)('%s %s', (method, path, needs) => {
+  describe.each(table)('%s %s', (method, path, needs, body, status = 200) => {
     const call = (authorization?: string) => {
-      const request = supertest(app)[method](path.replace('{accountId}', byRequest!.id));
+      const filled = path.replace('{id}', groupId).replace(/\{(accountId|memberId)\}/, byRequest!.id);
+      const request = supertest(app)[method](filled);
+      if (body) request.send(body());
       return authorization ? request.set('Authorization', authorization) : request;
     };
     test('nobody without a token, or with a wrong one', async () => {
@@ -106,14 +138,14 @@ describe('who may', () => {
         code: 'permission_missing',
       });
       expect((await call(await authority.bearer({ kind: 'holder', id: byRequest!.id }))).status).toBe(403);
-      expect((await call(await authority.bearer({ permissions: [needs] }))).status).toBe(200);
+      expect((await call(await authority.bearer({ permissions: [needs] }))).status).toBe(status);
     });
   });
 });
 
 describe('the department beside, with every permission, on what belongs to the district', () => {
   /** Every guarded route there is; one that is added needs its row: what is asked, and 404, or 200 with nothing of the district. */
-  const attempts: Record<string, [path: () => string, status: 200 | 404][]> = {
+  const attempts: Record<string, [path: () => string, status: 200 | 404 | 422][]> = {
     'get /v1/mailboxes': [
       [() => '/v1/mailboxes?limit=500', 200],
       [() => `/v1/mailboxes?address=${byRequest!.address}`, 200],
@@ -121,6 +153,26 @@ describe('the department beside, with every permission, on what belongs to the d
     ],
     'get /v1/mailboxes/{accountId}': [[() => `/v1/mailboxes/${byRequest!.id}`, 404]],
     'get /v1/notices': [[() => '/v1/notices?limit=500', 200]],
+    'get /v1/groups': [
+      [() => '/v1/groups?limit=500', 200],
+      [() => '/v1/groups?agency=H41.12', 200],
+      [() => '/v1/groups?q=cong tac', 200],
+    ],
+    'post /v1/groups': [[() => '/v1/groups', 422]],
+    'get /v1/groups/{id}': [[() => `/v1/groups/${groupId}`, 404]],
+    'get /v1/groups/{id}/members': [[() => `/v1/groups/${groupId}/members`, 404]],
+    'patch /v1/groups/{id}': [[() => `/v1/groups/${groupId}`, 404]],
+    'delete /v1/groups/{id}': [[() => `/v1/groups/${groupId}`, 404]],
+    ...Object.fromEntries(
+      ['members/{memberId}', 'owners/{accountId}', 'moderators/{accountId}'].flatMap((path) => {
+        const filled = () => `/v1/groups/${groupId}/${path.replace(/\{.*/, byRequest!.id)}`;
+        return ['put', 'delete'].map((method) => [`${method} /v1/groups/{id}/${path}`, [[filled, 404]]]);
+      }),
+    ),
+  };
+  const bodies: Record<string, () => object> = {
+    'post /v1/groups': () => groupInput('bang-la'),
+    'patch /v1/groups/{id}': () => ({ name: 'Tổ lạ' }),
   };
 
   test('there is a row for every guarded route', async () => {
@@ -132,14 +184,15 @@ describe('the department beside, with every permission, on what belongs to the d
     expect(Object.keys(attempts).sort()).toEqual(routes.sort());
   });
 
-  test.each(Object.entries(attempts))('%s', async (_, tried) => {
+  test.each(Object.entries(attempts))('%s', async (route, tried) => {
     for (const [path, status] of tried) {
       const bearer = await authority.bearer({ agency: 'H41.02', permissions });
-      const answer = await supertest(app).get(path()).set('Authorization', bearer);
+      const method = route.split(' ')[0] as 'get';
+      const answer = await supertest(app)[method](path()).set('Authorization', bearer).send(bodies[route]?.());
       expect([path(), answer.status]).toEqual([path(), status]);
       const items: object[] = status === 200 ? answer.body.items : [];
-      for (const account of [byRequest, inCommune, suspended])
-        expect(items.filter((item) => JSON.stringify(item).includes(account!.id))).toEqual([]);
+      for (const id of [byRequest!.id, inCommune!.id, suspended!.id, groupId])
+        expect(items.filter((item) => JSON.stringify(item).includes(id))).toEqual([]);
     }
   });
 });

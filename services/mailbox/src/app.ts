@@ -5,6 +5,7 @@ import type { Ldap } from '@congvu/ldap';
 import type { Express } from 'express';
 import type { Logger } from 'pino';
 import type { Doveadm } from './dovecot/doveadm.ts';
+import { groupRoutes } from './groups/routes.ts';
 import { mailboxRoutes } from './mailboxes/routes.ts';
 import type { MailTransport } from './notices/mail-transport.ts';
 import { noticeRoutes } from './notices/routes.ts';
@@ -47,5 +48,5 @@ export const createMailboxApp = ({
       dovecot: () => doveadm.ping(),
       mail: () => mail.ping(),
     },
-    routes: [...mailboxRoutes(database), ...noticeRoutes(database)],
+    routes: [...mailboxRoutes(database), ...noticeRoutes(database), ...groupRoutes(database)],
   });

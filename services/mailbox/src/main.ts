@@ -5,10 +5,13 @@ import { openLdap } from '@congvu/ldap';
 import { createMailboxApp } from './app.ts';
 import { configSchema } from './config.ts';
 import { connectDoveadm } from './dovecot/doveadm.ts';
+import { convergeAgencyLists } from './groups/converge-agency-lists.ts';
+import { convergeGroups } from './groups/converge-groups.ts';
 import { convergeMailboxes, queueLetters } from './mailboxes/converge-mailboxes.ts';
 import { openMailTransport } from './notices/mail-transport.ts';
 import type { NoticeKind } from './notices/notice-store.ts';
 import { sendNotice } from './notices/send-notice.ts';
+import { startPostingServer } from './posting/posting-server.ts';
 
 const log = createLog('mailbox', process.env.LOG_LEVEL ?? 'info');
 exitOnFault(log);
@@ -30,6 +33,8 @@ const worker = await startWorker({
   schema: 'mailbox',
   log,
   concurrency: 8,
+  // Agencies that were there before their lists, or changed while nothing ran.
+  atStart: ['converge-agency-lists'],
   probe: () => Promise.all([ldap.ping(), doveadm.ping(), mail.ping()]),
   tasks: {
     'converge-mailboxes': ({ accountIds }: { accountIds: string[] }) =>
@@ -37,12 +42,28 @@ const worker = await startWorker({
         { database, ldap, doveadm, baseDn: config.LDAP_BASE_DN, quotaBytes: config.MAIL_QUOTA_BYTES },
         accountIds,
       ),
+    'converge-groups': () => convergeGroups({ database, ldap, baseDn: config.LDAP_BASE_DN }),
+    'converge-agency-lists': ({ agencyIds }: { agencyIds?: string[] }) =>
+      convergeAgencyLists(
+        database,
+        {
+          namePattern: config.AGENCY_LIST_NAME,
+          provinceName: config.PROVINCE_LIST_NAME,
+          posting: 'members',
+          provincePosting: 'moderators',
+        },
+        agencyIds,
+      ),
     'queue-letters': ({ accountIds }: { accountIds: string[] }) => queueLetters(database, accountIds),
     'send-notice': ({ kind, subjectId }: { kind: NoticeKind; subjectId: string }) =>
       sendNotice({ database, mail, domain: config.MAIL_DOMAIN }, kind, subjectId),
   },
 });
 
+const posting = await startPostingServer(
+  { database, ldap, baseDn: config.LDAP_BASE_DN, domain: config.MAIL_DOMAIN, log },
+  { host: config.POSTING_HOST, port: config.POSTING_PORT },
+);
 const app = createMailboxApp({
   database,
   ldap,
@@ -61,6 +82,7 @@ await serve(app, {
   port: config.PORT,
   log,
   release: async () => {
+    await posting.stop();
     await worker.stop();
     mail.close();
     await ldap.close();
