@@ -16,7 +16,7 @@ export const postfix: Engine = {
     const values = {
       ...container.values('LISTEN_ADDRESS', 'MAIL_DOMAIN', 'BASE_DN', 'LDAP_URL', 'LDAP_POSTFIX_PASSWORD'),
       ...container.values('SMTP_PORT', 'SUBMISSION_PORT', 'LMTP_ADDRESS', 'AUTH_ADDRESS'),
-      ...container.values('POSTFIX_LOG', 'QUOTA_STATUS_ADDRESS', 'REPLY_PORT'),
+      ...container.values('POSTFIX_LOG', 'QUOTA_STATUS_ADDRESS', 'REPLY_PORT', 'POSTING_ADDRESS'),
       ...container.values('MESSAGE_SIZE_LIMIT', 'RELAYHOST', 'OTHER_DOMAINS', 'QUEUE_RETRY_TIME'),
       POSTMASTER_ADDRESS: container.value('POSTMASTER_ADDRESS') || `thongbao@${container.value('MAIL_DOMAIN')}`,
       POSTFIX_CONFIG_DIRECTORY: container.config,
@@ -27,7 +27,7 @@ export const postfix: Engine = {
     container.write('server.pem', `${container.text('TLS_PRIVATE_KEY')}\n${container.text('TLS_CERTIFICATE')}\n`);
     container.render('postfix/main.cf', 'main.cf', values, { mode: 0o644 });
     container.render('postfix/master.cf', 'master.cf', values, { mode: 0o644 });
-    for (const map of ['mailboxes.cf', 'disabled.cf', 'aliases.cf', 'senders.cf']) {
+    for (const map of ['mailboxes.cf', 'disabled.cf', 'aliases.cf', 'senders.cf', 'groups.cf', 'posting.cf']) {
       // Readable by Postfix's group alone: proxymap opens them after giving up root.
       container.render(`postfix/${map}`, map, values, { mode: 0o640, gid: findAccount('postfix')?.gid ?? 0 });
     }

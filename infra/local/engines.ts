@@ -44,12 +44,14 @@ export interface Engines {
 
 export type Ports = ReturnType<typeof portsFrom>;
 
-/** Every port of a stack. The first three belong to the services, which listen there themselves. */
+/** Every port of a stack. The first four belong to the services, which listen there themselves. */
 export function portsFrom(base: number) {
   return {
     directory: base + 1,
     mailbox: base + 2,
     certificate: base + 3,
+    /** Where the mailbox service tells Postfix who may write to a list. */
+    posting: base + 4,
     auth: base + 12,
     quotaStatus: base + 13,
     replies: base + 26,
@@ -143,6 +145,7 @@ function named(ports: Ports, withPostfix: boolean): Record<string, number> {
     'the directory service': ports.directory,
     'the mailbox service': ports.mailbox,
     'the certificate service': ports.certificate,
+    'who may write to lists': ports.posting,
     PostgreSQL: ports.postgres,
     OpenLDAP: ports.ldap,
     IMAP: ports.imap,

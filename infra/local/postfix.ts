@@ -26,7 +26,7 @@ export interface Postfix extends Pick<SupervisedProcess, 'start' | 'stop' | 'res
 
 export interface PostfixOptions {
   state: State;
-  ports: Record<'smtp' | 'submission' | 'lmtp' | 'auth' | 'quotaStatus' | 'replies', number>;
+  ports: Record<'smtp' | 'submission' | 'lmtp' | 'auth' | 'quotaStatus' | 'replies' | 'posting', number>;
   ldapUrl: string;
   baseDn: string;
   domain: string;
@@ -66,6 +66,7 @@ export async function startPostfix(options: PostfixOptions): Promise<Postfix> {
     AUTH_ADDRESS: `${host}:${ports.auth}`,
     QUOTA_STATUS_ADDRESS: `${host}:${ports.quotaStatus}`,
     REPLY_PORT: ports.replies,
+    POSTING_ADDRESS: `${host}:${ports.posting}`,
     MESSAGE_SIZE_LIMIT: 30 * 1024 * 1024,
     RELAYHOST: '',
     POSTMASTER_ADDRESS: options.postmasterAddress ?? `thongbao@${domain}`,
@@ -75,7 +76,7 @@ export async function startPostfix(options: PostfixOptions): Promise<Postfix> {
   };
   state.render('postfix/main.cf', 'postfix/etc/main.cf', values, undefined, 0o644);
   state.render('postfix/master.cf', 'postfix/etc/master.cf', values, undefined, 0o644);
-  for (const map of ['mailboxes.cf', 'disabled.cf', 'aliases.cf', 'senders.cf']) {
+  for (const map of ['mailboxes.cf', 'disabled.cf', 'aliases.cf', 'senders.cf', 'groups.cf', 'posting.cf']) {
     // Owned by root and readable by Postfix's group alone: proxymap opens them after giving up root.
     state.render(`postfix/${map}`, `postfix/etc/${map}`, values, { ...account, uid: 0 }, 0o640);
   }

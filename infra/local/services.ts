@@ -191,6 +191,7 @@ function environmentsOf(
       MAIL_DOMAIN: domain,
       DOVECOT_LOG: logs.dovecot,
       ...(postfix ? { POSTFIX_LOG: logs.postfix, POSTFIX_ADDRESS: `127.0.0.1:${ports.smtp}` } : {}),
+      POSTING_PORT: String(ports.posting),
       NOTICE_TRANSPORT: postfix ? 'submission' : 'lmtp',
       NOTICE_HOST: '127.0.0.1',
       NOTICE_PORT: String(postfix ? ports.submission : ports.lmtp),

@@ -74,7 +74,7 @@ async function onEngines(work: (environment: NodeJS.ProcessEnv) => Promise<Tally
   }
 }
 
-function describe({ state, postgres, openldap, dovecot, postfix, certificateFile }: Engines): object {
+function describe({ state, postgres, openldap, dovecot, postfix, certificateFile, ports }: Engines): object {
   const { doveadmUrl, doveadmApiKey, imapPort, imapsPort, lmtpPort, notifier } = dovecot;
   return {
     postgres: {
@@ -98,7 +98,9 @@ function describe({ state, postgres, openldap, dovecot, postfix, certificateFile
       ),
     },
     dovecot: { doveadmUrl: new URL(doveadmUrl).origin, doveadmApiKey, imapPort, imapsPort, lmtpPort, notifier },
-    postfix: postfix ? { smtpPort: postfix.smtpPort, submissionPort: postfix.submissionPort } : null,
+    postfix: postfix
+      ? { smtpPort: postfix.smtpPort, submissionPort: postfix.submissionPort, postingPort: ports.posting }
+      : null,
     mailLogs: mailLogsOf(state),
     certificateFile,
     mailDomain: domain,

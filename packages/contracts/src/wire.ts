@@ -5,6 +5,7 @@ export * from './wire/audit.ts';
 export * from './wire/certificates.ts';
 export * from './wire/clients.ts';
 export { AgencyCodeInput, CertificatePath, lineOfText, Timestamp } from './wire/common.ts';
+export * from './wire/groups.ts';
 export * from './wire/mailboxes.ts';
 export * from './wire/notices.ts';
 export * from './wire/reconciliations.ts';

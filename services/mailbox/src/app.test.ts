@@ -1,4 +1,4 @@
-import { Mailbox, Notice, type Permission, permissions } from '@congvu/contracts';
+import { type GroupInput, Mailbox, Notice, type Permission, permissions } from '@congvu/contracts';
 import { insertRequest, type TestAccount } from '@congvu/database/testing';
 import { createTestAuthority, openApiFaults, type TestAuthority } from '@congvu/http/testing';
 import { openLdap } from '@congvu/ldap';
@@ -8,6 +8,7 @@ import { pino } from 'pino';
 import supertest from 'supertest';
 import { createMailboxApp } from './app.ts';
 import { connectDoveadm } from './dovecot/doveadm.ts';
+import { createGroup } from './groups/create-group.ts';
 import { connectPostfix } from './postfix/postfix.ts';
 import { startTestMailbox, type TestMailbox } from './testing.ts';
 
@@ -30,6 +31,8 @@ type Method = 'get' | 'post' | 'put' | 'patch' | 'delete';
 let requestId: string;
 let failed: string;
 let [byRequest, inCommune, inDepartment, suspended]: TestAccount[] = [];
+/** A list of the district. */
+let groupId: string;
 beforeAll(async () => {
   mailbox = await startTestMailbox();
   authority = await createTestAuthority();
@@ -77,6 +80,15 @@ beforeAll(async () => {
       })
       .returning('id')
   )[0].id;
+  const actor = { id: crypto.randomUUID(), ip: null, agencyCode: 'H41' };
+  groupId = (await createGroup(mailbox.database, groupInput('bang'), actor, undefined)).id;
+});
+const groupInput = (localPart: string): GroupInput => ({
+  localPart,
+  name: 'Tổ công tác',
+  agencyCode: 'H41.12',
+  posting: 'members',
+  ownerIds: [suspended!.id],
 });
 afterAll(() => mailbox.stop());
 
@@ -94,7 +106,7 @@ describe('who may', () => {
     method: Method,
     path: string,
     needs: Permission,
-    body?: object | undefined,
+    body?: object | (() => object) | undefined,
     status?: number,
   ][] = [
     ['get', '/v1/mailboxes', 'mailboxes:read'],
@@ -127,6 +139,18 @@ describe('who may', () => {
     ['get', '/v1/mailboxes/{accountId}/usage', 'mailboxes:read'],
     ['get', '/v1/usage/agencies', 'mailboxes:read'],
     ['get', '/v1/usage/agencies/{code}', 'mailboxes:read'],
+    ['get', '/v1/groups', 'mailboxes:read'],
+    ['post', '/v1/groups', 'mailboxes:write', () => groupInput('bang-moi'), 201],
+    ['get', '/v1/groups/{id}', 'mailboxes:read'],
+    ['get', '/v1/groups/{id}/members', 'mailboxes:read'],
+    ['patch', '/v1/groups/{id}', 'mailboxes:write', () => ({ name: 'Tổ khác' })],
+    ['put', '/v1/groups/{id}/members/{memberId}', 'mailboxes:write'],
+    ['delete', '/v1/groups/{id}/members/{memberId}', 'mailboxes:write'],
+    ['put', '/v1/groups/{id}/owners/{accountId}', 'mailboxes:write'],
+    ['delete', '/v1/groups/{id}/owners/{accountId}', 'mailboxes:write'],
+    ['put', '/v1/groups/{id}/moderators/{accountId}', 'mailboxes:write'],
+    ['delete', '/v1/groups/{id}/moderators/{accountId}', 'mailboxes:write'],
+    ['delete', '/v1/groups/{id}', 'mailboxes:write'],
   ];
 
   test('the table names every route', async () => {
@@ -145,11 +169,14 @@ describe('who may', () => {
     const call = (authorization?: string) => {
       const there = path
         .replace('{accountId}', byRequest!.id)
+        .replace('{memberId}', byRequest!.id)
         .replace('{holderId}', inCommune!.id)
-        .replace('{id}', failed)
+        .replace('{id}', path.includes('/groups/') ? groupId : failed)
         .replace('{kind}', 'welcome')
         .replace('{code}', path.includes('/usage/') ? 'H41.12' : 'none');
-      const request = supertest(app)[method](there).send(body);
+      const request = supertest(app)
+        [method](there)
+        .send(typeof body === 'function' ? body() : body);
       return authorization ? request.set('Authorization', authorization) : request;
     };
     test('nobody without a token, or with a wrong one', async () => {
@@ -172,7 +199,10 @@ describe('who may', () => {
 
 describe('the department beside, with every permission, on what belongs to the district', () => {
   /** Every guarded route there is; one that is added needs its row: what is asked, and 404, or 200 with nothing of the district. */
-  const attempts: Record<string, [path: () => string, status: 200 | 403 | 404 | 422, body?: object][]> = {
+  const attempts: Record<
+    string,
+    [path: () => string, status: 200 | 403 | 404 | 422, body?: object | (() => object)][]
+  > = {
     'get /v1/mailboxes': [
       [() => '/v1/mailboxes?limit=500', 200],
       [() => `/v1/mailboxes?address=${byRequest!.address}`, 200],
@@ -230,6 +260,22 @@ describe('the department beside, with every permission, on what belongs to the d
     'delete /v1/quota-classes/{code}': [[() => '/v1/quota-classes/to', 403]],
     'get /v1/quota-assignments': [[() => '/v1/quota-assignments', 200]],
     'put /v1/quota-assignments': [[() => '/v1/quota-assignments', 403, []]],
+    'get /v1/groups': [
+      [() => '/v1/groups?limit=500', 200],
+      [() => '/v1/groups?agency=H41.12', 200],
+      [() => '/v1/groups?q=cong tac', 200],
+    ],
+    'post /v1/groups': [[() => '/v1/groups', 422, () => groupInput('bang-la')]],
+    'get /v1/groups/{id}': [[() => `/v1/groups/${groupId}`, 404]],
+    'get /v1/groups/{id}/members': [[() => `/v1/groups/${groupId}/members`, 404]],
+    'patch /v1/groups/{id}': [[() => `/v1/groups/${groupId}`, 404, { name: 'Tổ lạ' }]],
+    'delete /v1/groups/{id}': [[() => `/v1/groups/${groupId}`, 404]],
+    ...Object.fromEntries(
+      ['members/{memberId}', 'owners/{accountId}', 'moderators/{accountId}'].flatMap((path) => {
+        const filled = () => `/v1/groups/${groupId}/${path.replace(/\{.*/, byRequest!.id)}`;
+        return ['put', 'delete'].map((method) => [`${method} /v1/groups/{id}/${path}`, [[filled, 404]]]);
+      }),
+    ),
   };
 
   test('there is a row for every guarded route', async () => {
@@ -245,11 +291,14 @@ describe('the department beside, with every permission, on what belongs to the d
     const method = route.split(' ')[0] as Method;
     for (const [path, status, body] of tried) {
       const bearer = await authority.bearer({ agency: 'H41.02', permissions });
-      const answer = await supertest(app)[method](path()).send(body).set('Authorization', bearer);
+      const answer = await supertest(app)
+        [method](path())
+        .send(typeof body === 'function' ? body() : body)
+        .set('Authorization', bearer);
       expect([path(), answer.status]).toEqual([path(), status]);
       const items: object[] = answer.body.items ?? [];
-      for (const account of [byRequest, inCommune, suspended])
-        expect(items.filter((item) => JSON.stringify(item).includes(account!.id))).toEqual([]);
+      for (const id of [byRequest!.id, inCommune!.id, suspended!.id, groupId])
+        expect(items.filter((item) => JSON.stringify(item).includes(id))).toEqual([]);
     }
   });
 });

@@ -4,6 +4,7 @@ import { pingDatabase, translateDatabaseError } from '@congvu/database';
 import { type Authenticate, createApp } from '@congvu/http';
 import type { Express } from 'express';
 import type { Logger } from 'pino';
+import { groupRoutes } from './groups/routes.ts';
 import { quotaRoutes } from './mailboxes/quota-routes.ts';
 import { type MailboxRouteDependencies, mailboxRoutes } from './mailboxes/routes.ts';
 import { sharingRoutes } from './mailboxes/sharing-routes.ts';
@@ -53,6 +54,7 @@ export function createMailboxApp(dependencies: MailboxAppDependencies): Express 
       ...sharingRoutes(dependencies),
       ...quotaRoutes(dependencies),
       ...noticeRoutes(dependencies),
+      ...groupRoutes(database),
       ...usageRoutes(database),
     ],
   });

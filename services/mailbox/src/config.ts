@@ -48,6 +48,18 @@ export const configSchema = z.object({
   /** How long the store of a closed shared or service mailbox is kept; those of accounts as the directory says. */
   RETENTION_DAYS: z.coerce.number().int().min(1).max(3_650).default(90),
   MAIL_DOMAIN: z.string().min(3),
+  /** Where Postfix asks who may write to a list. */
+  POSTING_HOST: z.string().default('127.0.0.1'),
+  POSTING_PORT: z.coerce.number().int().min(1).max(65_535),
+  /** What stands before the @ of the list of an agency, and of the whole province's. */
+  AGENCY_LIST_NAME: z
+    .string()
+    .regex(/^[a-z0-9.-]*\{shortName\}[a-z0-9.-]*$/)
+    .default('tatca.{shortName}'),
+  PROVINCE_LIST_NAME: z
+    .string()
+    .regex(/^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/)
+    .default('tatca'),
   /** Where notices are handed in: submission with STARTTLS and log-in, or LMTP where there is no Postfix. */
   NOTICE_TRANSPORT: z.enum(['submission', 'lmtp']).default('submission'),
   NOTICE_HOST: z.string().min(1),

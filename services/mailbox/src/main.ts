@@ -5,6 +5,8 @@ import { openLdap } from '@congvu/ldap';
 import { createMailboxApp } from './app.ts';
 import { configSchema } from './config.ts';
 import { connectDoveadm } from './dovecot/doveadm.ts';
+import { convergeAgencyLists } from './groups/converge-agency-lists.ts';
+import { convergeGroups } from './groups/converge-groups.ts';
 import { applySettings } from './mailboxes/apply-settings.ts';
 import { applyQuotas } from './mailboxes/change-quotas.ts';
 import { convergeAccess } from './mailboxes/converge-access.ts';
@@ -19,6 +21,7 @@ import { queueStranded } from './notices/queue-notices.ts';
 import { sendNotice } from './notices/send-notice.ts';
 import { openTemplates } from './notices/templates.ts';
 import { connectPostfix } from './postfix/postfix.ts';
+import { startPostingServer } from './posting/posting-server.ts';
 import { followLogs } from './usage/follow-logs.ts';
 import { keepUsage } from './usage/keep-usage.ts';
 import { measureQuota } from './usage/measure-quota.ts';
@@ -67,7 +70,8 @@ const worker = await startWorker({
   schema: 'mailbox',
   log,
   concurrency: 8,
-  atStart: ['apply-settings'],
+  // The lists of agencies that were there before, or changed while nothing ran.
+  atStart: ['apply-settings', 'converge-agency-lists'],
   probe: () => Promise.all([ldap.ping(), doveadm.ping(), mail.ping()]),
   tasks: {
     'converge-mailboxes': ({ accountIds }: { accountIds: string[] }) => convergeMailboxes(mailboxes, accountIds),
@@ -76,6 +80,18 @@ const worker = await startWorker({
     'apply-settings': () => applySettings(mailboxes),
     'apply-quotas': () => applyQuotas(mailboxes),
     'purge-mailboxes': (_payload: object, signal: AbortSignal) => purgeMailboxes(mailboxes, signal),
+    'converge-groups': () => convergeGroups({ database, ldap, baseDn: config.LDAP_BASE_DN }),
+    'converge-agency-lists': ({ agencyIds }: { agencyIds?: string[] }) =>
+      convergeAgencyLists(
+        database,
+        {
+          namePattern: config.AGENCY_LIST_NAME,
+          provinceName: config.PROVINCE_LIST_NAME,
+          posting: 'members',
+          provincePosting: 'moderators',
+        },
+        agencyIds,
+      ),
     'queue-letters': ({ accountIds }: { accountIds: string[] }) => queueLetters(database, accountIds),
     'send-notice': (notice: NoticeIdentity) => sendNotice(notices, notice),
     'queue-expiries': (_payload: object, signal) => queueExpiries(database, config.EXPIRY_NOTICE_DAYS, signal),
@@ -105,6 +121,10 @@ const follower = followLogs({
   log,
 });
 
+const posting = await startPostingServer(
+  { database, ldap, baseDn: config.LDAP_BASE_DN, domain: config.MAIL_DOMAIN, log },
+  { host: config.POSTING_HOST, port: config.POSTING_PORT },
+);
 const app = createMailboxApp({
   ...notices,
   ...mailboxes,
@@ -125,6 +145,7 @@ await serve(app, {
   log,
   release: async () => {
     await follower.stop();
+    await posting.stop();
     await worker.stop();
     mail.close();
     await ldap.close();

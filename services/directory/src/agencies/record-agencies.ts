@@ -44,15 +44,20 @@ export async function recordAgencies(
       };
     }),
   );
-  await queueAgencies(transaction);
+  await queueAgencies(
+    transaction,
+    named.map(({ id }) => id),
+  );
 }
 
 /**
  * Asks LDAP to follow: one waiting job for all agencies takes every one whose entry is behind. The entries of people in those that
- * were renamed or moved follow by a trigger on the table.
+ * were renamed or moved follow by a trigger on the table. The agencies' mailing lists follow them too.
  */
-export const queueAgencies = (transaction: Transaction): Promise<void> =>
-  addJobs(transaction, 'directory', [{ task: 'converge-agencies', payload: {}, key: 'agencies' }]);
+export async function queueAgencies(transaction: Transaction, agencyIds: readonly string[]): Promise<void> {
+  await addJobs(transaction, 'directory', [{ task: 'converge-agencies', payload: {}, key: 'agencies' }]);
+  await transaction.raw('select mailbox.request_agency_lists(?::uuid[])', [[...agencyIds]]);
+}
 
 /** By any part of the name, of the code in either form, or of the short name. */
 const searchKeyOf = (agency: AgencyRecord, period: Period): string =>

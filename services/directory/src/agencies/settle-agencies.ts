@@ -32,6 +32,10 @@ const settleSome = (database: Database): Promise<number> =>
         after,
       })),
     );
-    if (settled.length > 0) await queueAgencies(transaction);
+    if (settled.length > 0)
+      await queueAgencies(
+        transaction,
+        settled.map(({ id }) => id),
+      );
     return settled.length;
   });

@@ -1,0 +1,218 @@
+/** Every query on mailbox.group_members and mailbox.group_roles: who is in a list, and who runs it. */
+import type { Group, GroupMember } from '@congvu/contracts';
+import type { Connection, Transaction } from '@congvu/database';
+import { ServiceError } from '@congvu/errors';
+
+export type GroupRole = 'owner' | 'moderator';
+
+export interface AccountInGroup {
+  id: string;
+  username: string;
+  address: string;
+  display_name: string;
+  state: string;
+}
+const accountColumns = ['c.id', 'c.username', 'c.address', 'c.display_name', 'c.state'] as const;
+
+/** An account that is not retired, at or below `scope`. */
+export async function requireAccounts(
+  connection: Connection,
+  ids: readonly string[],
+  scope: string,
+): Promise<AccountInGroup[]> {
+  const found = await connection('directory.accounts_v as c')
+    .whereRaw('c.id = any(?::uuid[])', [[...ids]])
+    .whereNot('c.state', 'retired')
+    .whereRaw('c.agency_id in (select directory.agency_subtree(?))', [scope])
+    .select<AccountInGroup[]>(...accountColumns);
+  const missing = ids.find((id) => !found.some((account) => account.id === id));
+  if (missing === undefined) return found;
+  throw new ServiceError({
+    kind: 'not_found',
+    code: 'account_not_found',
+    detail: `There is no account ${missing} at or below your agency, or it is retired.`,
+  });
+}
+
+export const listRole = (connection: Connection, groupId: string, role: GroupRole): Promise<AccountInGroup[]> =>
+  connection('mailbox.group_roles as o')
+    .join('directory.accounts_v as c', 'c.id', 'o.account_id')
+    .where({ group_id: groupId, role })
+    .orderBy('c.address')
+    .select<AccountInGroup[]>(...accountColumns);
+
+/** False when it was so already. */
+export async function insertRole(
+  transaction: Transaction,
+  groupId: string,
+  role: GroupRole,
+  accountId: string,
+): Promise<boolean> {
+  const made = await transaction('mailbox.group_roles')
+    .insert({ group_id: groupId, role, account_id: accountId })
+    .onConflict()
+    .ignore()
+    .returning('account_id');
+  return made.length === 1;
+}
+
+export const deleteRole = async (
+  transaction: Transaction,
+  groupId: string,
+  role: GroupRole,
+  accountId: string,
+): Promise<boolean> =>
+  (await transaction('mailbox.group_roles').where({ group_id: groupId, role, account_id: accountId }).delete()) === 1;
+
+export type Member = { accountId: string } | { groupId: string };
+const toColumns = (member: Member) =>
+  'accountId' in member ? { account_id: member.accountId } : { member_group_id: member.groupId };
+
+/** False when it was in already. */
+export async function insertMember(transaction: Transaction, groupId: string, member: Member): Promise<boolean> {
+  const made = await transaction('mailbox.group_members')
+    .insert({ group_id: groupId, ...toColumns(member) })
+    .onConflict()
+    .ignore()
+    .returning('group_id');
+  return made.length === 1;
+}
+
+export const deleteMember = async (transaction: Transaction, groupId: string, member: Member): Promise<boolean> =>
+  (await transaction('mailbox.group_members')
+    .where({ group_id: groupId, ...toColumns(member) })
+    .delete()) === 1;
+
+export async function countMembers(connection: Connection, groupId: string): Promise<number> {
+  const [row] = await connection('mailbox.group_members').where({ group_id: groupId }).count('* as count');
+  return Number(row?.count);
+}
+
+export type NestedGroup = Pick<Group, 'id' | 'address' | 'name' | 'posting'>;
+
+/** The lists that are in a list by name. */
+export const listNested = (connection: Connection, groupId: string): Promise<NestedGroup[]> =>
+  connection('mailbox.group_members as m')
+    .join('mailbox.groups as g', 'g.id', 'm.member_group_id')
+    .where({ 'm.group_id': groupId, 'g.state': 'active' })
+    .orderBy('g.address')
+    .select<NestedGroup[]>('g.id', 'g.address', 'g.name', 'g.posting');
+
+/** The lists that a list is in by name. */
+export const listOuter = (connection: Connection, groupId: string): Promise<NestedGroup[]> =>
+  connection('mailbox.group_members as m')
+    .join('mailbox.groups as g', 'g.id', 'm.group_id')
+    .where({ 'm.member_group_id': groupId, 'g.state': 'active' })
+    .orderBy('g.id')
+    .select<NestedGroup[]>('g.id', 'g.address', 'g.name', 'g.posting');
+
+/** Changes of which list is in which are made one at a time: two at once could close a loop together. */
+export const lockNesting = (transaction: Transaction): Promise<unknown> =>
+  transaction.raw("select pg_advisory_xact_lock(hashtextextended('mailbox.groups.nesting', 0))");
+
+export async function isWithin(connection: Connection, outer: string, inner: string): Promise<boolean> {
+  const { rows } = await connection.raw('select ?::uuid in (select mailbox.groups_within(?)) as within', [
+    inner,
+    outer,
+  ]);
+  return rows[0].within;
+}
+
+/** How many lists lie one in the other, from the list outwards or inwards, itself counted. There is no loop. */
+export async function nestingDepth(
+  connection: Connection,
+  groupId: string,
+  direction: 'inwards' | 'outwards',
+): Promise<number> {
+  const [from, to] = direction === 'inwards' ? ['group_id', 'member_group_id'] : ['member_group_id', 'group_id'];
+  const { rows } = await connection.raw(
+    `with recursive line as (
+       select ?::uuid as id, 1 as depth
+       union
+       select m.${to}, line.depth + 1 from line join mailbox.group_members m on m.${from} = line.id
+       where m.member_group_id is not null and line.depth < 100)
+     select max(depth) as depth from line`,
+    [groupId],
+  );
+  return Number(rows[0].depth);
+}
+
+/** What makes up a list's entry: the names of people, the local parts of open lists. */
+export async function listEntryMembers(
+  connection: Connection,
+  groupId: string,
+): Promise<{ usernames: string[]; localParts: string[] }> {
+  const usernames = await connection('mailbox.group_members as m')
+    .join('directory.accounts_v as c', 'c.id', 'm.account_id')
+    .where({ 'm.group_id': groupId })
+    .orderBy('c.username')
+    .pluck('c.username');
+  const localParts = await connection('mailbox.group_members as m')
+    .join('mailbox.groups as g', 'g.id', 'm.member_group_id')
+    .where({ 'm.group_id': groupId, 'g.state': 'active' })
+    .orderBy('g.local_part')
+    .pluck('g.local_part');
+  return { usernames, localParts };
+}
+
+/** By whom a message reaches an account: as the searches in the lists' entries find it, one page by address. */
+export async function listMembers(
+  connection: Connection,
+  groupId: string,
+  limit: number,
+  afterAddress: string | undefined,
+): Promise<GroupMember[]> {
+  const { rows } = await connection.raw<{ rows: GroupMember[] }>(
+    `${membersOf}
+     select c.id as "accountId", c.address, c.display_name as "displayName", c.agency_code as "agencyCode",
+       exists (select 1 from mailbox.group_members d where d.group_id = ? and d.account_id = c.id) as "isDirect"
+     from directory.accounts_v c join member on member.id = c.id
+     where c.address collate "C" > ?
+     order by c.address collate "C" limit ?`,
+    [groupId, groupId, afterAddress ?? '', limit + 1],
+  );
+  return rows;
+}
+
+const membersOf = `
+  with inner_group as materialized (
+    select g.* from mailbox.groups g where g.id in (select mailbox.groups_within(?))),
+  member as (
+    select c.id from inner_group g join mailbox.group_members m on m.group_id = g.id
+      join directory.accounts_v c on c.id = m.account_id and c.state = 'active'
+    union
+    select c.id from inner_group g join directory.agencies_v a on a.id = g.rule_agency_id
+      cross join lateral directory.agency_subtree(a.code) as tree(id)
+      join directory.accounts_v c on c.agency_id = tree.id and c.kind = 'person' and c.state = 'active'
+    where g.rule_title is null or lower(c.title) = lower(g.rule_title))`;
+
+/** What a sender's account is to a list. */
+export interface Standing {
+  runsIt: boolean;
+  /** The own account of the agency that the list belongs to. */
+  isOffice: boolean;
+  /** Also an office's account of the agencies that the list is of, though only people are written to. */
+  isMember: boolean;
+}
+
+export async function standingOf(
+  connection: Connection,
+  groupId: string,
+  senderAddress: string,
+): Promise<Standing | undefined> {
+  const { rows } = await connection.raw<{ rows: Standing[] }>(
+    `with inner_group as materialized (
+       select g.* from mailbox.groups g where g.id in (select mailbox.groups_within(?)))
+     select
+       exists (select 1 from mailbox.group_roles o where o.group_id = g.id and o.account_id = c.id) as "runsIt",
+       (c.kind = 'agency' and c.agency_id = g.agency_id) as "isOffice",
+       exists (select 1 from inner_group i join mailbox.group_members m on m.group_id = i.id and m.account_id = c.id)
+         or exists (select 1 from inner_group i join directory.agencies_v a on a.id = i.rule_agency_id
+              where c.agency_id in (select directory.agency_subtree(a.code))
+                and (i.rule_title is null or lower(c.title) = lower(i.rule_title))) as "isMember"
+     from mailbox.groups g, directory.accounts_v c
+     where g.id = ? and c.address = ? and c.state = 'active'`,
+    [groupId, groupId, senderAddress],
+  );
+  return rows[0];
+}

@@ -1,0 +1,67 @@
+/**
+ * Who may write to a list, by the record: the members are those of this moment. Deny by default; nobody without a password writes to a
+ * list that is not for anyone.
+ */
+import type { Connection, Database } from '@congvu/database';
+import { distinguishedName, type Ldap } from '@congvu/ldap';
+import { findPostedTo, isAgencyDomain, type PostedTo } from '../groups/group-store.ts';
+import { standingOf } from '../groups/member-store.ts';
+
+export interface PostingDependencies {
+  database: Database;
+  ldap: Ldap;
+  baseDn: string;
+  /** The province's own. */
+  domain: string;
+}
+
+/** One recipient of a message, as Postfix knows it before the message comes. */
+export interface Posting {
+  recipient: string;
+  /** Login name, which is a primary address; empty on port 25. */
+  sender: string;
+}
+
+/** `dunno` when the list is no reason to refuse. */
+export type Decision = 'dunno' | { refuse: string };
+
+export async function decidePosting(dependencies: PostingDependencies, posting: Posting): Promise<Decision> {
+  const { database } = dependencies;
+  const [localPart = '', domain = ''] = splitAddress(posting.recipient);
+  const group = await findPostedTo(database, localPart);
+  // Another province may have a list of that name, and ours has a list behind each name of our domain.
+  if (!group || !(await isOurs(dependencies, domain))) return 'dunno';
+  if (await mayPost(database, group, posting.sender.toLowerCase())) return 'dunno';
+  return { refuse: refusals[group.posting] };
+}
+
+async function mayPost(connection: Connection, group: PostedTo, sender: string): Promise<boolean> {
+  if (group.posting === 'anyone') return true;
+  if (sender === '') return false;
+  if (group.posting === 'province') return true;
+  const standing = await standingOf(connection, group.id, sender);
+  if (!standing) return false;
+  return standing.runsIt || standing.isOffice || (group.posting === 'members' && standing.isMember);
+}
+
+async function isOurs({ database, ldap, baseDn, domain: own }: PostingDependencies, domain: string): Promise<boolean> {
+  if (domain === own.toLowerCase() || (await isAgencyDomain(database, domain))) return true;
+  // The other domains that Postfix takes mail for, from where Postfix knows them.
+  const dn = distinguishedName({ associatedDomain: domain }, `ou=domains,${baseDn}`);
+  return (await ldap.find(dn, ['associatedDomain'])) !== undefined;
+}
+
+function splitAddress(address: string): [localPart: string, domain: string] {
+  const at = address.lastIndexOf('@');
+  return at < 0
+    ? [address.toLowerCase(), '']
+    : [address.slice(0, at).toLowerCase(), address.slice(at + 1).toLowerCase()];
+}
+
+/** As the sender reads them, in ASCII as SMTP wants it; the enhanced code is RFC 3463's "delivery not authorized". */
+const refusals: Readonly<Record<PostedTo['posting'], string>> = {
+  anyone: '',
+  province: '550 5.7.1 only people of the province, logged in, may write to this list',
+  members: '550 5.7.1 only members may write to this list',
+  moderators: '550 5.7.1 only its moderators may write to this list',
+};
