@@ -97,7 +97,13 @@ function describe({ postgres, openldap, dovecot, postfix, certificateFile }: Eng
       ),
     },
     dovecot: { doveadmUrl: new URL(doveadmUrl).origin, doveadmApiKey, imapPort, imapsPort, lmtpPort, notifier },
-    postfix: postfix ? { smtpPort: postfix.smtpPort, submissionPort: postfix.submissionPort } : null,
+    postfix: postfix
+      ? {
+          smtpPort: postfix.smtpPort,
+          submissionPort: postfix.submissionPort,
+          configDirectory: postfix.configDirectory,
+        }
+      : null,
     certificateFile,
     mailDomain: domain,
   };

@@ -12,6 +12,7 @@ import { up as bulk } from './0009-bulk.ts';
 import { up as peopleComeBack } from './0010-people-come-back.ts';
 import { up as namesFollow } from './0011-names-follow.ts';
 import { up as mailNames } from './0012-mail-names.ts';
+import { up as changedAddresses } from './0013-changed-addresses.ts';
 
 export const migrations: Migrations = {
   '0001-initial': initial,
@@ -26,4 +27,5 @@ export const migrations: Migrations = {
   '0010-people-come-back': peopleComeBack,
   '0011-names-follow': namesFollow,
   '0012-mail-names': mailNames,
+  '0013-changed-addresses': changedAddresses,
 };

@@ -23,8 +23,12 @@ const appWith = (parts: Partial<TestMailbox> = {}) =>
     ...parts,
   });
 
+type Method = 'get' | 'post' | 'put' | 'patch' | 'delete';
+
 /** Three mailboxes of the district (one of them below it, one by request), one of the department, two notices. */
 let requestId: string;
+/** Of the one by request. */
+let furtherAddress: string;
 let [byRequest, inCommune, inDepartment, suspended]: TestAccount[] = [];
 beforeAll(async () => {
   mailbox = await startTestMailbox();
@@ -50,6 +54,16 @@ beforeAll(async () => {
       state: account === suspended ? 'waiting' : 'sent',
     });
   }
+  furtherAddress = `ten.cu.${byRequest.username}@nghean.gov.vn`;
+  const further = { address: furtherAddress, mailbox_id: byRequest.id, reason: 'by_hand', created_by: 'test' };
+  await mailbox.database('mailbox.aliases').insert(further);
+  const district = {
+    name: 'quynhluu.nghean.gov.vn',
+    kind: 'agency',
+    agency_id: byRequest.agencyId,
+    created_by: 'test',
+  };
+  await mailbox.database('mailbox.domains').insert(district);
   await mailbox.database('mailbox.notices').insert({
     kind: 'decision',
     subject_id: requestId,
@@ -70,10 +84,29 @@ const ids = (...accounts: (TestAccount | undefined)[]) => accounts.map((one) => 
 
 describe('who may', () => {
   /** Every route there is; one that is added needs its row. */
-  const table: readonly [method: 'get', path: string, needs: Permission][] = [
+  const table: readonly [
+    method: Method,
+    path: string,
+    needs: Permission,
+    body?: object | undefined,
+    status?: number,
+  ][] = [
     ['get', '/v1/mailboxes', 'mailboxes:read'],
     ['get', '/v1/mailboxes/{accountId}', 'mailboxes:read'],
     ['get', '/v1/notices', 'mailboxes:read'],
+    ['get', '/v1/domains', 'mailboxes:read'],
+    ['get', '/v1/domains/{name}', 'mailboxes:read', undefined, 404],
+    ['post', '/v1/domains', 'domains:write', {}, 422],
+    ['patch', '/v1/domains/{name}', 'domains:write', {}, 404],
+    ['delete', '/v1/domains/{name}', 'domains:write', undefined, 404],
+    ['get', '/v1/aliases', 'mailboxes:read'],
+    ['get', '/v1/aliases/{address}', 'mailboxes:read'],
+    ['patch', '/v1/aliases/{address}', 'mailboxes:write', { validUntil: null }],
+    ['delete', '/v1/aliases/{address}', 'mailboxes:write', undefined, 204],
+    ['get', '/v1/mailboxes/{accountId}/aliases', 'mailboxes:read'],
+    ['post', '/v1/mailboxes/{accountId}/aliases', 'mailboxes:write', {}, 422],
+    ['get', '/v1/mailboxes/{accountId}/forwarding', 'mailboxes:read'],
+    ['put', '/v1/mailboxes/{accountId}/forwarding', 'mailboxes:write', { addresses: [] }],
   ];
 
   test('the table names every route', async () => {
@@ -88,9 +121,13 @@ describe('who may', () => {
     expect(openApiFaults((await supertest(app).get('/openapi.json')).body)).toEqual([]);
   });
 
-  describe.each(table)('%s %s', (method, path, needs) => {
+  describe.each(table)('%s %s', (method, path, needs, body, status = 200) => {
     const call = (authorization?: string) => {
-      const request = supertest(app)[method](path.replace('{accountId}', byRequest!.id));
+      const there = path
+        .replace('{accountId}', byRequest!.id)
+        .replace('{address}', furtherAddress)
+        .replace('{name}', 'khac.vn');
+      const request = supertest(app)[method](there).send(body);
       return authorization ? request.set('Authorization', authorization) : request;
     };
     test('nobody without a token, or with a wrong one', async () => {
@@ -106,14 +143,14 @@ describe('who may', () => {
         code: 'permission_missing',
       });
       expect((await call(await authority.bearer({ kind: 'holder', id: byRequest!.id }))).status).toBe(403);
-      expect((await call(await authority.bearer({ permissions: [needs] }))).status).toBe(200);
+      expect((await call(await authority.bearer({ permissions: [needs] }))).status).toBe(status);
     });
   });
 });
 
 describe('the department beside, with every permission, on what belongs to the district', () => {
   /** Every guarded route there is; one that is added needs its row: what is asked, and 404, or 200 with nothing of the district. */
-  const attempts: Record<string, [path: () => string, status: 200 | 404][]> = {
+  const attempts: Record<string, [path: () => string, status: 200 | 403 | 404, body?: object][]> = {
     'get /v1/mailboxes': [
       [() => '/v1/mailboxes?limit=500', 200],
       [() => `/v1/mailboxes?address=${byRequest!.address}`, 200],
@@ -121,6 +158,29 @@ describe('the department beside, with every permission, on what belongs to the d
     ],
     'get /v1/mailboxes/{accountId}': [[() => `/v1/mailboxes/${byRequest!.id}`, 404]],
     'get /v1/notices': [[() => '/v1/notices?limit=500', 200]],
+    'get /v1/domains': [[() => '/v1/domains', 200]],
+    'get /v1/domains/{name}': [[() => `/v1/domains/quynhluu.nghean.gov.vn`, 404]],
+    'post /v1/domains': [
+      [() => '/v1/domains', 403, { kind: 'alias', name: 'cu.gov.vn', target: 'nghean.gov.vn' }],
+      [() => '/v1/domains', 403, { kind: 'agency', name: 'cu.nghean.gov.vn' }],
+    ],
+    'patch /v1/domains/{name}': [[() => `/v1/domains/quynhluu.nghean.gov.vn`, 403, { until: null }]],
+    'delete /v1/domains/{name}': [[() => `/v1/domains/quynhluu.nghean.gov.vn`, 403]],
+    'get /v1/aliases': [
+      [() => '/v1/aliases?limit=500', 200],
+      [() => '/v1/aliases?agency=H41.12', 200],
+    ],
+    'get /v1/aliases/{address}': [[() => `/v1/aliases/${furtherAddress}`, 404]],
+    'patch /v1/aliases/{address}': [[() => `/v1/aliases/${furtherAddress}`, 404, { validUntil: null }]],
+    'delete /v1/aliases/{address}': [[() => `/v1/aliases/${furtherAddress}`, 404]],
+    'get /v1/mailboxes/{accountId}/aliases': [[() => `/v1/mailboxes/${byRequest!.id}/aliases`, 404]],
+    'post /v1/mailboxes/{accountId}/aliases': [
+      [() => `/v1/mailboxes/${byRequest!.id}/aliases`, 404, { address: 'ten.moi@nghean.gov.vn' }],
+    ],
+    'get /v1/mailboxes/{accountId}/forwarding': [[() => `/v1/mailboxes/${byRequest!.id}/forwarding`, 404]],
+    'put /v1/mailboxes/{accountId}/forwarding': [
+      [() => `/v1/mailboxes/${byRequest!.id}/forwarding`, 404, { addresses: [] }],
+    ],
   };
 
   test('there is a row for every guarded route', async () => {
@@ -132,10 +192,11 @@ describe('the department beside, with every permission, on what belongs to the d
     expect(Object.keys(attempts).sort()).toEqual(routes.sort());
   });
 
-  test.each(Object.entries(attempts))('%s', async (_, tried) => {
-    for (const [path, status] of tried) {
+  test.each(Object.entries(attempts))('%s', async (route, tried) => {
+    const method = route.split(' ')[0] as Method;
+    for (const [path, status, body] of tried) {
       const bearer = await authority.bearer({ agency: 'H41.02', permissions });
-      const answer = await supertest(app).get(path()).set('Authorization', bearer);
+      const answer = await supertest(app)[method](path()).send(body).set('Authorization', bearer);
       expect([path(), answer.status]).toEqual([path(), status]);
       const items: object[] = status === 200 ? answer.body.items : [];
       for (const account of [byRequest, inCommune, suspended])

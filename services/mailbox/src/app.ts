@@ -4,6 +4,8 @@ import { type Authenticate, createApp } from '@congvu/http';
 import type { Ldap } from '@congvu/ldap';
 import type { Express } from 'express';
 import type { Logger } from 'pino';
+import { aliasRoutes } from './aliases/routes.ts';
+import { domainRoutes } from './domains/routes.ts';
 import type { Doveadm } from './dovecot/doveadm.ts';
 import { mailboxRoutes } from './mailboxes/routes.ts';
 import type { MailTransport } from './notices/mail-transport.ts';
@@ -14,6 +16,10 @@ export interface MailboxAppDependencies {
   ldap: Ldap;
   doveadm: Doveadm;
   mail: MailTransport;
+  /** The province's own mail domain. */
+  domain: string;
+  /** Of others: where mail may be forwarded to. */
+  forwardDomains: readonly string[];
   authenticate: Authenticate;
   issuerUrl: string;
   /** Express's `trust proxy`; nobody is believed unless told. */
@@ -26,6 +32,8 @@ export const createMailboxApp = ({
   ldap,
   doveadm,
   mail,
+  domain,
+  forwardDomains,
   authenticate,
   issuerUrl,
   trustProxy,
@@ -47,5 +55,10 @@ export const createMailboxApp = ({
       dovecot: () => doveadm.ping(),
       mail: () => mail.ping(),
     },
-    routes: [...mailboxRoutes(database), ...noticeRoutes(database)],
+    routes: [
+      ...mailboxRoutes(database),
+      ...domainRoutes({ database, domain }),
+      ...aliasRoutes({ database, domain, forwardDomains }),
+      ...noticeRoutes(database),
+    ],
   });

@@ -1,4 +1,5 @@
 /** What the mailbox service is told from outside; every fault is listed at once and the process does not start. */
+import { DomainName } from '@congvu/contracts';
 import { serviceConfig } from '@congvu/http';
 import { z } from 'zod';
 
@@ -15,7 +16,21 @@ export const configSchema = z.object({
     .int()
     .positive()
     .default(2 * 1024 ** 3),
-  MAIL_DOMAIN: z.string().min(3),
+  MAIL_DOMAIN: z.string().min(3).toLowerCase(),
+  /** How long an address that an account has no more still leads to its mailbox. */
+  ALIAS_DAYS: z.coerce.number().int().min(1).max(36_500).default(365),
+  /** Of others, with commas: where mail may be forwarded to besides the province's own. */
+  FORWARD_DOMAINS: z
+    .string()
+    .default('')
+    .transform((text) =>
+      text
+        .toLowerCase()
+        .split(',')
+        .map((name) => name.trim())
+        .filter(Boolean),
+    )
+    .pipe(z.array(DomainName)),
   /** Where notices are handed in: submission with STARTTLS and log-in, or LMTP where there is no Postfix. */
   NOTICE_TRANSPORT: z.enum(['submission', 'lmtp']).default('submission'),
   NOTICE_HOST: z.string().min(1),

@@ -2,8 +2,10 @@
 import { openDatabase, startWorker } from '@congvu/database';
 import { createLog, exitOnFault, parseConfig, remoteKeys, serve, tokenAuthentication } from '@congvu/http';
 import { openLdap } from '@congvu/ldap';
+import { endAliases } from './aliases/change-aliases.ts';
 import { createMailboxApp } from './app.ts';
 import { configSchema } from './config.ts';
+import { convergeDomains, queueDomains } from './domains/converge-domains.ts';
 import { connectDoveadm } from './dovecot/doveadm.ts';
 import { convergeMailboxes, queueLetters } from './mailboxes/converge-mailboxes.ts';
 import { openMailTransport } from './notices/mail-transport.ts';
@@ -30,13 +32,28 @@ const worker = await startWorker({
   schema: 'mailbox',
   log,
   concurrency: 8,
+  // Days end at midnight in Việt Nam; domains of agencies that are new are found by the hour.
+  cron: { 'end-aliases': '1 * * * *', 'follow-domains': '2 * * * *' },
+  atStart: ['end-aliases', 'follow-domains'],
   probe: () => Promise.all([ldap.ping(), doveadm.ping(), mail.ping()]),
   tasks: {
     'converge-mailboxes': ({ accountIds }: { accountIds: string[] }) =>
       convergeMailboxes(
-        { database, ldap, doveadm, baseDn: config.LDAP_BASE_DN, quotaBytes: config.MAIL_QUOTA_BYTES },
+        {
+          database,
+          ldap,
+          doveadm,
+          baseDn: config.LDAP_BASE_DN,
+          quotaBytes: config.MAIL_QUOTA_BYTES,
+          domain: config.MAIL_DOMAIN,
+          aliasDays: config.ALIAS_DAYS,
+        },
         accountIds,
       ),
+    'converge-domains': () =>
+      convergeDomains({ database, ldap, baseDn: config.LDAP_BASE_DN, domain: config.MAIL_DOMAIN }),
+    'follow-domains': () => queueDomains(database),
+    'end-aliases': (_: object, signal) => endAliases(database, signal),
     'queue-letters': ({ accountIds }: { accountIds: string[] }) => queueLetters(database, accountIds),
     'send-notice': ({ kind, subjectId }: { kind: NoticeKind; subjectId: string }) =>
       sendNotice({ database, mail, domain: config.MAIL_DOMAIN }, kind, subjectId),
@@ -48,6 +65,8 @@ const app = createMailboxApp({
   ldap,
   doveadm,
   mail,
+  domain: config.MAIL_DOMAIN,
+  forwardDomains: config.FORWARD_DOMAINS,
   log,
   trustProxy: config.TRUST_PROXY,
   issuerUrl: config.ISSUER_URL,

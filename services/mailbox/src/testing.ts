@@ -35,6 +35,7 @@ interface MailServers {
 }
 
 export interface TestMailbox extends MailboxDependencies, NoticeDependencies {
+  forwardDomains: readonly string[];
   testDatabase: TestDatabase;
   owner: Database;
   doveadm: Doveadm;
@@ -121,6 +122,8 @@ export async function startTestMailbox(): Promise<TestMailbox> {
     ldap,
     baseDn,
     quotaBytes: 50_000_000,
+    aliasDays: 365,
+    forwardDomains: ['moet.gov.vn'],
     doveadm: connectDoveadm({ url: dovecot.doveadmUrl, apiKey: dovecot.doveadmApiKey }),
     doveadmUrl: dovecot.doveadmUrl,
     doveadmApiKey: dovecot.doveadmApiKey,

@@ -15,6 +15,9 @@ import {
   NoSuchObjectError,
   type Operation,
 } from '@congvu/ldap';
+import { keepFormerAddresses, queueMailboxes } from '../aliases/alias-store.ts';
+import { listForwardersTo, listRoutes, type MailRoutes } from '../aliases/forward-store.ts';
+import { ensureDomains, queueDomains } from '../domains/converge-domains.ts';
 import type { Doveadm } from '../dovecot/doveadm.ts';
 import { listWaitingFor, noticeJob } from '../notices/notice-store.ts';
 import {
@@ -35,11 +38,16 @@ export interface MailboxDependencies {
   doveadm: Doveadm;
   baseDn: string;
   quotaBytes: number;
+  /** The province's own mail domain. */
+  domain: string;
+  /** How long an address that is not a mailbox's own any more still leads to it. */
+  aliasDays: number;
 }
 
 interface Pair {
   source: MailboxSource;
   mailbox: MailboxRow;
+  routes: MailRoutes;
   /** Put on record a moment ago. */
   isNew: boolean;
 }
@@ -57,9 +65,7 @@ export async function convergeMailboxes(
     if (sources.length === 0) break;
 
     // 2. The record, with its audit events.
-    const pairs = await database.transaction((transaction) =>
-      recordStates(transaction, sources, dependencies.quotaBytes),
-    );
+    const pairs = await database.transaction((transaction) => recordStates(transaction, sources, dependencies));
 
     // 3. LDAP, which Postfix and Dovecot read.
     const errors = await convergeMailAttributes(ldap, baseDn, pairs);
@@ -77,10 +83,11 @@ export async function convergeMailboxes(
     await releaseNotices(database, active);
 
     // 6. What changed meanwhile is done again.
-    ids = await findChanged(
+    const changed = await findChanged(
       database,
       converged.map(({ source }) => source),
     );
+    ids = [...new Set([...changed, ...(await findRerouted(database, converged))])];
   }
   await failSingly(database, accountIds, failed);
 }
@@ -98,12 +105,15 @@ async function failSingly(database: Database, accountIds: readonly string[], fai
 }
 
 /** While the old password still opens sessions it would be in vain; when it is gone, the directory asks for this again. */
-async function endSessions(database: Database, doveadm: Doveadm, { source, mailbox }: Pair): Promise<void> {
+async function endSessions(database: Database, doveadm: Doveadm, { source, mailbox, routes }: Pair): Promise<void> {
   const handedOver = mailbox.credential_epoch < source.entryCredentialEpoch;
   if (mailbox.state === 'active' && !handedOver) return;
-  await doveadm.kick(mailbox.address);
+  // A session goes by the address that the mailbox had when it began.
+  for (const address of [mailbox.address, ...routes.aliases]) await doveadm.kick(address);
   if (handedOver) await markSessionsEnded(database, source.id, source.entryCredentialEpoch);
 }
+
+const noRoutes: MailRoutes = { aliases: [], forwards: [] };
 
 function wantedState(source: MailboxSource): MailboxRow['state'] {
   if (source.state === 'active') return 'active';
@@ -113,7 +123,7 @@ function wantedState(source: MailboxSource): MailboxRow['state'] {
 async function recordStates(
   transaction: Transaction,
   sources: readonly MailboxSource[],
-  quotaBytes: number,
+  { quotaBytes, domain, aliasDays }: MailboxDependencies,
 ): Promise<Pair[]> {
   const made = await insertMailboxes(
     transaction,
@@ -131,6 +141,7 @@ async function recordStates(
   const byId = new Map(rows.map((row) => [row.account_id, row]));
   const events: object[] = [];
   const pairs: Pair[] = [];
+  const moved: { mailboxId: string; from: string; to: string }[] = [];
   for (const source of sources) {
     const row = byId.get(source.id) as MailboxRow;
     const { address } = source;
@@ -139,11 +150,51 @@ async function recordStates(
     else if (row.state !== state || row.address !== address) {
       await updateMailbox(transaction, source.id, { address, state });
       events.push(eventOf(source, 'mailbox.changed', { address: row.address, state: row.state }, { address, state }));
+      if (row.address !== address) moved.push({ mailboxId: source.id, from: row.address, to: address });
     }
-    pairs.push({ source, mailbox: { ...row, address, state }, isNew: made.has(source.id) });
+    pairs.push({ source, mailbox: { ...row, address, state }, routes: noRoutes, isNew: made.has(source.id) });
   }
+  if (moved.length > 0) {
+    await keepFormerAddresses(transaction, moved, aliasDays);
+    const movedIds = moved.map(({ mailboxId }) => mailboxId);
+    await queueMailboxes(transaction, await listForwardersTo(transaction, movedIds));
+  }
+  await ensureDomainsOf(transaction, domain, pairs, moved);
+  const known = await listRoutes(
+    transaction,
+    pairs.flatMap(({ source, isNew }) => (isNew ? [] : [source.id])),
+  );
+  for (const pair of pairs) pair.routes = known.get(pair.source.id) ?? noRoutes;
   if (events.length > 0) await transaction.raw('select directory.record_events(?::jsonb)', [JSON.stringify(events)]);
   return pairs;
+}
+
+/** The first address in an agency's own domain brings that domain. */
+async function ensureDomainsOf(
+  transaction: Transaction,
+  province: string,
+  pairs: readonly Pair[],
+  moved: readonly { to: string }[],
+): Promise<void> {
+  const addresses = [
+    ...pairs.flatMap(({ isNew, source }) => (isNew ? [source.address] : [])),
+    ...moved.map(({ to }) => to),
+  ];
+  const names = new Set(addresses.map((address) => address.slice(address.indexOf('@') + 1)));
+  names.delete(province);
+  if (names.size > 0 && (await ensureDomains(transaction, province, [...names]))) await queueDomains(transaction);
+}
+
+/** Those whose further addresses or forwards are others by now; what is new has none, and they are not written with it. */
+async function findRerouted(database: Database, pairs: readonly Pair[]): Promise<string[]> {
+  const rest = pairs.filter(({ isNew }) => !isNew);
+  const now = await listRoutes(
+    database,
+    rest.map(({ source }) => source.id),
+  );
+  return rest.flatMap(({ source: { id }, routes }) =>
+    JSON.stringify(now.get(id) ?? noRoutes) === JSON.stringify(routes) ? [] : [id],
+  );
 }
 
 const eventOf = (source: MailboxSource, action: string, before: object | null, after: object): object => ({
@@ -177,19 +228,27 @@ async function convergeMailAttributes(ldap: Ldap, baseDn: string, pairs: readonl
       'congvuAccountId',
       rest.map(({ source }) => source.id),
     ),
-    attributes: ['congvuAccountId', 'mail', 'congvuMailAlias', 'congvuMailStatus', 'congvuMailQuotaBytes'],
+    attributes: [
+      'congvuAccountId',
+      'mail',
+      'congvuMailAlias',
+      'congvuMailForward',
+      'congvuMailStatus',
+      'congvuMailQuotaBytes',
+    ],
   });
   const entries = new Map(found.map((entry) => [String(entry.attributes.congvuAccountId?.[0]), entry]));
   const changed: { id: string; operation: Operation }[] = [];
-  for (const { source, mailbox } of rest) {
+  for (const { source, mailbox, routes } of rest) {
     const entry = entries.get(source.id);
     if (!entry) {
       errors.set(source.id, entryMissing());
       continue;
     }
     errors.delete(source.id);
-    // The record knows no alias, so one that is there was put there by hand.
-    const changes = diffAttributes(entry.attributes, { ...wantedAttributes(mailbox), congvuMailAlias: [] });
+    const { aliases: congvuMailAlias, forwards: congvuMailForward } = routes;
+    const wanted = { ...wantedAttributes(mailbox), congvuMailAlias, congvuMailForward };
+    const changes = diffAttributes(entry.attributes, wanted);
     if (changes.length > 0) changed.push({ id: source.id, operation: { kind: 'modify', dn: entry.dn, changes } });
   }
   return new Map([...errors, ...(await applyAll(ldap, changed))]);
