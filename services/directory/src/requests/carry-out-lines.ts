@@ -61,7 +61,7 @@ export async function carryOutPart(
   // 1. What stands against them by now. From here to the commit nobody else opens accounts.
   const lines = await listLinesToCarryOut(transaction, request.id, linesPerPart);
   const openings = lines.filter((line) => line.operation === 'open');
-  if (openings.length > 0) await lockUsernames(transaction);
+  if (openings.length > 0 || lines.some(({ newAddress }) => newAddress)) await lockUsernames(transaction);
   const failures = new Map<string, LineFailure>();
   const byNumber = new Map(lines.map((line) => [line.lineNumber, line]));
   const asked = { id: request.id, agencyCode: request.agency_code };
@@ -140,7 +140,7 @@ async function attempt(
 function changeAccount(
   transaction: Transaction,
   line: LineToCarryOut,
-  { retentionDays }: OpeningPolicy,
+  { retentionDays, usernamePatterns }: OpeningPolicy,
   cause: Cause,
 ): Promise<void> {
   const { targetAccountId: accountId, reason, title, certificatePath: path } = line;
@@ -159,7 +159,11 @@ function changeAccount(
         cause,
       );
     case 'rename':
-      return renameAccount(transaction, { accountId, fullName: line.fullName ?? '' }, cause);
+      return renameAccount(
+        transaction,
+        { accountId, fullName: line.fullName ?? '', newAddressBy: line.newAddress ? usernamePatterns : undefined },
+        cause,
+      );
     case 'change_position':
       return changeTitle(transaction, { accountId, title }, cause);
     case 'issue_certificate':
