@@ -1,11 +1,11 @@
 /**
  * OpenLDAP in a container. An existing database is never removed and never loaded over: the base tree is loaded into a draft
- * beside it that gets the database's name only when it is complete. The service identities' passwords are brought to what
+ * beside it that gets the database's name only when it is complete. One that an older version made gets the nodes that it lacks. The service identities' passwords are brought to what
  * the secret files say at each start, so that changing one is: write the file, start again.
  */
-import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { LDAP_SERVICES } from '../local/openldap.ts';
+import { LDAP_SERVICES, missingNodes, treeVersion } from '../local/openldap.ts';
 import { run } from '../local/process.ts';
 import type { Container, Engine } from './container.ts';
 
@@ -28,8 +28,10 @@ export const openldap: Engine = {
     for (const service of LDAP_SERVICES) {
       hashes.set(service, await hashPassword(container, container.value(`LDAP_${service.toUpperCase()}_PASSWORD`)));
     }
-    if (existsSync(join(database, 'data.mdb'))) await setPasswords(container, hashes);
-    else await loadTree(container, database, hashes);
+    if (existsSync(join(database, 'data.mdb'))) {
+      await completeTree(container);
+      await setPasswords(container, hashes);
+    } else await loadTree(container, database, hashes);
   },
 };
 
@@ -71,6 +73,22 @@ async function loadTree(container: Container, database: string, hashes: Readonly
   // slapd refuses to make this directory itself; an empty one may be there.
   rmSync(database, { recursive: true, force: true });
   renameSync(draft, database);
+}
+
+async function completeTree(container: Container): Promise<void> {
+  const file = container.render('openldap/tree.ldif', 'tree.ldif', baseOf(container));
+  const tree = readFileSync(file, 'utf8');
+  const marker = join(container.data, 'openldap-tree');
+  try {
+    if (existsSync(marker) && readFileSync(marker, 'utf8') === treeVersion(tree)) return;
+    const config = join(container.config, 'slapd.conf');
+    const missing = await missingNodes(config, tree);
+    container.write('tree.ldif', missing);
+    if (missing !== '') await run('/usr/sbin/slapadd', ['-f', config, '-l', file]);
+    writeFileSync(marker, treeVersion(tree));
+  } finally {
+    rmSync(file);
+  }
 }
 
 /** Offline, before slapd starts: no identity could do it later, since there is no root password. */

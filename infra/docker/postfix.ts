@@ -6,6 +6,7 @@ import { chmodSync, chownSync, closeSync, mkdirSync, openSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { ServiceError } from '@congvu/errors';
 import { findAccount, run } from '../local/process.ts';
+import { postfixMaps } from '../local/state.ts';
 import type { Container, Engine } from './container.ts';
 
 const queueOf = (container: Container): string => join(container.data, 'queue');
@@ -27,7 +28,7 @@ export const postfix: Engine = {
     container.write('server.pem', `${container.text('TLS_PRIVATE_KEY')}\n${container.text('TLS_CERTIFICATE')}\n`);
     container.render('postfix/main.cf', 'main.cf', values, { mode: 0o644 });
     container.render('postfix/master.cf', 'master.cf', values, { mode: 0o644 });
-    for (const map of ['mailboxes.cf', 'disabled.cf', 'aliases.cf', 'senders.cf', 'groups.cf', 'posting.cf']) {
+    for (const map of postfixMaps()) {
       // Readable by Postfix's group alone: proxymap opens them after giving up root.
       container.render(`postfix/${map}`, map, values, { mode: 0o640, gid: findAccount('postfix')?.gid ?? 0 });
     }

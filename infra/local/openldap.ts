@@ -1,7 +1,9 @@
 /**
  * OpenLDAP (Debian's slapd) on our own configuration, data and port. On first use the base tree and the service identities
- * are loaded offline, their passwords hashed; the database counts as made only once that is complete.
+ * are loaded offline, their passwords hashed; the database counts as made only once that is complete. One that an older version made
+ * gets the nodes of the tree that it lacks, before slapd starts.
  */
+import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Account, run, type SupervisedProcess, superviseProcess } from './process.ts';
@@ -60,8 +62,8 @@ export async function startOpenLdap(options: OpenLdapOptions): Promise<OpenLdap>
   if (!existsSync(complete)) {
     log('OpenLDAP: loading the base tree and the service identities');
     await loadTree(state, config, base, account);
-    state.writeFile('openldap/tree-loaded', '');
-  }
+  } else await completeTree(state, config, base, account);
+  state.writeFile('openldap/tree-loaded', treeVersion(treeOf(base)));
 
   const url = `ldap://${host}:${port}`;
   const server = superviseProcess({
@@ -99,19 +101,52 @@ export async function startOpenLdap(options: OpenLdapOptions): Promise<OpenLdap>
   };
 }
 
+async function completeTree(state: State, config: string, base: TemplateValues, account: Account | undefined) {
+  const tree = treeOf(base);
+  if (readFileSync(join(state.directory, 'openldap/tree-loaded'), 'utf8') === treeVersion(tree)) return;
+  const missing = await missingNodes(config, tree, account);
+  if (missing === '') return;
+  const file = state.writeFile('openldap/missing.ldif', missing, account);
+  try {
+    await run('/usr/sbin/slapadd', ['-f', config, '-l', file], { account });
+  } finally {
+    rmSync(file, { force: true });
+  }
+}
+
+const treeOf = (base: TemplateValues): string =>
+  renderTemplate('openldap/tree.ldif', readFileSync(join(repository, 'infra/openldap/tree.ldif'), 'utf8'), base);
+
+/** By which one sees that a database was made, or completed, from this very tree: looking for what it lacks reads all of it. */
+export const treeVersion = (tree: string): string => createHash('sha256').update(tree).digest('hex');
+
+/** LDIF of the nodes of `tree` that the database of `config` lacks; nothing may write to it meanwhile. What is there stays as it is. */
+export async function missingNodes(config: string, tree: string, account?: Account): Promise<string> {
+  const kinds = '(|(objectClass=organization)(objectClass=organizationalUnit)(objectClass=organizationalRole))';
+  const nodes = `(&${kinds}(!(objectClass=congvuAgency))(!(objectClass=congvuAccount)))`;
+  const dump = await run('/usr/sbin/slapcat', ['-f', config, '-o', 'ldif-wrap=no', '-a', nodes], { account });
+  const there = new Set([...dump.matchAll(/^dn: (.*)$/gm)].map(([, dn = '']) => dn.toLowerCase()));
+  const entries = tree.replace(/^#.*\n/gm, '').split(/\n{2,}/);
+  const missing = entries.filter((entry) => {
+    const dn = /^dn: (.*)$/m.exec(entry)?.[1];
+    return dn !== undefined && !there.has(dn.toLowerCase());
+  });
+  return missing.map((entry) => `${entry.trim()}\n\n`).join('');
+}
+
 async function loadTree(state: State, config: string, base: TemplateValues, account: Account | undefined) {
-  const template = (name: string) => readFileSync(join(repository, 'infra/openldap', name), 'utf8');
+  const template = readFileSync(join(repository, 'infra/openldap/service.ldif'), 'utf8');
   const hashes = await Promise.all(
     LDAP_SERVICES.map((service) => hashPassword(state, service, state.secret(`ldap/${service}`))),
   );
   const entries = LDAP_SERVICES.map((service, index) =>
-    renderTemplate('openldap/service.ldif', template('service.ldif'), {
+    renderTemplate('openldap/service.ldif', template, {
       ...base,
       SERVICE: service,
       PASSWORD_HASH: hashes[index] ?? '',
     }),
   );
-  const ldif = renderTemplate('openldap/tree.ldif', template('tree.ldif'), base) + entries.join('');
+  const ldif = treeOf(base) + entries.join('');
   // What an earlier attempt left half-way is no data yet.
   rmSync(join(state.directory, 'openldap/data'), { recursive: true, force: true });
   state.makeDirectory('openldap/data', account);

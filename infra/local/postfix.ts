@@ -8,7 +8,7 @@ import { ServiceError } from '@congvu/errors';
 import { greets } from './dovecot.ts';
 import { openMailLog } from './mail-logs.ts';
 import { findAccount, run, type SupervisedProcess, superviseProcess } from './process.ts';
-import type { State } from './state.ts';
+import { postfixMaps, type State } from './state.ts';
 
 export interface Postfix extends Pick<SupervisedProcess, 'start' | 'stop' | 'restart' | 'kill' | 'pid'> {
   readonly host: string;
@@ -18,6 +18,8 @@ export interface Postfix extends Pick<SupervisedProcess, 'start' | 'stop' | 'res
   readonly submissionPort: number;
   /** Holds the certificate that clients must trust. */
   readonly certificateFile: string;
+  /** Where main.cf and the lookup tables lie, as `postmap -c` wants it. */
+  readonly configDirectory: string;
   /** Tries everything deferred now. */
   flush(): Promise<void>;
   /** Addresses whose mail waits in the queue. */
@@ -76,7 +78,7 @@ export async function startPostfix(options: PostfixOptions): Promise<Postfix> {
   };
   state.render('postfix/main.cf', 'postfix/etc/main.cf', values, undefined, 0o644);
   state.render('postfix/master.cf', 'postfix/etc/master.cf', values, undefined, 0o644);
-  for (const map of ['mailboxes.cf', 'disabled.cf', 'aliases.cf', 'senders.cf', 'groups.cf', 'posting.cf']) {
+  for (const map of postfixMaps()) {
     // Owned by root and readable by Postfix's group alone: proxymap opens them after giving up root.
     state.render(`postfix/${map}`, `postfix/etc/${map}`, values, { ...account, uid: 0 }, 0o640);
   }
@@ -102,6 +104,7 @@ export async function startPostfix(options: PostfixOptions): Promise<Postfix> {
     smtpPort: ports.smtp,
     submissionPort: ports.submission,
     certificateFile: tls.certificateFile,
+    configDirectory: config,
     get pid() {
       return server.pid;
     },

@@ -126,6 +126,10 @@ export function openState(path: string): State {
   return state;
 }
 
+/** The lookup tables among Postfix's templates: all but its own two files. */
+export const postfixMaps = (): string[] =>
+  readdirSync(join(repository, 'infra/postfix')).filter((name) => !['main.cf', 'master.cf'].includes(name));
+
 /**
  * Replaces every `${NAME}` (upper case) of a template; the programs' own `${lowercase}` and `$name` stay as they are.
  * @throws ServiceError when the template names a value that is not given.

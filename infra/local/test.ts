@@ -99,7 +99,12 @@ function describe({ state, postgres, openldap, dovecot, postfix, certificateFile
     },
     dovecot: { doveadmUrl: new URL(doveadmUrl).origin, doveadmApiKey, imapPort, imapsPort, lmtpPort, notifier },
     postfix: postfix
-      ? { smtpPort: postfix.smtpPort, submissionPort: postfix.submissionPort, postingPort: ports.posting }
+      ? {
+          smtpPort: postfix.smtpPort,
+          submissionPort: postfix.submissionPort,
+          postingPort: ports.posting,
+          configDirectory: postfix.configDirectory,
+        }
       : null,
     mailLogs: mailLogsOf(state),
     certificateFile,

@@ -12,6 +12,7 @@ import { up as bulk } from './0009-bulk.ts';
 import { up as peopleComeBack } from './0010-people-come-back.ts';
 import { up as namesFollow } from './0011-names-follow.ts';
 import { up as mailNames } from './0012-mail-names.ts';
+import { up as changedAddresses } from './0013-changed-addresses.ts';
 import { up as mailNamesTaken } from './0014-mail-names-taken.ts';
 import { up as whatNoticesTell } from './0015-what-notices-tell.ts';
 import { up as usageViews } from './0016-usage-views.ts';
@@ -30,6 +31,7 @@ export const migrations: Migrations = {
   '0010-people-come-back': peopleComeBack,
   '0011-names-follow': namesFollow,
   '0012-mail-names': mailNames,
+  '0013-changed-addresses': changedAddresses,
   '0014-mail-names-taken': mailNamesTaken,
   '0015-what-notices-tell': whatNoticesTell,
   '0016-usage-views': usageViews,

@@ -60,7 +60,7 @@ export function createDirectoryApp(dependencies: DirectoryDependencies): Express
       ...clientRoutes({ database, tokens, limitTokens }),
       ...agencyRoutes(database),
       ...requestRoutes(dependencies),
-      ...accountRoutes({ database, retentionDays: dependencies.retentionDays ?? defaultRetentionDays }),
+      ...accountRoutes({ ...dependencies, retentionDays: dependencies.retentionDays ?? defaultRetentionDays }),
       ...credentialRoutes({
         ...dependencies,
         limitSignIn,

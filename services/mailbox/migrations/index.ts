@@ -4,6 +4,7 @@ import { up as initial } from './0001-initial.ts';
 import { up as returnNotices } from './0002-return-notices.ts';
 import { up as credentialEpoch } from './0003-credential-epoch.ts';
 import { up as mailAttributes } from './0004-mail-attributes.ts';
+import { up as domainsAndAliases } from './0005-domains-and-aliases.ts';
 import { up as mailboxKinds } from './0006-mailbox-kinds.ts';
 import { up as groups } from './0007-groups.ts';
 import { up as usage } from './0008-usage.ts';
@@ -14,6 +15,7 @@ export const migrations: Migrations = {
   '0002-return-notices': returnNotices,
   '0003-credential-epoch': credentialEpoch,
   '0004-mail-attributes': mailAttributes,
+  '0005-domains-and-aliases': domainsAndAliases,
   '0006-mailbox-kinds': mailboxKinds,
   '0007-groups': groups,
   '0008-usage': usage,

@@ -30,6 +30,8 @@ type Method = 'get' | 'post' | 'put' | 'patch' | 'delete';
 /** Three mailboxes of the district (one of them below it, one by request), one of the department, notices, one of which failed. */
 let requestId: string;
 let failed: string;
+/** Of the one by request. */
+let furtherAddress: string;
 let [byRequest, inCommune, inDepartment, suspended]: TestAccount[] = [];
 /** A list of the district. */
 let groupId: string;
@@ -58,6 +60,16 @@ beforeAll(async () => {
       state: account === suspended ? 'waiting' : 'sent',
     });
   }
+  furtherAddress = `ten.cu.${byRequest.username}@nghean.gov.vn`;
+  const further = { address: furtherAddress, mailbox_id: byRequest.id, reason: 'by_hand', created_by: 'test' };
+  await mailbox.database('mailbox.aliases').insert(further);
+  const district = {
+    name: 'quynhluu.nghean.gov.vn',
+    kind: 'agency',
+    agency_id: byRequest.agencyId,
+    created_by: 'test',
+  };
+  await mailbox.database('mailbox.domains').insert(district);
   await mailbox.database('mailbox.notices').insert({
     kind: 'decision',
     subject_id: requestId,
@@ -151,6 +163,19 @@ describe('who may', () => {
     ['put', '/v1/groups/{id}/moderators/{accountId}', 'mailboxes:write'],
     ['delete', '/v1/groups/{id}/moderators/{accountId}', 'mailboxes:write'],
     ['delete', '/v1/groups/{id}', 'mailboxes:write'],
+    ['get', '/v1/domains', 'mailboxes:read'],
+    ['get', '/v1/domains/{name}', 'mailboxes:read', undefined, 404],
+    ['post', '/v1/domains', 'domains:write', {}, 422],
+    ['patch', '/v1/domains/{name}', 'domains:write', {}, 404],
+    ['delete', '/v1/domains/{name}', 'domains:write', undefined, 404],
+    ['get', '/v1/aliases', 'mailboxes:read'],
+    ['get', '/v1/aliases/{address}', 'mailboxes:read'],
+    ['patch', '/v1/aliases/{address}', 'mailboxes:write', { validUntil: null }],
+    ['delete', '/v1/aliases/{address}', 'mailboxes:write', undefined, 204],
+    ['get', '/v1/mailboxes/{accountId}/aliases', 'mailboxes:read'],
+    ['post', '/v1/mailboxes/{accountId}/aliases', 'mailboxes:write', {}, 422],
+    ['get', '/v1/mailboxes/{accountId}/forwarding', 'mailboxes:read'],
+    ['put', '/v1/mailboxes/{accountId}/forwarding', 'mailboxes:write', { addresses: [] }],
   ];
 
   test('the table names every route', async () => {
@@ -173,6 +198,8 @@ describe('who may', () => {
         .replace('{holderId}', inCommune!.id)
         .replace('{id}', path.includes('/groups/') ? groupId : failed)
         .replace('{kind}', 'welcome')
+        .replace('{address}', furtherAddress)
+        .replace('{name}', 'khac.vn')
         .replace('{code}', path.includes('/usage/') ? 'H41.12' : 'none');
       const request = supertest(app)
         [method](there)
@@ -276,6 +303,29 @@ describe('the department beside, with every permission, on what belongs to the d
         return ['put', 'delete'].map((method) => [`${method} /v1/groups/{id}/${path}`, [[filled, 404]]]);
       }),
     ),
+    'get /v1/domains': [[() => '/v1/domains', 200]],
+    'get /v1/domains/{name}': [[() => `/v1/domains/quynhluu.nghean.gov.vn`, 404]],
+    'post /v1/domains': [
+      [() => '/v1/domains', 403, { kind: 'alias', name: 'cu.gov.vn', target: 'nghean.gov.vn' }],
+      [() => '/v1/domains', 403, { kind: 'agency', name: 'cu.nghean.gov.vn' }],
+    ],
+    'patch /v1/domains/{name}': [[() => `/v1/domains/quynhluu.nghean.gov.vn`, 403, { until: null }]],
+    'delete /v1/domains/{name}': [[() => `/v1/domains/quynhluu.nghean.gov.vn`, 403]],
+    'get /v1/aliases': [
+      [() => '/v1/aliases?limit=500', 200],
+      [() => '/v1/aliases?agency=H41.12', 200],
+    ],
+    'get /v1/aliases/{address}': [[() => `/v1/aliases/${furtherAddress}`, 404]],
+    'patch /v1/aliases/{address}': [[() => `/v1/aliases/${furtherAddress}`, 404, { validUntil: null }]],
+    'delete /v1/aliases/{address}': [[() => `/v1/aliases/${furtherAddress}`, 404]],
+    'get /v1/mailboxes/{accountId}/aliases': [[() => `/v1/mailboxes/${byRequest!.id}/aliases`, 404]],
+    'post /v1/mailboxes/{accountId}/aliases': [
+      [() => `/v1/mailboxes/${byRequest!.id}/aliases`, 404, { address: 'ten.moi@nghean.gov.vn' }],
+    ],
+    'get /v1/mailboxes/{accountId}/forwarding': [[() => `/v1/mailboxes/${byRequest!.id}/forwarding`, 404]],
+    'put /v1/mailboxes/{accountId}/forwarding': [
+      [() => `/v1/mailboxes/${byRequest!.id}/forwarding`, 404, { addresses: [] }],
+    ],
   };
 
   test('there is a row for every guarded route', async () => {

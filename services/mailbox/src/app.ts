@@ -4,6 +4,8 @@ import { pingDatabase, translateDatabaseError } from '@congvu/database';
 import { type Authenticate, createApp } from '@congvu/http';
 import type { Express } from 'express';
 import type { Logger } from 'pino';
+import { aliasRoutes } from './aliases/routes.ts';
+import { domainRoutes } from './domains/routes.ts';
 import { groupRoutes } from './groups/routes.ts';
 import { quotaRoutes } from './mailboxes/quota-routes.ts';
 import { type MailboxRouteDependencies, mailboxRoutes } from './mailboxes/routes.ts';
@@ -23,6 +25,8 @@ export interface MailboxAppDependencies extends MailboxRouteDependencies {
   signingKey: SigningKey;
   /** Absent where there is none. */
   postfix?: Postfix | undefined;
+  /** Besides our own: where mail may be forwarded to. */
+  forwardDomains: readonly string[];
   authenticate: Authenticate;
   issuerUrl: string;
   /** Express's `trust proxy`; nobody is believed unless told. */
@@ -53,6 +57,8 @@ export function createMailboxApp(dependencies: MailboxAppDependencies): Express 
       ...mailboxRoutes(dependencies),
       ...sharingRoutes(dependencies),
       ...quotaRoutes(dependencies),
+      ...domainRoutes(dependencies),
+      ...aliasRoutes(dependencies),
       ...noticeRoutes(dependencies),
       ...groupRoutes(database),
       ...usageRoutes(database),

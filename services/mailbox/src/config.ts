@@ -1,5 +1,5 @@
 /** What the mailbox service is told from outside; every fault is listed at once and the process does not start. */
-import { NoticeLanguage } from '@congvu/contracts';
+import { DomainName, NoticeLanguage } from '@congvu/contracts';
 import { serviceConfig } from '@congvu/http';
 import { z } from 'zod';
 import { isSigningKey } from './notices/signing-key.ts';
@@ -47,7 +47,6 @@ export const configSchema = z.object({
   SUSPENDED_MAIL: z.enum(['accept', 'refuse']).default('accept'),
   /** How long the store of a closed shared or service mailbox is kept; those of accounts as the directory says. */
   RETENTION_DAYS: z.coerce.number().int().min(1).max(3_650).default(90),
-  MAIL_DOMAIN: z.string().min(3),
   /** Where Postfix asks who may write to a list. */
   POSTING_HOST: z.string().default('127.0.0.1'),
   POSTING_PORT: z.coerce.number().int().min(1).max(65_535),
@@ -60,6 +59,21 @@ export const configSchema = z.object({
     .string()
     .regex(/^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/)
     .default('tatca'),
+  MAIL_DOMAIN: z.string().min(3).toLowerCase(),
+  /** How long an address that an account has no more still leads to its mailbox. */
+  ALIAS_DAYS: z.coerce.number().int().min(1).max(36_500).default(365),
+  /** Of others, with commas: where mail may be forwarded to besides the province's own. */
+  FORWARD_DOMAINS: z
+    .string()
+    .default('')
+    .transform((text) =>
+      text
+        .toLowerCase()
+        .split(',')
+        .map((name) => name.trim())
+        .filter(Boolean),
+    )
+    .pipe(z.array(DomainName)),
   /** Where notices are handed in: submission with STARTTLS and log-in, or LMTP where there is no Postfix. */
   NOTICE_TRANSPORT: z.enum(['submission', 'lmtp']).default('submission'),
   NOTICE_HOST: z.string().min(1),

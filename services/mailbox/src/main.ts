@@ -2,8 +2,10 @@
 import { openDatabase, startWorker } from '@congvu/database';
 import { createLog, exitOnFault, parseConfig, remoteKeys, serve, tokenAuthentication } from '@congvu/http';
 import { openLdap } from '@congvu/ldap';
+import { endAliases } from './aliases/change-aliases.ts';
 import { createMailboxApp } from './app.ts';
 import { configSchema } from './config.ts';
+import { convergeDomains, queueDomains } from './domains/converge-domains.ts';
 import { connectDoveadm } from './dovecot/doveadm.ts';
 import { convergeAgencyLists } from './groups/converge-agency-lists.ts';
 import { convergeGroups } from './groups/converge-groups.ts';
@@ -63,6 +65,8 @@ const mailboxes = {
   baseDn: config.LDAP_BASE_DN,
   quotaBytes: config.MAIL_QUOTA_BYTES,
   suspendedMail: config.SUSPENDED_MAIL,
+  domain: config.MAIL_DOMAIN,
+  aliasDays: config.ALIAS_DAYS,
 };
 
 const worker = await startWorker({
@@ -71,7 +75,7 @@ const worker = await startWorker({
   log,
   concurrency: 8,
   // The lists of agencies that were there before, or changed while nothing ran.
-  atStart: ['apply-settings', 'converge-agency-lists'],
+  atStart: ['apply-settings', 'converge-agency-lists', 'end-aliases', 'follow-domains'],
   probe: () => Promise.all([ldap.ping(), doveadm.ping(), mail.ping()]),
   tasks: {
     'converge-mailboxes': ({ accountIds }: { accountIds: string[] }) => convergeMailboxes(mailboxes, accountIds),
@@ -92,6 +96,10 @@ const worker = await startWorker({
         },
         agencyIds,
       ),
+    'converge-domains': () =>
+      convergeDomains({ database, ldap, baseDn: config.LDAP_BASE_DN, domain: config.MAIL_DOMAIN }),
+    'follow-domains': () => queueDomains(database),
+    'end-aliases': (_payload: object, signal) => endAliases(database, signal),
     'queue-letters': ({ accountIds }: { accountIds: string[] }) => queueLetters(database, accountIds),
     'send-notice': (notice: NoticeIdentity) => sendNotice(notices, notice),
     'queue-expiries': (_payload: object, signal) => queueExpiries(database, config.EXPIRY_NOTICE_DAYS, signal),
@@ -103,6 +111,8 @@ const worker = await startWorker({
     'queue-stranded': (_payload: object, signal) => queueStranded(database, signal),
   },
   cron: {
+    'end-aliases': '1 * * * *', // days end at midnight in Việt Nam
+    'follow-domains': '2 * * * *', // those of agencies that are new
     'queue-expiries': '20 * * * *',
     'queue-digests': '0 * * * *',
     'queue-stranded': '40 * * * *',
@@ -129,6 +139,7 @@ const app = createMailboxApp({
   ...notices,
   ...mailboxes,
   retentionDays: config.RETENTION_DAYS,
+  forwardDomains: config.FORWARD_DOMAINS,
   signingKey,
   postfix: config.POSTFIX_ADDRESS ? connectPostfix(config.POSTFIX_ADDRESS) : undefined,
   log,

@@ -41,6 +41,7 @@ interface MailServers {
 }
 
 export interface TestMailbox extends MailboxRouteDependencies, NoticeDependencies {
+  forwardDomains: readonly string[];
   testDatabase: TestDatabase;
   owner: Database;
   doveadm: Doveadm;
@@ -144,6 +145,8 @@ export async function startTestMailbox(): Promise<TestMailbox> {
     quotaBytes: 50_000_000,
     suspendedMail: 'accept',
     retentionDays: 90,
+    aliasDays: 365,
+    forwardDomains: ['moet.gov.vn'],
     doveadm: connectDoveadm({ url: dovecot.doveadmUrl, apiKey: dovecot.doveadmApiKey }),
     doveadmUrl: dovecot.doveadmUrl,
     doveadmApiKey: dovecot.doveadmApiKey,

@@ -55,7 +55,8 @@ export const RequestLineInput = z.discriminatedUnion('operation', [
   z.strictObject({
     operation: z.literal('rename'),
     account,
-    fullName: z.string().max(200).describe('Surname first, given name last; username and address stay'),
+    fullName: z.string().max(200).describe('Surname first, given name last; the username stays'),
+    newAddress: z.boolean().optional().describe('An address of the new name; mail to the former one still arrives'),
     reason: lineOfText(500).optional(),
   }),
   z.strictObject({
@@ -211,6 +212,7 @@ export const RequestLine = z.object({
   nationalId: z.string().nullable().describe('Masked'),
   certificate: CertificatePath,
   reason: z.string().nullable(),
+  newAddress: z.boolean().optional().describe('Of a rename: true where the address is to change too'),
   target: z
     .object({ id: Uuid, username: z.string(), address: z.string(), displayName: z.string() })
     .nullable()

@@ -260,6 +260,23 @@ describe('a transfer', () => {
     expect(received).toMatchObject({ action: 'account.received', agency_id: (await agency('H41.32.05')).id });
   });
 
+  it('to an agency with a mail domain of its own takes the address along: what stands before the @ stays', async () => {
+    const domain = 'quynhluu.nghean.gov.vn';
+    const code = 'H41.32.07';
+    await directory.owner('directory.agencies').where({ code }).update({ mail_domain: domain });
+    const { body } = await act('transfer', { agencyCode: code, reason }).expect(200);
+    expect(body).toMatchObject({ username: account.username, address: `${account.username}@${domain}` });
+    expect((await events()).slice(-2)).toMatchObject([
+      { before: { address: account.address }, after: { address: body.address } },
+      { action: 'account.received', after: { address: body.address } },
+    ]);
+    const jobs = await directory.owner('mailbox_jobs._private_jobs').pluck('key');
+    expect(jobs).toContain(`mailbox:${account.id}`);
+    await converge(account.id);
+    expect(await directory.ldap.find(dn, ['uid'])).toBeDefined();
+    expect((await act('transfer', { agencyCode: 'H41.32', reason })).body.address).toBe(account.address);
+  });
+
   it('leaves the title as it is unless told, and removes it when told null', async () => {
     await act('title', { title: 'Phó phòng' }).expect(200);
     expect((await act('transfer', { agencyCode: 'H41.32.05', reason })).body.title).toBe('Phó phòng');
@@ -311,6 +328,41 @@ describe('a transfer', () => {
       transferAccount(transaction, { accountId: account.id, toAgencyId: agency.id }, cause),
     );
     expect((await events()).at(-1)).toMatchObject({ actor_kind: 'system', request_id: account.requestId });
+  });
+});
+
+describe('a new address with another name', () => {
+  const names = () => directory.owner('directory.usernames').where({ account_id: account.id }).pluck('username');
+  const rename = (fullName: string, newAddress = true) => act('name', { fullName, newAddress });
+
+  it('is made of it by the policy; username and DN stay, and the name is taken for ever', async () => {
+    const word = randomWord();
+    const { body } = await rename(`Đặng Thị ${word}`).expect(200);
+    expect(body).toMatchObject({ username: account.username, address: `${word}dt@nghean.gov.vn` });
+    expect((await names()).sort()).toEqual([account.username, `${word}dt`].sort());
+    expect((await events()).at(-1)).toMatchObject({
+      action: 'account.renamed',
+      before: { displayName: account.displayName, address: account.address },
+      after: { displayName: body.displayName, address: body.address },
+    });
+    const next = await openAccount('H41.32', personLine(`Đỗ Thị ${word}`));
+    expect(next.username).not.toBe(`${word}dt`);
+    expect((await rename(body.displayName)).body.code).toBe('nothing_changes');
+  });
+
+  it('is the former one again when the name is', async () => {
+    const { body } = await rename(`Đặng Thị ${randomWord()}`).expect(200);
+    expect((await rename(account.displayName)).body.address).toBe(account.address);
+    expect((await rename(body.displayName)).body.address).toBe(body.address);
+    expect(await names()).toHaveLength(2);
+  });
+
+  it('two at once take two', async () => {
+    const other = await openAccount();
+    const fullName = `Đặng Thị ${randomWord()}`;
+    const answers = await Promise.all([rename(fullName), act('name', { fullName, newAddress: true }, admin, other.id)]);
+    expect(answers.map(({ status }) => status)).toEqual([200, 200]);
+    expect(new Set(answers.map(({ body }) => body.address)).size).toBe(2);
   });
 });
 

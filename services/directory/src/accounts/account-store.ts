@@ -264,6 +264,7 @@ export async function updateAccount(
   set: {
     state?: Account['state'];
     agency_id?: string;
+    address?: string;
     display_name?: string;
     surname?: string;
     given_name?: string;

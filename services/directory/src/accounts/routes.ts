@@ -13,6 +13,7 @@ import {
   toPage,
   versionTag,
 } from '@congvu/http';
+import type { UsernamePatterns } from '@congvu/vietnamese';
 import { z } from 'zod';
 import { parseCode } from '../agencies/agency-code-input.ts';
 import { requireAgency } from '../agencies/agency-store.ts';
@@ -32,7 +33,15 @@ const ById = z.object({ id: z.uuid() });
 const reason = lineOfText(500);
 const title = lineOfText(200);
 
-export function accountRoutes({ database, retentionDays }: { database: Database; retentionDays: number }): Route[] {
+export function accountRoutes({
+  database,
+  retentionDays,
+  usernamePatterns,
+}: {
+  database: Database;
+  retentionDays: number;
+  usernamePatterns: UsernamePatterns;
+}): Route[] {
   /** One change in one transaction; the account as it is then. */
   async function change<B>(
     context: RouteContext<{ id: string }, unknown, B>,
@@ -114,9 +123,9 @@ export function accountRoutes({ database, retentionDays }: { database: Database;
     route({
       method: 'post',
       path: '/v1/accounts/{id}/transfer',
-      summary: 'Moves an account to another agency of your subtree; username and address stay',
+      summary: 'Moves an account to another agency of your subtree; the username stays',
       description:
-        'Positions that the person holds become vacant. A title that is not given stays as it is; null removes it.',
+        'Where the agency has a mail domain of its own the address follows; mail to the former one still arrives for a while. Positions that the person holds become vacant. A title that is not given stays as it is; null removes it.',
       ...changing,
       body: z.strictObject({ agencyCode: AgencyCodeInput, title: title.nullable().optional(), reason }),
       handle: (context) =>
@@ -130,14 +139,20 @@ export function accountRoutes({ database, retentionDays }: { database: Database;
     route({
       method: 'put',
       path: '/v1/accounts/{id}/name',
-      summary: 'Gives a person another name; username and address stay',
-      description: 'A certificate that names the person stays as it was signed until another is issued.',
+      summary: 'Gives a person another name; the username stays, and the address unless a new one is asked for',
+      description:
+        'With `newAddress` the address is made of the new name, and mail to the former one still arrives for a while. A certificate that names the person stays as it was signed until another is issued.',
       ...changing,
-      body: z.strictObject({ fullName: z.string().max(200).describe('Surname first, given name last') }),
+      body: z.strictObject({
+        fullName: z.string().max(200).describe('Surname first, given name last'),
+        newAddress: z.boolean().default(false),
+      }),
       handle: (context) =>
-        change(context, (transaction, account, cause) =>
-          renameAccount(transaction, { ...account, ...context.body }, cause),
-        ),
+        change(context, (transaction, account, cause) => {
+          const { fullName, newAddress } = context.body;
+          const newAddressBy = newAddress ? usernamePatterns : undefined;
+          return renameAccount(transaction, { ...account, fullName, newAddressBy }, cause);
+        }),
     }),
     route({
       method: 'put',

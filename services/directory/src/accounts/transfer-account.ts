@@ -1,6 +1,7 @@
 /**
- * An account goes to another agency; both lie in the caller's subtree. Username and address stay, and so does the entry's DN:
- * attributes follow. Positions that the person held stay with the agency and become vacant.
+ * An account goes to another agency; both lie in the caller's subtree. The username stays, and so does the entry's DN: attributes
+ * follow. The address follows where the agency has a mail domain of its own: what stands before the @ stays, and the mailbox service
+ * keeps the former address for a while. Positions that the person held stay with the agency and become vacant.
  */
 import type { Transaction } from '@congvu/database';
 import { requireOpenAgency } from '../agencies/agency-store.ts';
@@ -27,8 +28,11 @@ export async function transferAccount(
   await vacatePositionsOf(transaction, account.id, 'The holder was transferred to another agency.', cause);
   const changesTitle = input.title !== undefined && input.title !== account.title;
   const title = changesTitle ? (input.title ?? null) : account.title;
+  const address = `${account.address.slice(0, account.address.lastIndexOf('@'))}@${agency.mail_domain}`;
+  const moves = address !== account.address;
   const after = {
     agencyCode: agency.code,
+    ...(moves && { address }),
     ...(changesTitle && { title: input.title }),
     ...(input.reason !== undefined && { reason: input.reason }),
   };
@@ -40,9 +44,14 @@ export async function transferAccount(
       set: {
         agency_id: input.toAgencyId,
         title,
+        ...(moves && { address }),
         ...(account.kind === 'position' && namesOfPosition(title, agency.name)),
       },
-      before: { agencyCode: account.agency_code, ...(changesTitle && { title: account.title }) },
+      before: {
+        agencyCode: account.agency_code,
+        ...(moves && { address: account.address }),
+        ...(changesTitle && { title: account.title }),
+      },
       after,
     },
     cause,

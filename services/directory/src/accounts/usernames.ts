@@ -34,6 +34,27 @@ export async function takeUsernames(
   );
 }
 
+/** For an account that has names already: the first candidate that is free, or was its own before. */
+export async function takeFurtherUsername(
+  transaction: Transaction,
+  accountId: string,
+  candidates: () => Iterable<string>,
+): Promise<string> {
+  await lockUsernames(transaction);
+  const wish = { accountId, mayTakeAgencyName: false };
+  const free = (await foreseeUsernames(transaction, [{ ...wish, candidates: candidates() }], new Set())).get(accountId);
+  const own = new Set<string>(
+    await transaction('directory.usernames').where({ account_id: accountId }).pluck('username'),
+  );
+  for (const candidate of candidates()) {
+    if (own.has(candidate)) return candidate;
+    if (candidate === free) break;
+  }
+  const taken = (await takeUsernames(transaction, [{ ...wish, candidates: candidates() }])).get(accountId);
+  if (taken === undefined) throw new Error('an account was left without its further username');
+  return taken;
+}
+
 /**
  * What `takeUsernames` would give now; nothing is taken. `foreseen` holds what those before would get, and gets these too.
  */

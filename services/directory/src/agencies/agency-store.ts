@@ -103,7 +103,7 @@ export async function requireOpenAgency(
   connection: Connection,
   id: string,
   scope: string | null,
-): Promise<{ id: string; code: string; name: string }> {
+): Promise<{ id: string; code: string; name: string; mail_domain: string }> {
   const agency = await connection('directory.agencies as a')
     .where('a.id', id)
     .modify((query) => {
@@ -113,6 +113,7 @@ export async function requireOpenAgency(
       'a.id',
       'a.code',
       'a.name',
+      'a.mail_domain',
       connection.raw("directory.agency_status(a.valid_from, a.valid_to, directory.today()) <> 'active' as closed"),
     );
   if (!agency) throw agencyNotFound();
@@ -125,6 +126,13 @@ export async function requireOpenAgency(
   }
   return agency;
 }
+
+/** What addresses at the agency are made of. */
+export const findNaming = (
+  connection: Connection,
+  id: string,
+): Promise<{ short_name: string; mail_domain: string } | undefined> =>
+  connection('directory.agencies').where({ id }).first('short_name', 'mail_domain');
 
 export interface AgencyFilter {
   scope: string;

@@ -24,7 +24,7 @@ export interface Difference {
 }
 export type Part = 'entry' | 'mailbox' | 'certificate';
 
-const mailNames = ['mail', 'congvuMailAlias', 'congvuMailStatus', 'congvuMailQuotaBytes'];
+const mailNames = ['mail', 'congvuMailAlias', 'congvuMailForward', 'congvuMailStatus', 'congvuMailQuotaBytes'];
 const certificateName = 'userCertificate;binary';
 
 /** Everything that is compared. Passwords cannot be read, and are never looked at. */
@@ -42,10 +42,10 @@ const digestedNames = [
 export const digestOfEntry = ({ dn, attributes }: Entry): string =>
   digestOf(dn, attributes, ((attributes[certificateName] ?? []) as readonly Buffer[]).map(fingerprintOf));
 
-export function digestOfExpected(base: string, { source, mail, certificates }: ExpectedEntry): string {
+export function digestOfExpected(base: string, { source, mail, routes, certificates }: ExpectedEntry): string {
   const { dn, attributes } = wantedEntry(base, source);
   const valid = certificates.filter(({ expired }) => !expired).map(({ fingerprint }) => fingerprint);
-  return digestOf(dn, { ...attributes, ...mailAttributes(mail) }, valid);
+  return digestOf(dn, { ...attributes, ...mailAttributes(mail, routes) }, valid);
 }
 
 function digestOf(dn: string, attributes: Attributes, fingerprints: readonly string[]): string {
@@ -64,7 +64,8 @@ function digestOf(dn: string, attributes: Attributes, fingerprints: readonly str
 
 /** Empty when the entry is as it should be. */
 export function differencesOf(base: string, expected: ExpectedEntry, entry: Entry): Difference[] {
-  const { source, mail } = expected;
+  const { source } = expected;
+  const mail = mailAttributes(expected.mail, expected.routes);
   const actual = entry.attributes;
   const differences: Difference[] = [];
   const add = (attribute: string, wanted: readonly Value[], found: readonly Value[]) =>
@@ -81,8 +82,8 @@ export function differencesOf(base: string, expected: ExpectedEntry, entry: Entr
     if (differences.some((known) => known.attribute === attribute)) continue; // a deletion and an addition of one attribute
     add(attribute, operation === 'replace' ? values : wantedOf(base, attribute, actual, source), found);
   }
-  for (const { attribute } of diffAttributes(actual, mailAttributes(mail))) {
-    add(attribute, mailAttributes(mail)[attribute] ?? [], actual[attribute] ?? []);
+  for (const { attribute } of diffAttributes(actual, mail)) {
+    add(attribute, mail[attribute] ?? [], actual[attribute] ?? []);
   }
   const certificates = certificateDifference(
     expected.certificates,
@@ -109,9 +110,10 @@ function wantedOf(
   return [...(actual[attribute] ?? []).filter((value) => !gone.has(value)), ...added];
 }
 
-const mailAttributes = (mail: ExpectedEntry['mail']): Attributes => ({
+const mailAttributes = (mail: ExpectedEntry['mail'], { aliases, forwards }: ExpectedEntry['routes']): Attributes => ({
   mail: mail ? [mail.mail] : [],
-  congvuMailAlias: [],
+  congvuMailAlias: aliases,
+  congvuMailForward: forwards,
   congvuMailStatus: mail ? [mail.mail_status] : [],
   congvuMailQuotaBytes: mail ? [mail.mail_quota_bytes] : [],
 });

@@ -11,10 +11,18 @@ export interface ExpectedEntry {
   source: EntrySource;
   /** Undefined while there is no mailbox. */
   mail: { mail: string; mail_status: string; mail_quota_bytes: string } | undefined;
+  /** Further addresses of the mailbox, and where its mail goes. */
+  routes: MailRoutes;
   /** Valid ones; those that ran out a moment ago may still be there. */
   certificates: readonly { fingerprint: string; expired: boolean }[];
 }
 
+export interface MailRoutes {
+  aliases: readonly string[];
+  forwards: readonly string[];
+}
+
+const noRoutes: MailRoutes = { aliases: [], forwards: [] };
 const noCertificates: ExpectedEntry['certificates'] = [];
 
 /** By account id; ids that are no account's are not in it. */
@@ -46,11 +54,20 @@ interface Which {
 }
 
 async function assemble(connection: Connection, which: Which, sources: readonly EntrySource[]) {
-  const [mail, certificates] = await Promise.all([listMail(connection, which), listCertificates(connection, which)]);
+  const [mail, routes, certificates] = await Promise.all([
+    listMail(connection, which),
+    listRoutes(connection, which),
+    listCertificates(connection, which),
+  ]);
   return new Map(
     sources.map((source) => [
       source.id,
-      { source, mail: mail.get(source.id), certificates: certificates.get(source.id) ?? noCertificates },
+      {
+        source,
+        mail: mail.get(source.id),
+        routes: routes.get(source.id) ?? noRoutes,
+        certificates: certificates.get(source.id) ?? noCertificates,
+      },
     ]),
   );
 }
@@ -61,6 +78,21 @@ async function listMail(connection: Connection, which: Which) {
     [...which.values],
   );
   return new Map(rows.map((row) => [row.account_id, row]));
+}
+
+/** Of the few that have any. */
+async function listRoutes(connection: Connection, which: Which): Promise<Map<string, MailRoutes>> {
+  const { rows } = await connection.raw<{ rows: { account_id: string; kind: string; address: string }[] }>(
+    `select account_id, kind, address from mailbox.mail_routes_v where ${which.sql}`,
+    [...which.values],
+  );
+  const routes = new Map<string, { aliases: string[]; forwards: string[] }>();
+  for (const { account_id, kind, address } of rows) {
+    const known = routes.get(account_id) ?? { aliases: [], forwards: [] };
+    (kind === 'alias' ? known.aliases : known.forwards).push(address);
+    routes.set(account_id, known);
+  }
+  return routes;
 }
 
 async function listCertificates(connection: Connection, which: Which) {

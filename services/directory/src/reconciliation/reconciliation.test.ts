@@ -72,13 +72,23 @@ afterEach(async () => {
 
 const dnOf = ({ username }: TestAccount): string => distinguishedName({ uid: username }, people);
 
+const mailService = () => ({
+  ...directory,
+  ...mailbox,
+  doveadm: {} as never,
+  quotaBytes,
+  suspendedMail: 'accept' as const,
+  domain: 'nghean.gov.vn',
+  aliasDays: 365,
+});
+
 /** Accounts with entry, mailbox and, for the first, a certificate: everything as the three services leave it. */
 async function provisioned(count: number, options: Parameters<typeof insertAccount>[1] = {}): Promise<TestAccount[]> {
   const accounts: TestAccount[] = [];
   for (let index = 0; index < count; index++) accounts.push(await insertAccount(directory.owner, options));
   const ids = accounts.map(({ id }) => id);
   await convergeEntries(directory, ids);
-  await convergeMailboxes({ ...directory, ...mailbox, doveadm: {} as never, quotaBytes, suspendedMail: 'accept' }, ids);
+  await convergeMailboxes(mailService(), ids);
   const [first] = accounts as [TestAccount];
   await insertCertificate(first);
   await publish(first.id);
@@ -139,11 +149,7 @@ async function withOtherServices<T>(work: () => Promise<T>): Promise<T> {
     while (!over) {
       const ids = await jobsOf('mailbox', 'converge-mailboxes');
       // One that is refused is tried again, as a job is.
-      if (ids.length > 0)
-        await convergeMailboxes(
-          { ...directory, ...mailbox, doveadm: {} as never, quotaBytes, suspendedMail: 'accept' },
-          ids,
-        ).catch(() => undefined);
+      if (ids.length > 0) await convergeMailboxes(mailService(), ids).catch(() => undefined);
       for (const id of await jobsOf('certificate', 'converge-certificates')) await publish(id).catch(() => undefined);
       await sleep(100);
     }

@@ -63,7 +63,7 @@ export async function carryOutPart(
   const [first, last] = [lines[0], lines.at(-1)];
   if (!first || !last) return completeRequest(transaction, request.id);
   const openings = lines.filter((line) => line.operation === 'open');
-  if (openings.length > 0) await lockUsernames(transaction);
+  if (openings.length > 0 || lines.some(({ newAddress }) => newAddress)) await lockUsernames(transaction);
   const failures = new Map<number, LineFailure>();
   const asked = { id: request.id, agencyCode: request.agency_code };
   const part = { state: 'approved', from: first.lineNumber, to: last.lineNumber } as const;
@@ -141,7 +141,7 @@ async function attempt(
 function changeAccount(
   transaction: Transaction,
   line: LineToCarryOut,
-  { retentionDays }: OpeningPolicy,
+  { retentionDays, usernamePatterns }: OpeningPolicy,
   cause: Cause,
 ): Promise<void> {
   const { targetAccountId: accountId, reason, title, certificatePath: path } = line;
@@ -160,7 +160,11 @@ function changeAccount(
         cause,
       );
     case 'rename':
-      return renameAccount(transaction, { accountId, fullName: line.fullName ?? '' }, cause);
+      return renameAccount(
+        transaction,
+        { accountId, fullName: line.fullName ?? '', newAddressBy: line.newAddress ? usernamePatterns : undefined },
+        cause,
+      );
     case 'change_position':
       return changeTitle(transaction, { accountId, title }, cause);
     case 'issue_certificate':

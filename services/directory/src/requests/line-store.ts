@@ -21,6 +21,8 @@ export interface NewLine {
   nationalIdSealed: Buffer | null;
   nationalIdHash: Buffer | null;
   certificatePath: CertificatePath;
+  /** Of a rename: whether the address is to change too. */
+  newAddress: boolean;
 }
 
 /** What the reading found; `cell` as in the sheet. */
@@ -51,6 +53,7 @@ export const emptyLine = {
   nationalIdSealed: null,
   nationalIdHash: null,
   certificatePath: 'none',
+  newAddress: false,
 } as const;
 
 export async function insertLines(
@@ -67,12 +70,12 @@ export async function insertLines(
   await transaction.raw(
     `insert into directory.request_lines (request_id, line_number, sheet_row, state, operation, agency_id, kind,
        target_account_id, reason, full_name, birth_date, sex, title, mobile, national_id_sealed, national_id_hash,
-       certificate_path, findings)
+       certificate_path, new_address, findings)
      select ?, "lineNumber", "sheetRow", state, operation, "agencyId", kind, "targetAccountId", reason, "fullName", "birthDate",
-       sex, title, mobile, decode(sealed, 'hex'), decode(hash, 'hex'), "certificatePath", findings
+       sex, title, mobile, decode(sealed, 'hex'), decode(hash, 'hex'), "certificatePath", "newAddress", findings
      from json_to_recordset(?::json) as row("lineNumber" int, "sheetRow" int, state text, operation text, "agencyId" uuid,
        kind text, "targetAccountId" uuid, reason text, "fullName" text, "birthDate" date, sex text, title text, mobile text,
-       sealed text, hash text, "certificatePath" text, findings jsonb)`,
+       sealed text, hash text, "certificatePath" text, "newAddress" boolean, findings jsonb)`,
     [requestId, JSON.stringify(rows)],
   );
 }
@@ -211,6 +214,7 @@ interface LineRow {
   national_id_sealed: Buffer | null;
   certificate_path: CertificatePath;
   reason: string | null;
+  new_address: boolean;
   findings: LineFinding[];
   remark: string | null;
   failure: { code: string; detail: string } | null;
@@ -249,6 +253,7 @@ export async function listLines(
       'l.national_id_sealed',
       'l.certificate_path',
       'l.reason',
+      'l.new_address',
       'l.findings',
       'l.remark',
       'l.failure',
@@ -276,6 +281,7 @@ export async function listLines(
     nationalId: row.national_id_sealed ? maskNationalId(openSealed(row.national_id_sealed)) : null,
     certificate: row.certificate_path,
     reason: row.reason,
+    ...(row.new_address && { newAddress: true }),
     target: row.target,
     findings: row.findings,
     remark: row.remark,

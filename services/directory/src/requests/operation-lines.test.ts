@@ -80,6 +80,15 @@ describe('approved', () => {
     }
   });
 
+  it('a rename with a new address gives one of the new name', async () => {
+    const { id, username } = await account();
+    const word = randomWord();
+    const line = { operation: 'rename', account: id, fullName: `Trần Thị ${word}`, newAddress: true };
+    const request = await done([line]);
+    expect(request.lines).toMatchObject([{ state: 'fulfilled', newAddress: true }]);
+    expect(await row(id)).toMatchObject({ username, address: `${word}tt@nghean.gov.vn` });
+  });
+
   it('a transfer that says nothing of the office leaves it as it is by then', async () => {
     const { id } = await account({ title: 'Kế toán' });
     const { body } = await post([{ operation: 'transfer', account: id, toAgencyCode: 'H41.32.05' }]);

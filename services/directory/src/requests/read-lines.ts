@@ -170,7 +170,7 @@ function readAccountLine(
       const name = parseFullName(line.fullName);
       if (name.ok) notes.correct(`${pointer}/fullName`, name.corrections);
       else notes.fault(`${pointer}/fullName`, name.faults);
-      return about && name.ok ? { ...about, fullName: name.fullName } : undefined;
+      return about && name.ok ? { ...about, fullName: name.fullName, newAddress: line.newAddress ?? false } : undefined;
     }
     case 'change_position':
       return about && { ...about, title: line.title };

@@ -9,6 +9,7 @@ export interface LineToCarryOut extends Omit<OpeningLine, 'kind'> {
   targetAccountId: string | null;
   targetKind: OpeningLine['kind'] | null;
   reason: string | null;
+  newAddress: boolean;
 }
 
 export interface LineFailure {
@@ -33,6 +34,7 @@ const columns = [
   'l.national_id_sealed as nationalIdSealed',
   'l.national_id_hash as nationalIdHash',
   'l.certificate_path as certificatePath',
+  'l.new_address as newAddress',
 ] as const;
 
 /** Approved and not carried out, in the order of their numbers; locked until the transaction ends. */

@@ -7,7 +7,10 @@
 import { addJobs, type Database, type JobSpec, type Transaction } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
 import { anyOf, diffAttributes, distinguishedName, type Ldap, NoSuchObjectError, type Operation } from '@congvu/ldap';
+import { keepFormerAddresses, queueMailboxes } from '../aliases/alias-store.ts';
+import { listForwardersTo, listRoutes, type MailRoutes } from '../aliases/forward-store.ts';
 import { type AuditEvent, recordEvents, systemActor } from '../audit/audit-event.ts';
+import { ensureDomains, queueDomains } from '../domains/converge-domains.ts';
 import type { Doveadm } from '../dovecot/doveadm.ts';
 import { identityOf, listWaitingFor, noticeJob } from '../notices/notice-store.ts';
 import { queueStateNotices, type RecordedState } from '../notices/queue-notices.ts';
@@ -34,11 +37,16 @@ export interface MailboxDependencies extends MailboxPolicy {
   ldap: Ldap;
   doveadm: Doveadm;
   baseDn: string;
+  /** The province's own mail domain. */
+  domain: string;
+  /** How long an address that is not a mailbox's own any more still leads to it. */
+  aliasDays: number;
 }
 
 interface Pair {
   source: MailboxSource;
   mailbox: MailboxRow;
+  routes: MailRoutes;
   /** Put on record a moment ago. */
   isNew: boolean;
 }
@@ -74,10 +82,11 @@ export async function convergeMailboxes(
     await releaseNotices(database, active);
 
     // 6. What changed meanwhile is done again.
-    ids = await findChanged(
+    const changed = await findChanged(
       database,
       converged.map(({ source, mailbox }) => ({ ...source, mailboxVersion: mailbox.version })),
     );
+    ids = [...new Set([...changed, ...(await findRerouted(database, converged))])];
   }
   await failSingly(database, accountIds, failed);
 }
@@ -95,17 +104,20 @@ async function failSingly(database: Database, accountIds: readonly string[], fai
 }
 
 /** While the old password still opens sessions it would be in vain; when it is gone, the directory asks for this again. */
-async function endSessions(database: Database, doveadm: Doveadm, { source, mailbox }: Pair): Promise<void> {
+async function endSessions(database: Database, doveadm: Doveadm, { source, mailbox, routes }: Pair): Promise<void> {
   const handedOver = mailbox.credential_epoch < source.entryCredentialEpoch;
   if (mailbox.state === 'active' && !handedOver) return;
-  await doveadm.kick(mailbox.address);
+  // A session goes by the address that the mailbox had when it began.
+  for (const address of [mailbox.address, ...routes.aliases]) await doveadm.kick(address);
   if (handedOver) await markSessionsEnded(database, source.id, source.entryCredentialEpoch);
 }
+
+const noRoutes: MailRoutes = { aliases: [], forwards: [] };
 
 async function recordStates(
   transaction: Transaction,
   sources: readonly MailboxSource[],
-  policy: MailboxPolicy,
+  policy: MailboxDependencies,
 ): Promise<Pair[]> {
   const assigned = await listAssignedQuotas(transaction, sources);
   const none = new Map<string, number>();
@@ -125,6 +137,7 @@ async function recordStates(
   const changed: WantedMailbox[] = [];
   const shownElsewhere: string[] = [];
   const states: RecordedState[] = [];
+  const moved: { mailboxId: string; from: string; to: string }[] = [];
   const pairs: Pair[] = [];
   for (const source of sources) {
     const row = byId.get(source.id) as MailboxRow;
@@ -138,6 +151,7 @@ async function recordStates(
       changed.push(wanted);
       if ('address' in after || 'state' in after) shownElsewhere.push(source.id);
       events.push(eventOf(source, 'mailbox.changed', before, after));
+      if (row.address !== wanted.address) moved.push({ mailboxId: source.id, from: row.address, to: wanted.address });
       if (row.state !== wanted.state) {
         states.push({
           accountId: source.id,
@@ -148,17 +162,51 @@ async function recordStates(
         });
       }
     }
-    pairs.push({ source, mailbox: before && !isNew ? changedRow(row, wanted) : row, isNew });
+    pairs.push({ source, mailbox: before && !isNew ? changedRow(row, wanted) : row, routes: noRoutes, isNew });
   }
   await updateMailboxes(transaction, changed);
   await queueShared(transaction, shownElsewhere);
   await recordEvents(transaction, events);
   await queueStateNotices(transaction, states);
-  await refreshListKeys(
-    transaction,
-    pairs.flatMap(({ source, isNew }) => (isNew ? [] : source.id)),
-  );
+  await keepReachable(transaction, pairs, moved, policy);
+  const known = pairs.flatMap(({ source, isNew }) => (isNew ? [] : source.id));
+  await refreshListKeys(transaction, known);
+  const routes = await listRoutes(transaction, known);
+  for (const pair of pairs) pair.routes = routes.get(pair.source.id) ?? noRoutes;
   return pairs;
+}
+
+/** Former addresses still lead to their mailboxes, forwards to them follow, and the first address in an agency's own domain brings it. */
+async function keepReachable(
+  transaction: Transaction,
+  pairs: readonly Pair[],
+  moved: readonly { mailboxId: string; from: string; to: string }[],
+  { domain, aliasDays }: MailboxDependencies,
+): Promise<void> {
+  if (moved.length > 0) {
+    await keepFormerAddresses(transaction, moved, aliasDays);
+    const movedIds = moved.map(({ mailboxId }) => mailboxId);
+    await queueMailboxes(transaction, await listForwardersTo(transaction, movedIds));
+  }
+  const addresses = [
+    ...pairs.flatMap(({ isNew, source }) => (isNew ? [source.address] : [])),
+    ...moved.map(({ to }) => to),
+  ];
+  const names = new Set(addresses.map((address) => address.slice(address.indexOf('@') + 1)));
+  names.delete(domain);
+  if (names.size > 0 && (await ensureDomains(transaction, domain, [...names]))) await queueDomains(transaction);
+}
+
+/** Those whose further addresses or forwards are others by now; what is new has none, and they are not written with it. */
+async function findRerouted(database: Database, pairs: readonly Pair[]): Promise<string[]> {
+  const rest = pairs.filter(({ isNew }) => !isNew);
+  const now = await listRoutes(
+    database,
+    rest.map(({ source }) => source.id),
+  );
+  return rest.flatMap(({ source: { id }, routes }) =>
+    JSON.stringify(now.get(id) ?? noRoutes) === JSON.stringify(routes) ? [] : [id],
+  );
 }
 
 /** What is on record and what should be, of what differs; no `before` when nothing does. */
@@ -226,19 +274,19 @@ async function convergeMailAttributes(
   const found = await ldap.search(people, {
     scope: 'one',
     filter: anyOf('congvuAccountId', ids),
-    attributes: ['congvuAccountId', 'congvuMailAlias', ...mailAttributeNames],
+    attributes: ['congvuAccountId', 'congvuMailAlias', 'congvuMailForward', ...mailAttributeNames],
   });
   const entries = new Map(found.map((entry) => [String(entry.attributes.congvuAccountId?.[0]), entry]));
   const changed: { id: string; operation: Operation }[] = [];
-  for (const { source, mailbox } of rest) {
+  for (const { source, mailbox, routes } of rest) {
     const entry = entries.get(source.id);
     if (!entry) {
       errors.set(source.id, entryMissing());
       continue;
     }
     errors.delete(source.id);
-    // The record knows no alias, so one that is there was put there by hand.
-    const wanted = { ...basicAttributes(mailbox), ...further(source.id), congvuMailAlias: [] };
+    const { aliases: congvuMailAlias, forwards: congvuMailForward } = routes;
+    const wanted = { ...basicAttributes(mailbox), ...further(source.id), congvuMailAlias, congvuMailForward };
     const changes = diffAttributes(entry.attributes, wanted);
     if (changes.length > 0) changed.push({ id: source.id, operation: { kind: 'modify', dn: entry.dn, changes } });
   }

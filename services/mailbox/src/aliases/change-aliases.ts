@@ -1,0 +1,188 @@
+/**
+ * Further addresses of mailboxes: given by hand, kept until another day, ended by hand or when their day has come. What stands before
+ * the @ stays the holder's for ever; only mail to it is refused after the end.
+ */
+import { createHash } from 'node:crypto';
+import type { MailAlias, MailAliasInput } from '@congvu/contracts';
+import { brokenConstraint, type Connection, type Database, type Transaction } from '@congvu/database';
+import { invalid, keyReused, ServiceError } from '@congvu/errors';
+import { isLocalPart, isReservedLocalPart } from '@congvu/vietnamese';
+import { type Actor, recordEvents, systemActor } from '../audit/record-events.ts';
+import { findDomain, isToCome } from '../domains/domain-store.ts';
+import {
+  type AliasFacts,
+  endAliasesOver,
+  findByIdempotencyKey,
+  insertAlias,
+  queueMailboxes,
+  requireAlias,
+  requireAliasForUpdate,
+  requireReceivingMailbox,
+  takeMailName,
+  updateAlias,
+} from './alias-store.ts';
+
+export interface AliasAdministrator {
+  actor: Actor;
+  agencyCode: string;
+}
+
+export interface AliasPolicy {
+  database: Database;
+  /** The province's own domain. */
+  domain: string;
+}
+
+export async function addAlias(
+  { database, domain: province }: AliasPolicy,
+  mailboxId: string,
+  input: MailAliasInput,
+  { actor, agencyCode }: AliasAdministrator,
+  idempotencyKey: string | undefined,
+): Promise<MailAlias> {
+  const { address, validUntil = null } = input;
+  const bodyHash = createHash('sha256').update(JSON.stringify(input)).digest();
+  await database
+    .transaction(async (transaction) => {
+      const mailbox = await requireReceivingMailbox(transaction, mailboxId, agencyCode);
+      const repeated = idempotencyKey && (await findByIdempotencyKey(transaction, actor.id, idempotencyKey));
+      if (repeated) {
+        if (repeated.mailbox_id !== mailboxId || !repeated.body_hash.equals(bodyHash)) throw keyReused();
+        return;
+      }
+      await checkAddress(transaction, address, validUntil, province);
+      const localPart = address.slice(0, address.indexOf('@'));
+      if (mailbox.address === address || !(await takeMailName(transaction, localPart, mailboxId))) throw taken(address);
+      const key = { idempotencyKey, bodyHash: idempotencyKey === undefined ? undefined : bodyHash };
+      const alias = { address, mailboxId, validUntil, reason: 'by_hand', createdBy: actor.id, ...key } as const;
+      if (!(await insertAlias(transaction, alias))) throw taken(address);
+      await recordEvents(transaction, actor, [
+        eventOf('mailbox.alias_added', mailbox.account_id, mailbox.agency_id, null, { address, validUntil }),
+      ]);
+      await queueMailboxes(transaction, [mailboxId]);
+    })
+    .catch((error: unknown) => {
+      throw brokenConstraint(error) === 'aliases_idempotency_unique' ? keyReused() : error;
+    });
+  return requireAlias(database, address, agencyCode);
+}
+
+export async function changeAlias(
+  { database }: AliasPolicy,
+  address: string,
+  change: { validUntil: string | null; version?: number | undefined },
+  { actor, agencyCode }: AliasAdministrator,
+): Promise<MailAlias> {
+  const { validUntil } = change;
+  await database.transaction(async (transaction) => {
+    const alias = await requireOpen(transaction, address, change.version, agencyCode);
+    const faults = await endFaults(transaction, validUntil);
+    if (faults.length > 0) throw invalid('alias_invalid', faults);
+    await updateAlias(transaction, address, { valid_until: validUntil });
+    const before = { address, validUntil: alias.valid_until };
+    await recordEvents(transaction, actor, [
+      eventOf('mailbox.alias_changed', alias.mailbox_id, alias.agency_id, before, { address, validUntil }),
+    ]);
+  });
+  return requireAlias(database, address, agencyCode);
+}
+
+export async function endAlias(
+  { database }: AliasPolicy,
+  address: string,
+  version: number | undefined,
+  { actor, agencyCode }: AliasAdministrator,
+): Promise<void> {
+  await database.transaction(async (transaction) => {
+    const alias = await requireOpen(transaction, address, version, agencyCode);
+    await updateAlias(transaction, address, { ended_at: transaction.raw('now()') });
+    await recordEvents(transaction, actor, [
+      eventOf('mailbox.alias_ended', alias.mailbox_id, alias.agency_id, { address }, null),
+    ]);
+    await queueMailboxes(transaction, [alias.mailbox_id]);
+  });
+}
+
+const endedAtOnce = 200;
+
+/** Those whose day has come, a part a transaction. */
+export async function endAliases(database: Database, signal?: AbortSignal): Promise<void> {
+  for (let ended = endedAtOnce; ended === endedAtOnce && !signal?.aborted; ) {
+    ended = await database.transaction(async (transaction) => {
+      const aliases = await endAliasesOver(transaction, endedAtOnce);
+      const events = aliases.map(({ address, mailbox_id, agency_id }) =>
+        eventOf('mailbox.alias_ended', mailbox_id, agency_id, { address }, null),
+      );
+      await recordEvents(transaction, systemActor, events);
+      await queueMailboxes(
+        transaction,
+        aliases.map(({ mailbox_id }) => mailbox_id),
+      );
+      return aliases.length;
+    });
+  }
+}
+
+async function requireOpen(
+  transaction: Transaction,
+  address: string,
+  version: number | undefined,
+  agencyCode: string,
+): Promise<AliasFacts> {
+  const alias = await requireAliasForUpdate(transaction, address, agencyCode);
+  if (version !== undefined && version !== alias.version) {
+    throw new ServiceError({
+      kind: 'stale',
+      code: 'stale_version',
+      detail: `The alias is now at version ${alias.version}; read it again before changing it.`,
+    });
+  }
+  if (alias.ended_at === null) return alias;
+  throw new ServiceError({
+    kind: 'conflict',
+    code: 'alias_ended',
+    detail: `${address} has ended; add it to its mailbox again.`,
+  });
+}
+
+/** Every fault at once. */
+async function checkAddress(
+  connection: Connection,
+  address: string,
+  validUntil: string | null,
+  province: string,
+): Promise<void> {
+  const [localPart = '', name = ''] = address.split('@');
+  const faults = await endFaults(connection, validUntil);
+  const add = (code: string, detail: string) => faults.push({ pointer: '/address', code, detail });
+  if (isReservedLocalPart(localPart)) add('address_reserved', `${localPart} is kept for a role; nobody is given it.`);
+  else if (!isLocalPart(localPart))
+    add('address_form', 'Before the @ stand small letters, digits, single dots and hyphens alone.');
+  const domain = await findDomain(connection, name);
+  if (name !== province && !domain?.open) add('domain_not_ours', `${name} is no mail domain of ours.`);
+  else if (domain?.kind === 'alias') {
+    add('domain_of_alias', `${name} stands for ${domain.target}: an address there is one here by itself.`);
+  }
+  if (faults.length > 0) throw invalid('alias_invalid', faults);
+}
+
+async function endFaults(connection: Connection, validUntil: string | null) {
+  if (validUntil === null || (await isToCome(connection, validUntil))) return [];
+  const detail = 'The alias would have ended already; give a day to come, or end it.';
+  return [{ pointer: '/validUntil', code: 'past', detail }];
+}
+
+const taken = (address: string): ServiceError =>
+  new ServiceError({
+    kind: 'conflict',
+    code: 'address_taken',
+    detail: `What stands before the @ in ${address} is given already, or was once; a name is given one time in the whole province.`,
+  });
+
+const eventOf = (
+  action: 'mailbox.alias_added' | 'mailbox.alias_changed' | 'mailbox.alias_ended',
+  subjectId: string,
+  agencyId: string | null,
+  before: object | null,
+  after: object | null,
+) => ({ action, subjectType: 'account', subjectId, agencyId, before, after }) as const;
