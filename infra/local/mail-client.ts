@@ -48,6 +48,10 @@ export async function canLogIn(stack: StackDescription, credentials: Credentials
   }
 }
 
+/** All folders that the person sees, those that others share included. */
+export const listFolders = (stack: StackDescription, credentials: Credentials): Promise<string[]> =>
+  withImap(stack, credentials, async (imap) => (await imap.list()).map(({ path }) => path));
+
 /** Every message in INBOX, whole. */
 export const readInbox = (
   stack: StackDescription,
