@@ -106,6 +106,22 @@ test('an administrator’s template that is broken holds up no notice, and the l
   expect(await arrived(account, 1)).toMatchObject([{ subject: `Hộp thư ${account.address}` }]);
 });
 
+test('one that waited through the upgrade goes under the Message-ID that it had, to whom it was for', async () => {
+  const account = await provisioned();
+  const messageId = `<${crypto.randomUUID()}@${mailbox.domain}>`;
+  const recipient = 'earlier@elsewhere.test';
+  const before = { kind: 'welcome', subject_id: account.id, recipient, message_id: messageId };
+  await mailbox.owner('mailbox.notices').insert(before);
+  const sent: OutgoingNotice[] = [];
+  await send('welcome', account.id, { send: remember(sent) });
+  expect(sent).toMatchObject([{ to: recipient, messageId, text: expect.stringContaining(account.address) }]);
+  expect(await mailbox.owner('mailbox.notices').where({ subject_id: account.id }).first()).toMatchObject({
+    state: 'sent',
+    message_id: messageId,
+    agency_id: account.agencyId,
+  });
+});
+
 test('what arrives says who, from whom, and that no machine shall answer (RFC 3834)', async () => {
   const account = await provisioned({ displayName: 'Đặng <Thị> "Ơn" & con' });
   await send('welcome', account.id);
