@@ -37,6 +37,8 @@ alter table mailbox.notices
   add constraint notices_sent_under_an_id check (state <> 'sent' or (message_id is not null and facts is null)),
   add constraint notices_failed_with_a_reason check (state <> 'failed' or last_error is not null);
 create index notices_agency on mailbox.notices (agency_id, created_at desc, id desc);
+-- Few, and asked for by themselves: what waits, what failed.
+create index notices_unsent on mailbox.notices (state, created_at desc, id desc) where state <> 'sent';
 create index notices_recipient on mailbox.notices (recipient, created_at desc, id desc);
 
 update mailbox.notices n set agency_id = c.agency_id from directory.accounts_v c where c.address = n.recipient;

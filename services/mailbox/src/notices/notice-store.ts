@@ -75,7 +75,8 @@ export async function saveNotices(connection: Connection, notices: readonly NewN
      from jsonb_to_recordset(?::jsonb) as given(kind text, "subjectId" uuid, occasion text, addressee text, "agencyId" uuid,
        recipient text, facts jsonb)
      on conflict on constraint notices_once do update set
-       recipient = excluded.recipient, state = excluded.state, facts = excluded.facts
+       agency_id = excluded.agency_id, facts = excluded.facts, recipient = coalesce(n.recipient, excluded.recipient),
+       state = case when coalesce(n.recipient, excluded.recipient) is null then 'no_recipient' else 'waiting' end
        where n.state = 'no_recipient' or (n.state = 'waiting' and n.facts is null)
      returning *, (xmax = 0) as is_new`,
     [JSON.stringify(notices)],

@@ -214,10 +214,10 @@ describe('the templates', () => {
     });
     const bearer = await authority.bearer({ agency: 'H41', permissions: ['mailboxes:read'] });
     const { body } = await supertest(other).get('/v1/notice-templates/welcome/preview').set('Authorization', bearer);
-    expect(body.faults[0]).toBe('welcome.subject: it cannot be read (ENOTDIR)');
+    expect(body.faults[0]).toBe('vi/welcome.subject.liquid: it cannot be read (ENOTDIR)');
     expect(body.subject).toBe('Chào mừng đến với hệ thống thư công vụ');
     const list = await supertest(other).get('/v1/notice-templates').set('Authorization', bearer);
-    expect(list.body.items[0].parts[0].fault).toBe('welcome.subject: it cannot be read (ENOTDIR)');
+    expect(list.body.items[0].parts[0].fault).toBe('vi/welcome.subject.liquid: it cannot be read (ENOTDIR)');
   });
 });
 

@@ -2,12 +2,14 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { addJobs, startWorker } from '@congvu/database';
 import { insertRequest, type TestAccount } from '@congvu/database/testing';
 import { ServiceError } from '@congvu/errors';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { convergeMailboxes } from '../mailboxes/converge-mailboxes.ts';
 import { startTestMailbox, type TestMailbox } from '../testing.ts';
 import type { MailTransport, OutgoingNotice } from './mail-transport.ts';
+import { type NoticeIdentity, noticeJob } from './notice-store.ts';
 import { queueStranded } from './queue-notices.ts';
 import { retryNotice } from './retry-notice.ts';
 import { sendNotice } from './send-notice.ts';
@@ -104,6 +106,22 @@ test('an administrator’s template that is broken holds up no notice, and the l
   expect(await arrived(account, 1)).toMatchObject([{ subject: `Hộp thư ${account.address}` }]);
 });
 
+test('one that waited through the upgrade goes under the Message-ID that it had, to whom it was for', async () => {
+  const account = await provisioned();
+  const messageId = `<${crypto.randomUUID()}@${mailbox.domain}>`;
+  const recipient = 'earlier@elsewhere.test';
+  const before = { kind: 'welcome', subject_id: account.id, recipient, message_id: messageId };
+  await mailbox.owner('mailbox.notices').insert(before);
+  const sent: OutgoingNotice[] = [];
+  await send('welcome', account.id, { send: remember(sent) });
+  expect(sent).toMatchObject([{ to: recipient, messageId, text: expect.stringContaining(account.address) }]);
+  expect(await mailbox.owner('mailbox.notices').where({ subject_id: account.id }).first()).toMatchObject({
+    state: 'sent',
+    message_id: messageId,
+    agency_id: account.agencyId,
+  });
+});
+
 test('what arrives says who, from whom, and that no machine shall answer (RFC 3834)', async () => {
   const account = await provisioned({ displayName: 'Đặng <Thị> "Ơn" & con' });
   await send('welcome', account.id);
@@ -136,6 +154,41 @@ test('a server that does not answer: unavailable, and the notice waits', async (
   }
   await send('welcome', account.id);
   expect(await arrived(account, 1)).toHaveLength(1);
+});
+
+test('the worker waits out an outage and sends what waited, once', async () => {
+  const account = await provisioned();
+  await mailbox.owner.raw('delete from mailbox_jobs._private_jobs');
+  const down = mailbox.openTransport({ port: 1 });
+  let reached: MailTransport = down;
+  const mail: MailTransport = { ...mailbox.mail, send: (notice) => reached.send(notice), ping: () => reached.ping() };
+  const worker = await startWorker({
+    url: mailbox.testDatabase.urlAs('mailbox'),
+    schema: 'mailbox',
+    log: mailbox.log,
+    concurrency: 2,
+    probe: () => mail.ping(),
+    tasks: { 'send-notice': (notice: NoticeIdentity) => sendNotice({ ...mailbox, mail }, notice) },
+  });
+  try {
+    await addJobs(mailbox.database, 'mailbox', [noticeJob({ kind: 'welcome', subjectId: account.id })]);
+    const row = () => mailbox.owner('mailbox.notices').where({ subject_id: account.id }).first();
+    const until = async (done: (notice: { attempts: number; state: string } | undefined) => boolean) => {
+      for (let tries = 0; !done(await row()); tries++) {
+        if (tries > 300) throw new Error(`still ${JSON.stringify(await row())}`);
+        await sleep(100);
+      }
+    };
+    await until((notice) => (notice?.attempts ?? 0) >= 2);
+    expect(await row()).toMatchObject({ state: 'waiting' });
+    reached = mailbox.mail;
+    await until((notice) => notice?.state === 'sent');
+    expect(await arrived(account, 1)).toHaveLength(1);
+    expect(await mailbox.queued()).toEqual([]);
+  } finally {
+    await worker.stop();
+    down.close();
+  }
 });
 
 test('a recipient whom the server refuses is no outage: nobody waits for it to end', async () => {

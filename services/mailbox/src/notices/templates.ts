@@ -37,7 +37,8 @@ export function openTemplates(overrideDirectory: string | undefined): Templates 
         const rendered = await renderAll(language, part, own, { ...builtIn, ...files }, every);
         return { rendered, overrides: Object.keys(files), faults };
       } catch (error) {
-        faults.push(faultOf(error));
+        const tried = Object.keys(files).map((name) => `${language}/${name}.liquid`);
+        faults.push(`${tried.join(' in ')}: ${faultOf(error)}`);
       }
     }
     return { rendered: await renderAll(language, part, own, builtIn, every), overrides: [], faults };
@@ -103,7 +104,8 @@ async function readOverrides(directory: string, language: NoticeLanguage, names:
       Object.assign(files, await readFiles(directory, language, [name]));
     } catch (error) {
       const { code, message } = error as NodeJS.ErrnoException;
-      if (code !== 'ENOENT') faults.push(`${name}: ${code ? `it cannot be read (${code})` : message}`);
+      if (code !== 'ENOENT')
+        faults.push(`${language}/${name}.liquid: ${code ? `it cannot be read (${code})` : message}`);
     }
   }
   return { files, faults };
@@ -126,11 +128,11 @@ async function renderAll(
     memoryLimit: 4 * 1024 * 1024,
     ...(part === 'html' && { outputEscape: 'escape' as const }),
   });
-  for (const [filter, write] of Object.entries(filters(language))) engine.registerFilter(filter, write);
+  for (const [filter, write] of Object.entries(filters[language])) engine.registerFilter(filter, write);
   const rendered = [];
   for (const facts of every) {
     const text = tidy(part, String(await engine.renderFile(name, facts)));
-    if (text.trim() === '') throw new Error(`${name}: nothing comes out of it`);
+    if (text.trim() === '') throw new Error('nothing comes out of it');
     rendered.push(text);
   }
   return rendered;
@@ -149,7 +151,7 @@ const tidy = (part: Part, text: string): string => {
 /** The first line says what, in which file and where; the others quote the template. */
 const faultOf = (error: unknown): string => (error as Error).message.split('\n', 1)[0]?.slice(0, 300) ?? 'broken';
 
-function filters(language: NoticeLanguage): Record<string, FilterImplOptions> {
+function filtersIn(language: NoticeLanguage): Record<string, FilterImplOptions> {
   const locale = language === 'vi' ? 'vi-VN' : 'en-GB';
   const timeZone = 'Asia/Ho_Chi_Minh';
   const day = new Intl.DateTimeFormat(locale, { timeZone, day: '2-digit', month: '2-digit', year: 'numeric' });
@@ -170,6 +172,8 @@ function filters(language: NoticeLanguage): Record<string, FilterImplOptions> {
     number: (value: number) => number.format(value),
   };
 }
+
+const filters = { vi: filtersIn('vi'), en: filtersIn('en') } satisfies Record<NoticeLanguage, object>;
 
 /** Misspelt names, most likely: an override that overrides nothing. */
 async function unknownFiles(directory: string): Promise<string[]> {
