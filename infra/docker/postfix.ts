@@ -26,7 +26,7 @@ export const postfix: Engine = {
     container.write('server.pem', `${container.text('TLS_PRIVATE_KEY')}\n${container.text('TLS_CERTIFICATE')}\n`);
     container.render('postfix/main.cf', 'main.cf', values, { mode: 0o644 });
     container.render('postfix/master.cf', 'master.cf', values, { mode: 0o644 });
-    for (const map of ['mailboxes.cf', 'aliases.cf', 'senders.cf', 'groups.cf', 'posting.cf']) {
+    for (const map of ['mailboxes.cf', 'aliases.cf', 'senders.cf', 'groups.cf', 'posting.cf', 'list-id.cf']) {
       // Readable by Postfix's group alone: proxymap opens them after giving up root.
       container.render(`postfix/${map}`, map, values, { mode: 0o640, gid: findAccount('postfix')?.gid ?? 0 });
     }

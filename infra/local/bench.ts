@@ -6,6 +6,7 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
+import { measureGroupPost } from './bench-group-post.ts';
 import { measureImportMemory } from './bench-import-memory.ts';
 import { measureProvisioning } from './bench-provisioning.ts';
 import { measureReconcile } from './bench-reconcile.ts';
@@ -56,6 +57,12 @@ const figures: Readonly<
     size: 100_000,
     about: '99th percentile of searches among as many accounts over HTTP, beside that among 1,000',
     measure: measureSearch,
+  },
+  'group-post': {
+    size: 20_000,
+    about:
+      'recipients a second of one message to the list of the whole province, beside the same recipients in the envelope',
+    measure: measureGroupPost,
   },
 };
 

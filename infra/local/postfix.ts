@@ -72,7 +72,7 @@ export async function startPostfix(options: PostfixOptions): Promise<Postfix> {
   };
   state.render('postfix/main.cf', 'postfix/etc/main.cf', values, undefined, 0o644);
   state.render('postfix/master.cf', 'postfix/etc/master.cf', values, undefined, 0o644);
-  for (const map of ['mailboxes.cf', 'aliases.cf', 'senders.cf', 'groups.cf', 'posting.cf']) {
+  for (const map of ['mailboxes.cf', 'aliases.cf', 'senders.cf', 'groups.cf', 'posting.cf', 'list-id.cf']) {
     // Owned by root and readable by Postfix's group alone: proxymap opens them after giving up root.
     state.render(`postfix/${map}`, `postfix/etc/${map}`, values, { ...account, uid: 0 }, 0o640);
   }

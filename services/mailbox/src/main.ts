@@ -35,6 +35,8 @@ const worker = await startWorker({
   concurrency: 8,
   // Agencies that were there before their lists, or changed while nothing ran.
   atStart: ['converge-agency-lists'],
+  // Beside the directory's reconciliation, at night in Việt Nam.
+  cron: { 'repair-groups': '20 18 * * *' },
   probe: () => Promise.all([ldap.ping(), doveadm.ping(), mail.ping()]),
   tasks: {
     'converge-mailboxes': ({ accountIds }: { accountIds: string[] }) =>
@@ -43,6 +45,7 @@ const worker = await startWorker({
         accountIds,
       ),
     'converge-groups': () => convergeGroups({ database, ldap, baseDn: config.LDAP_BASE_DN }),
+    'repair-groups': () => convergeGroups({ database, ldap, baseDn: config.LDAP_BASE_DN }, 'all'),
     'converge-agency-lists': ({ agencyIds }: { agencyIds?: string[] }) =>
       convergeAgencyLists(
         database,

@@ -272,6 +272,19 @@ describe('a list made by hand', () => {
     expect(await post(undefined, inner.address)).toMatch(/^550 5\.1\.1/);
   });
 
+  test('says that it came by a list; what came straight does not', async () => {
+    const [owner, other] = [await opened(), await opened()];
+    const group = await makeGroup({ ownerIds: [owner.id], posting: 'moderators' }, [owner.id]);
+    const header = async (subject: string) =>
+      /^List-Id: .*$/m.exec((await mailbox.messages(owner)).find((one) => one.subject === subject)?.source ?? '')?.[0];
+    await post(owner, group.address, 'qua danh sách');
+    await post(other, owner.address, 'thẳng');
+    await arrivals('qua danh sách', 1, [owner]);
+    await arrivals('thẳng', 1, [owner]);
+    expect(await header('qua danh sách')).toContain(`List-Id: <${group.local_part}.nghean.gov.vn>`);
+    expect(await header('thẳng')).toBeUndefined();
+  });
+
   test('by a title, spelt as the record spells it', async () => {
     const [chief, other] = [await opened(), await opened()];
     await change(chief, { title: 'Chánh Văn phòng (kiêm nhiệm)' });
