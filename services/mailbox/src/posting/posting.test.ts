@@ -285,6 +285,17 @@ describe('a list made by hand', () => {
     expect(await header('thẳng')).toBeUndefined();
   });
 
+  test('two lists, and one of their members by name, in one message: one copy; another message is another', async () => {
+    const [owner, other] = [await opened(), await opened()];
+    const first = await makeGroup({ ownerIds: [owner.id] }, [owner.id, other.id]);
+    const second = await makeGroup({ ownerIds: [owner.id] }, [owner.id]);
+    const all = [owner.address, first.address, second.address];
+    for (const subject of ['ba địa chỉ', 'lần nữa']) {
+      await post(undefined, all, subject);
+      expect(await arrivals(subject, 2, [owner, other])).toEqual([1, 1]);
+    }
+  });
+
   test('by a title, spelt as the record spells it', async () => {
     const [chief, other] = [await opened(), await opened()];
     await change(chief, { title: 'Chánh Văn phòng (kiêm nhiệm)' });
