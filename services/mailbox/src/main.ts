@@ -64,7 +64,14 @@ const worker = await startWorker({
 });
 
 const posting = await startPostingServer(
-  { database, ldap, baseDn: config.LDAP_BASE_DN, domain: config.MAIL_DOMAIN, log },
+  {
+    database,
+    ldap,
+    baseDn: config.LDAP_BASE_DN,
+    domain: config.MAIL_DOMAIN,
+    maxListMessageBytes: config.LIST_MESSAGE_BYTES,
+    log,
+  },
   { host: config.POSTING_HOST, port: config.POSTING_PORT },
 );
 const app = createMailboxApp({
