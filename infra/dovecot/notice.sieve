@@ -8,3 +8,10 @@ if exists "X-Congvu-Notice" {
     stop;
   }
 }
+
+# One message to two lists, or to a list and to one of its members by name, comes once: Postfix knows no duplicates across the
+# addresses that were written to.
+if allof (exists "List-Id", duplicate :handle "list" :seconds 3600) {
+  discard;
+  stop;
+}

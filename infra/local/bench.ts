@@ -6,6 +6,7 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
+import { measureGroupPost } from './bench-group-post.ts';
 import { measureImportMemory } from './bench-import-memory.ts';
 import { measureMailboxList } from './bench-mailbox-list.ts';
 import { measureMailboxes } from './bench-mailboxes.ts';
@@ -70,6 +71,12 @@ const figures: Readonly<
     about:
       '99th percentile of first pages of the list of mailboxes with usage, sorted and filtered, over HTTP, beside a plain SELECT of the same page (10 is the most)',
     measure: measureMailboxList,
+  },
+  'group-post': {
+    size: 20_000,
+    about:
+      'recipients a second of one message to the list of the whole province, beside the same recipients in the envelope',
+    measure: measureGroupPost,
   },
 };
 

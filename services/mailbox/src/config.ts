@@ -50,6 +50,12 @@ export const configSchema = z.object({
   /** Where Postfix asks who may write to a list. */
   POSTING_HOST: z.string().default('127.0.0.1'),
   POSTING_PORT: z.coerce.number().int().min(1).max(65_535),
+  /** The largest message to a list, in octets, for lists other than those that anyone may write to. */
+  LIST_MESSAGE_BYTES: z.coerce
+    .number()
+    .int()
+    .positive()
+    .default(5 * 1024 ** 2),
   /** What stands before the @ of the list of an agency, and of the whole province's. */
   AGENCY_LIST_NAME: z
     .string()

@@ -85,6 +85,7 @@ const worker = await startWorker({
     'apply-quotas': () => applyQuotas(mailboxes),
     'purge-mailboxes': (_payload: object, signal: AbortSignal) => purgeMailboxes(mailboxes, signal),
     'converge-groups': () => convergeGroups({ database, ldap, baseDn: config.LDAP_BASE_DN }),
+    'repair-groups': () => convergeGroups({ database, ldap, baseDn: config.LDAP_BASE_DN }, 'all'),
     'converge-agency-lists': ({ agencyIds }: { agencyIds?: string[] }) =>
       convergeAgencyLists(
         database,
@@ -118,6 +119,7 @@ const worker = await startWorker({
     'queue-stranded': '40 * * * *',
     'measure-quota': '* * * * *',
     'keep-usage': '30 17 * * *', // all are measured, at 0:30 in Việt Nam
+    'repair-groups': '20 18 * * *', // beside the directory's reconciliation
     'purge-mailboxes': '30 18 * * *', // half past one there
   },
 });
@@ -132,7 +134,14 @@ const follower = followLogs({
 });
 
 const posting = await startPostingServer(
-  { database, ldap, baseDn: config.LDAP_BASE_DN, domain: config.MAIL_DOMAIN, log },
+  {
+    database,
+    ldap,
+    baseDn: config.LDAP_BASE_DN,
+    domain: config.MAIL_DOMAIN,
+    maxListMessageBytes: config.LIST_MESSAGE_BYTES,
+    log,
+  },
   { host: config.POSTING_HOST, port: config.POSTING_PORT },
 );
 const app = createMailboxApp({

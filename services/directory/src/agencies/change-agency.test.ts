@@ -53,8 +53,8 @@ describe('a change', () => {
     await patch('H41.32.01', { mailDomain: 'huyen.a.vn' }, undefined, district).expect(200);
   });
 
-  it('holds from its date on, is audited, and sends LDAP after it', async () => {
-    await directory.owner.raw('truncate directory_jobs._private_jobs cascade');
+  it('holds from its date on, is audited, and sends LDAP and its mailing list after it', async () => {
+    await directory.owner.raw('truncate directory_jobs._private_jobs, mailbox_jobs._private_jobs cascade');
     const change = { name: 'Sở A và B', headCount: 70, validFrom: '2025-03-01' };
     const { body, headers } = await patch('000.00.01.H41', change).expect(200);
     expect(body).toMatchObject({
@@ -75,6 +75,8 @@ describe('a change', () => {
     expect(event.before).toMatchObject({ name: 'Sở A', headCount: null });
     expect(event.after).toMatchObject({ name: 'Sở A và B', headCount: 70, periods });
     expect(await directory.owner('directory_jobs._private_jobs').pluck('key')).toEqual(['agencies']);
+    const { id } = await directory.owner('directory.agencies').where({ code: 'H41.01' }).first('id');
+    expect(await directory.owner('mailbox_jobs._private_jobs').pluck('payload')).toEqual([{ agencyIds: [id] }]);
   });
 
   it('reaches the entries of the people in the agency, and in those below it when it moves', async () => {

@@ -76,7 +76,7 @@ it('closes, opens, renames and moves on the day, once', async () => {
   expect([(await get('Y87.01')).status, (await get('Y87.02')).status]).toEqual(['closed', 'active']);
   const [{ status }] = await directory.owner('directory.agencies_v').where({ code: 'Y87.01' }).select('status');
   expect(status).toBe('closed');
-  await directory.owner.raw('truncate directory_jobs._private_jobs cascade');
+  await directory.owner.raw('truncate directory_jobs._private_jobs, mailbox_jobs._private_jobs cascade');
   // Two processes at once.
   await Promise.all([settleAgencies(directory.database), settleAgencies(directory.database)]);
   expect(await events()).toMatchObject([
@@ -92,6 +92,9 @@ it('closes, opens, renames and moves on the day, once', async () => {
   const found = await supertest(directory.app).get('/v1/agencies?q=phong moi').set('Authorization', client.bearer);
   expect(found.body.items).toMatchObject([{ code: 'Y87.03' }]);
   expect(await directory.owner('directory_jobs._private_jobs').pluck('key')).toEqual(['agencies']);
+  const lists = await directory.owner('mailbox_jobs._private_jobs').pluck('payload');
+  const settled = await directory.owner('directory.agencies').whereNot({ code: 'Y87' }).pluck('id');
+  expect(lists.flatMap(({ agencyIds }) => agencyIds).sort()).toEqual(settled.sort());
 
   await converge();
   expect(await inLdap('Y87.01')).toMatchObject({ congvuAgencyStatus: ['closed'] });

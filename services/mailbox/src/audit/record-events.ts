@@ -41,5 +41,5 @@ export async function recordEvents(
     before: before ?? null,
     after: after ?? null,
   }));
-  await transaction.raw('select directory.record_events(?::jsonb)', [JSON.stringify(rows)]);
+  await transaction.raw('select directory.record_events(?::json)', [JSON.stringify(rows)]);
 }

@@ -1,11 +1,11 @@
 /**
  * Makes the entry below ou=groups of every list that changed say what the record says; Postfix reads it. An entry holds searches,
  * one for a rule and one for each member by name, and no people: whoever is transferred, suspended or retired is found, or not, when a
- * message comes. Harmless to repeat; a list that LDAP refuses holds up no other.
+ * message comes. Harmless to repeat; a list that LDAP refuses holds up no other. Of all lists, as every night, it undoes what was done by hand.
  */
 import type { Database } from '@congvu/database';
 import { type Attributes, diffAttributes, distinguishedName, EqualityFilter, isRefusal, type Ldap } from '@congvu/ldap';
-import { findGroups, type GroupRow, listUnconverged, markConverged } from './group-store.ts';
+import { findGroups, type GroupRow, listToConverge, markConverged } from './group-store.ts';
 import { listEntryMembers } from './member-store.ts';
 
 export interface GroupDependencies {
@@ -16,10 +16,13 @@ export interface GroupDependencies {
 
 const batchSize = 200;
 
-export async function convergeGroups(dependencies: GroupDependencies): Promise<void> {
+export async function convergeGroups(
+  dependencies: GroupDependencies,
+  which: 'behind' | 'all' = 'behind',
+): Promise<void> {
   let refusal: Error | undefined;
   for (let after = '00000000-0000-0000-0000-000000000000'; ; ) {
-    const behind = await listUnconverged(dependencies.database, after, batchSize);
+    const behind = await listToConverge(dependencies.database, which, after, batchSize);
     for (const group of behind) {
       await convergeGroup(dependencies, group).catch((error: unknown) => {
         if (!isRefusal(error)) throw error;

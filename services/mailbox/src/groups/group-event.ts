@@ -40,6 +40,6 @@ export async function recordGroupEvents(
     before: before ?? null,
     after: after ?? null,
   }));
-  await transaction.raw('select directory.record_events(?::jsonb)', [JSON.stringify(rows)]);
+  await transaction.raw('select directory.record_events(?::json)', [JSON.stringify(rows)]);
   await addJobs(transaction, 'mailbox', [{ task: 'converge-groups', payload: {}, key: 'groups' }]);
 }

@@ -267,9 +267,20 @@ export async function takeLocalPart(transaction: Transaction, localPart: string,
   return rows[0]?.taken === true;
 }
 
-/** Lists whose LDAP entry is behind the record. */
-export const listUnconverged = (connection: Connection, after: string, limit: number): Promise<GroupRow[]> =>
-  groups(connection).whereRaw('g.entry_version < g.version').where('g.id', '>', after).orderBy('g.id').limit(limit);
+/** Lists whose LDAP entry is behind the record, or all, by id. */
+export const listToConverge = (
+  connection: Connection,
+  which: 'behind' | 'all',
+  after: string,
+  limit: number,
+): Promise<GroupRow[]> =>
+  groups(connection)
+    .modify((query) => {
+      if (which === 'behind') query.whereRaw('g.entry_version < g.version');
+    })
+    .where('g.id', '>', after)
+    .orderBy('g.id')
+    .limit(limit);
 
 export const findGroups = (connection: Connection, ids: readonly string[]): Promise<GroupRow[]> =>
   groups(connection).whereRaw('g.id = any(?::uuid[])', [[...ids]]);

@@ -13,6 +13,8 @@ export interface PostingDependencies {
   baseDn: string;
   /** The province's own. */
   domain: string;
+  /** Of a message to a list. */
+  maxListMessageBytes: number;
 }
 
 /** One recipient of a message, as Postfix knows it before the message comes. */
@@ -20,6 +22,8 @@ export interface Posting {
   recipient: string;
   /** Login name, which is a primary address; empty on port 25. */
   sender: string;
+  /** As the sender's program says beforehand (RFC 1870); 0 when it says nothing. */
+  sizeBytes: number;
 }
 
 /** `dunno` when the list is no reason to refuse. */
@@ -31,8 +35,10 @@ export async function decidePosting(dependencies: PostingDependencies, posting: 
   const group = await findPostedTo(database, localPart);
   // Another province may have a list of that name, and ours has a list behind each name of our domain.
   if (!group || !(await isOurs(dependencies, domain))) return 'dunno';
-  if (await mayPost(database, group, posting.sender.toLowerCase())) return 'dunno';
-  return { refuse: refusals[group.posting] };
+  if (!(await mayPost(database, group, posting.sender.toLowerCase()))) return { refuse: refusals[group.posting] };
+  if (posting.sizeBytes > dependencies.maxListMessageBytes)
+    return { refuse: tooLarge(dependencies.maxListMessageBytes) };
+  return 'dunno';
 }
 
 async function mayPost(connection: Connection, group: PostedTo, sender: string): Promise<boolean> {
@@ -65,3 +71,7 @@ const refusals: Readonly<Record<PostedTo['posting'], string>> = {
   members: '550 5.7.1 only members may write to this list',
   moderators: '550 5.7.1 only its moderators may write to this list',
 };
+
+/** Each member's mailbox gets a copy: a large one for thousands is put where it can be fetched. */
+const tooLarge = (octets: number): string =>
+  `552 5.3.4 a message to a list has at most ${octets} octets, attachments included; send a link instead`;

@@ -73,8 +73,12 @@ async function answer(
     }),
   );
   try {
-    const recipient = attributes.get('recipient') ?? '';
-    return toAction(await decidePosting(dependencies, { recipient, sender: attributes.get('sasl_username') ?? '' }));
+    const posting = {
+      recipient: attributes.get('recipient') ?? '',
+      sender: attributes.get('sasl_username') ?? '',
+      sizeBytes: Number(attributes.get('size') ?? 0),
+    };
+    return toAction(await decidePosting(dependencies, posting));
   } catch (error) {
     log.warn({ err: error }, 'who may write to a list could not be found out; the message is put off');
     return '450 4.3.0 the list cannot be written to for the moment, try again shortly';

@@ -34,7 +34,7 @@ const unique = crypto.randomUUID().slice(0, 8);
 let mailbox: TestMailbox;
 let postingServer: PostingServer | undefined;
 const startServer = async () => {
-  const dependencies = { ...mailbox, log: pino({ level: 'silent' }) };
+  const dependencies = { ...mailbox, maxListMessageBytes: 5_000, log: pino({ level: 'silent' }) };
   postingServer = await startPostingServer(dependencies, { host: '127.0.0.1', port: ports.postingPort });
 };
 beforeAll(async () => {
@@ -90,13 +90,18 @@ const login = async (account: TestAccount) => ({
 });
 
 /** The reply that ends it: to RCPT when that refuses, else to the message. Without an author it comes from outside, on port 25. */
-async function post(author: TestAccount | undefined, to: string | readonly string[], subject = 'x', from?: string) {
+async function post(
+  author: TestAccount | undefined,
+  to: string | readonly string[],
+  subject = 'x',
+  { from, messageId = crypto.randomUUID(), size }: { from?: string; messageId?: string; size?: number } = {},
+) {
   const session = await openSmtp(
     author ? { port: ports.submissionPort, login: await login(author) } : { port: ports.smtpPort },
   );
   try {
     const sender = from ?? author?.address ?? 'ai-do@example.org';
-    const first = await session.command(`MAIL FROM:<${sender}>`);
+    const first = await session.command(`MAIL FROM:<${sender}>${size ? ` SIZE=${size}` : ''}`);
     if (!first.startsWith('250')) return first;
     for (const recipient of [to].flat()) {
       const answer = await session.command(`RCPT TO:<${recipient}>`);
@@ -104,7 +109,7 @@ async function post(author: TestAccount | undefined, to: string | readonly strin
     }
     await session.command('DATA');
     const header = `From: <${sender || 'mailer-daemon@example.org'}>\nTo: <${[to].flat()[0]}>\nSubject: ${subject}`;
-    return await session.message(`${header}\nMessage-ID: <${crypto.randomUUID()}@example.org>\n\nx\n`);
+    return await session.message(`${header}\nMessage-ID: <${messageId}@example.org>\n\nx\n`);
   } finally {
     session.close();
   }
@@ -272,6 +277,46 @@ describe('a list made by hand', () => {
     expect(await post(undefined, inner.address)).toMatch(/^550 5\.1\.1/);
   });
 
+  test('says that it came by a list; what came straight does not', async () => {
+    const [owner, other] = [await opened(), await opened()];
+    const group = await makeGroup({ ownerIds: [owner.id], posting: 'moderators' }, [owner.id]);
+    const header = async (subject: string) =>
+      /^List-Id: .*$/m.exec((await mailbox.messages(owner)).find((one) => one.subject === subject)?.source ?? '')?.[0];
+    await post(owner, group.address, 'qua danh sách');
+    await post(other, owner.address, 'thẳng');
+    await arrivals('qua danh sách', 1, [owner]);
+    await arrivals('thẳng', 1, [owner]);
+    expect(await header('qua danh sách')).toContain(`List-Id: <${group.local_part}.nghean.gov.vn>`);
+    expect(await header('thẳng')).toBeUndefined();
+  });
+
+  test('two lists, and one of their members by name, in one message: one copy; another message is another', async () => {
+    const [owner, other] = [await opened(), await opened()];
+    const first = await makeGroup({ ownerIds: [owner.id] }, [owner.id, other.id]);
+    const second = await makeGroup({ ownerIds: [owner.id] }, [owner.id]);
+    const all = [owner.address, first.address, second.address];
+    for (const subject of ['ba địa chỉ', 'lần nữa']) {
+      await post(undefined, all, subject);
+      expect(await arrivals(subject, 2, [owner, other])).toEqual([1, 1]);
+    }
+  });
+
+  test('a message that comes round again reaches nobody twice', async () => {
+    const owner = await opened();
+    const group = await makeGroup({ ownerIds: [owner.id] }, [owner.id]);
+    const messageId = crypto.randomUUID();
+    for (const _ of [1, 2]) expect(await post(undefined, group.address, 'quay vòng', { messageId })).toMatch(/^250/);
+    expect(await arrivals('quay vòng', 2, [owner])).toEqual([1]);
+  });
+
+  test('a message too large for so many is refused before it is sent', async () => {
+    const owner = await opened();
+    const group = await makeGroup({ ownerIds: [owner.id], posting: 'members' }, [owner.id]);
+    expect(await post(owner, group.address, 'x', { size: 5_000 })).toMatch(/^250/);
+    expect(await post(owner, group.address, 'x', { size: 5_001 })).toMatch(/^552 5\.3\.4/);
+    expect(await post(owner, owner.address, 'x', { size: 5_001 })).toMatch(/^250/);
+  });
+
   test('by a title, spelt as the record spells it', async () => {
     const [chief, other] = [await opened(), await opened()];
     await change(chief, { title: 'Chánh Văn phòng (kiêm nhiệm)' });
@@ -316,15 +361,15 @@ describe('what must not be', () => {
   test('nobody sends as a list, neither who owns it nor from outside', async () => {
     const owner = await opened();
     const group = await makeGroup({ ownerIds: [owner.id] }, [owner.id]);
-    expect(await post(owner, owner.address, 'x', group.address)).toMatch(/^553 5\.7\.1/);
-    expect(await post(undefined, owner.address, 'x', group.address)).toMatch(/^553 5\.7\.1/);
+    expect(await post(owner, owner.address, 'x', { from: group.address })).toMatch(/^553 5\.7\.1/);
+    expect(await post(undefined, owner.address, 'x', { from: group.address })).toMatch(/^553 5\.7\.1/);
   });
 
   test('a bounce or an automatic answer goes to no list', async () => {
     const owner = await opened();
     for (const posting of ['anyone', 'province', 'members', 'moderators'] as const) {
       const group = await makeGroup({ ownerIds: [owner.id], posting }, [owner.id]);
-      expect(await post(undefined, group.address, 'x', '')).toMatch(/^550 5\.7\.1/);
+      expect(await post(undefined, group.address, 'x', { from: '' })).toMatch(/^550 5\.7\.1/);
     }
   });
 
@@ -371,7 +416,12 @@ describe('while nobody answers who may write', () => {
     const owner = await opened();
     const group = await makeGroup({ ownerIds: [owner.id], posting: 'members' }, [owner.id]);
     await postingServer?.stop();
-    const gone = { ...mailbox, database: mailbox.testDatabase.as('mailbox'), log: pino({ level: 'silent' }) };
+    const gone = {
+      ...mailbox,
+      maxListMessageBytes: 5_000,
+      database: mailbox.testDatabase.as('mailbox'),
+      log: pino({ level: 'silent' }),
+    };
     await gone.database.destroy();
     const server = await startPostingServer(gone, { host: '127.0.0.1', port: ports.postingPort });
     try {
