@@ -522,6 +522,24 @@ describe('the entry program with a real slapd', () => {
     await stop();
   });
 
+  test('adds the nodes that a tree of an older version lacks', async () => {
+    const config = join(work, 'slapd/slapd.conf');
+    const dump = ['-f', config, '-n', '1', '-o', 'ldif-wrap=no'];
+    const now = (await run('/usr/sbin/slapcat', dump)).split('\n\n');
+    const older = now.filter((entry) => !entry.startsWith(`dn: ou=domains,${baseDn}\n`));
+    expect(older).toHaveLength(now.length - 1);
+    for (const name of ['data.mdb', 'lock.mdb']) rmSync(join(data(), 'openldap', name));
+    const file = join(work, 'older.ldif');
+    writeFileSync(file, older.join('\n\n'));
+    await run('/usr/sbin/slapadd', ['-q', '-f', config, '-l', file]);
+    rmSync(join(data(), 'openldap-tree'));
+
+    await start();
+    expect(await search(`ou=domains,${baseDn}`)).toContain(`dn: ou=domains,${baseDn}`);
+    await stop();
+    expect((await run('/usr/sbin/slapcat', dump)).split('\n\n')).toHaveLength(now.length);
+  });
+
   test('names the value that is missing, and not its content', async () => {
     const entry = join(import.meta.dirname, 'entrypoint.ts');
     const given: NodeJS.ProcessEnv = {

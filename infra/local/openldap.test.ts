@@ -1,7 +1,7 @@
 /** slapd beside clients that vanish, on one of its own: what it survives, that it comes back, and that nothing is lost or doubled. */
 import { randomBytes, randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,8 +11,10 @@ import { isAlreadyThere, type Ldap, type Operation, openLdap } from '@congvu/lda
 import { openWire } from '@congvu/ldap/testing';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { type OpenLdap, startOpenLdap } from './openldap.ts';
+import { run } from './process.ts';
 import { openState, type State } from './state.ts';
 
+let port: number;
 const baseDn = 'dc=nghean,dc=gov,dc=vn';
 const people = `ou=people,${baseDn}`;
 const home = mkdtempSync(join(tmpdir(), 'congvu-openldap-'));
@@ -24,7 +26,7 @@ let direct: Ldap;
 beforeAll(async () => {
   const probe = createServer().listen(0, '127.0.0.1');
   await once(probe, 'listening');
-  const { port } = probe.address() as AddressInfo;
+  port = (probe.address() as AddressInfo).port;
   probe.close();
   await once(probe, 'close');
   state = openState(join(home, '.congvu/openldap'));
@@ -129,6 +131,36 @@ test('single changes of what has to be unique, beside transactions, never bring 
   await singles;
   expect(server.pid).toBe(pid);
 }, 120_000);
+
+test('a tree that an older version made gets the nodes that it lacks, before slapd starts; what is there stays', async () => {
+  const [one] = crowdOf(1) as [Operation];
+  await direct.applyAll([one]);
+  await server.stop();
+  const account = state.account('openldap');
+  const config = join(state.directory, 'openldap/slapd.conf');
+  const data = join(state.directory, 'openldap/data');
+  const missing = ['ou=domains', 'ou=mailboxes', 'cn=systems,ou=policies'].map((rdn) => `dn: ${rdn},${baseDn}\n`);
+  const now = await run('/usr/sbin/slapcat', ['-f', config, '-n', '1', '-o', 'ldif-wrap=no'], { account });
+  const older = now.split('\n\n').filter((entry) => !missing.some((dn) => `${entry}\n`.startsWith(dn)));
+  expect(now.split('\n\n').length - older.length).toBe(missing.length);
+  rmSync(data, { recursive: true });
+  mkdirSync(data, { mode: 0o700 });
+  state.makeDirectory('openldap/data', account);
+  const file = state.writeFile('openldap/older.ldif', older.join('\n\n'), account);
+  await run('/usr/sbin/slapadd', ['-q', '-f', config, '-l', file], { account });
+  state.writeFile('openldap/tree-loaded', '');
+
+  server = await startOpenLdap({ state, port, baseDn, domain: 'nghean.gov.vn', log: () => undefined });
+  expect(await direct.find(one.dn, ['uid'])).toBeDefined();
+  expect(await direct.search(`ou=domains,${baseDn}`, { scope: 'base', attributes: ['ou'] })).toMatchObject([
+    { attributes: { ou: ['domains'] } },
+  ]);
+  await server.stop();
+  const after = await run('/usr/sbin/slapcat', ['-f', config, '-n', '1', '-o', 'ldif-wrap=no'], { account });
+  for (const dn of missing) expect(after).toContain(dn);
+  expect(after.split('\n\n')).toHaveLength(now.split('\n\n').length);
+  server = await startOpenLdap({ state, port, baseDn, domain: 'nghean.gov.vn', log: () => undefined });
+});
 
 test('closing lets what was begun end', async () => {
   const { pid } = server;

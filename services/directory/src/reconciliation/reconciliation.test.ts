@@ -96,6 +96,21 @@ async function provisioned(count: number, options: Parameters<typeof insertAccou
   return accounts;
 }
 
+/** A further address, and a forward with a copy, as the mailbox service leaves them. */
+async function routeOnRecord(account: TestAccount, address: string, target: TestAccount): Promise<void> {
+  const { database } = mailbox;
+  const mailbox_id = account.id;
+  await database('mailbox.aliases').insert({ address, mailbox_id, reason: 'by_hand', created_by: 'test' });
+  await database('mailbox.forwardings').insert({ mailbox_id, keep_copy: true });
+  await database('mailbox.forwards').insert({
+    mailbox_id,
+    position: 0,
+    address: target.address,
+    target_id: target.id,
+  });
+  await convergeMailboxes(mailService(), [account.id]);
+}
+
 async function insertCertificate(account: TestAccount): Promise<void> {
   const der = new X509Certificate(readFileSync(String(testStack().certificateFile))).raw;
   randomBytes(8).copy(der, der.length - 8); // another signature, another fingerprint
@@ -223,7 +238,13 @@ describe('what was changed by hand', () => {
     await changeAccount(directory.owner, suspended.id, { state: 'suspended' });
     await convergeEntries(directory, [suspended.id]);
     await insertCertificateFor(bare);
+    // What the record says of further addresses and forwarding is no drift.
+    await routeOnRecord(right, `cu.${right.address}`, titled);
     const before = await everyEntry();
+    expect(before.get(dnOf(right))).toMatchObject({
+      congvuMailAlias: [`cu.${right.address}`],
+      congvuMailForward: expect.arrayContaining([right.address, titled.address]),
+    });
 
     await byHand.remove(dnOf(deleted));
     await byHand.modify(dnOf(titled), [
@@ -237,6 +258,7 @@ describe('what was changed by hand', () => {
       { attribute: 'mail', operation: 'replace', values: ['khac@nghean.gov.vn'] },
       { attribute: 'congvuMailStatus', operation: 'replace', values: ['suspended'] },
       { attribute: 'congvuMailAlias', operation: 'add', values: ['lanh@nghean.gov.vn'] },
+      { attribute: 'congvuMailForward', operation: 'add', values: ['ngoai@gmail.com'] },
     ]);
     await byHand.modify(dnOf(bare), [{ attribute: 'userCertificate;binary', operation: 'replace', values: [] }]);
     await byHand.rename(dnOf(renamed), distinguishedName({ uid: 'someone-else' }, people));
@@ -291,6 +313,7 @@ describe('what was changed by hand', () => {
         change(mailed, 'mail', [mailed.address], ['khac@nghean.gov.vn']),
         change(mailed, 'congvuMailStatus', ['active'], ['suspended']),
         change(mailed, 'congvuMailAlias', [], ['lanh@nghean.gov.vn']),
+        change(mailed, 'congvuMailForward', [], ['ngoai@gmail.com']),
         change(bare, 'userCertificate', [expect.stringMatching(/^[0-9a-f]{64}$/) as never], []),
         change(renamed, 'dn', [dnOf(renamed)], [`uid=someone-else,${people}`]),
         change(suspended, 'congvuAccountStatus', ['suspended'], ['active']),
