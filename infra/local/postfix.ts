@@ -15,6 +15,8 @@ export interface Postfix extends Pick<SupervisedProcess, 'start' | 'stop' | 'res
   readonly smtpPort: number;
   /** Submission (RFC 6409): STARTTLS, password, own addresses. */
   readonly submissionPort: number;
+  /** What Sieve answers comes in here, from nobody and to one recipient. */
+  readonly repliesPort: number;
   /** Holds the certificate that clients must trust. */
   readonly certificateFile: string;
   /** Tries everything deferred now. */
@@ -98,6 +100,7 @@ export async function startPostfix(options: PostfixOptions): Promise<Postfix> {
     host,
     smtpPort: ports.smtp,
     submissionPort: ports.submission,
+    repliesPort: ports.replies,
     certificateFile: tls.certificateFile,
     get pid() {
       return server.pid;

@@ -74,7 +74,7 @@ async function onEngines(work: (environment: NodeJS.ProcessEnv) => Promise<Tally
 }
 
 function describe({ postgres, openldap, dovecot, postfix, certificateFile }: Engines): object {
-  const { doveadmUrl, doveadmApiKey, imapPort, imapsPort, lmtpPort, notifier } = dovecot;
+  const { doveadmUrl, doveadmApiKey, imapPort, imapsPort, lmtpPort, sievePort, notifier } = dovecot;
   return {
     postgres: {
       urls: {
@@ -96,8 +96,18 @@ function describe({ postgres, openldap, dovecot, postfix, certificateFile }: Eng
         }),
       ),
     },
-    dovecot: { doveadmUrl: new URL(doveadmUrl).origin, doveadmApiKey, imapPort, imapsPort, lmtpPort, notifier },
-    postfix: postfix ? { smtpPort: postfix.smtpPort, submissionPort: postfix.submissionPort } : null,
+    dovecot: {
+      doveadmUrl: new URL(doveadmUrl).origin,
+      doveadmApiKey,
+      imapPort,
+      imapsPort,
+      lmtpPort,
+      sievePort,
+      notifier,
+    },
+    postfix: postfix
+      ? { smtpPort: postfix.smtpPort, submissionPort: postfix.submissionPort, repliesPort: postfix.repliesPort }
+      : null,
     certificateFile,
     mailDomain: domain,
   };

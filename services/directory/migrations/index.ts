@@ -12,6 +12,7 @@ import { up as bulk } from './0009-bulk.ts';
 import { up as peopleComeBack } from './0010-people-come-back.ts';
 import { up as namesFollow } from './0011-names-follow.ts';
 import { up as mailNames } from './0012-mail-names.ts';
+import { up as mailNamesTaken } from './0014-mail-names-taken.ts';
 import { up as retentions } from './0017-retentions.ts';
 
 export const migrations: Migrations = {
@@ -27,5 +28,6 @@ export const migrations: Migrations = {
   '0010-people-come-back': peopleComeBack,
   '0011-names-follow': namesFollow,
   '0012-mail-names': mailNames,
+  '0014-mail-names-taken': mailNamesTaken,
   '0017-retentions': retentions,
 };
