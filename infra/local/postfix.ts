@@ -16,6 +16,8 @@ export interface Postfix extends Pick<SupervisedProcess, 'start' | 'stop' | 'res
   readonly smtpPort: number;
   /** Submission (RFC 6409): STARTTLS, password, own addresses. */
   readonly submissionPort: number;
+  /** What Sieve answers comes in here, from nobody and to one recipient. */
+  readonly repliesPort: number;
   /** Holds the certificate that clients must trust. */
   readonly certificateFile: string;
   /** Where main.cf and the lookup tables lie, as `postmap -c` wants it. */
@@ -103,6 +105,7 @@ export async function startPostfix(options: PostfixOptions): Promise<Postfix> {
     host,
     smtpPort: ports.smtp,
     submissionPort: ports.submission,
+    repliesPort: ports.replies,
     certificateFile: tls.certificateFile,
     configDirectory: config,
     get pid() {

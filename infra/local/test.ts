@@ -75,7 +75,7 @@ async function onEngines(work: (environment: NodeJS.ProcessEnv) => Promise<Tally
 }
 
 function describe({ state, postgres, openldap, dovecot, postfix, certificateFile, ports }: Engines): object {
-  const { doveadmUrl, doveadmApiKey, imapPort, imapsPort, lmtpPort, notifier } = dovecot;
+  const { doveadmUrl, doveadmApiKey, imapPort, imapsPort, lmtpPort, sievePort, notifier } = dovecot;
   return {
     postgres: {
       urls: {
@@ -97,11 +97,20 @@ function describe({ state, postgres, openldap, dovecot, postfix, certificateFile
         }),
       ),
     },
-    dovecot: { doveadmUrl: new URL(doveadmUrl).origin, doveadmApiKey, imapPort, imapsPort, lmtpPort, notifier },
+    dovecot: {
+      doveadmUrl: new URL(doveadmUrl).origin,
+      doveadmApiKey,
+      imapPort,
+      imapsPort,
+      lmtpPort,
+      sievePort,
+      notifier,
+    },
     postfix: postfix
       ? {
           smtpPort: postfix.smtpPort,
           submissionPort: postfix.submissionPort,
+          repliesPort: postfix.repliesPort,
           postingPort: ports.posting,
           configDirectory: postfix.configDirectory,
         }

@@ -51,7 +51,7 @@ create index mailboxes_retained on mailbox.mailboxes (retained_until) where stat
 create index mailboxes_quota_class on mailbox.mailboxes (quota_class) where quota_class is not null;
 
 create table mailbox.quota_classes (
-  code text primary key check (code ~ '^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$'),
+  code text primary key check (code ~ '^[a-z0-9-]+$' and code !~ '^-|-$' and length(code) <= 40),
   name text not null,
   quota_bytes bigint not null check (quota_bytes > 0),
   version int not null default 1,

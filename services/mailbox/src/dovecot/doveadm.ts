@@ -113,7 +113,12 @@ export function connectDoveadm(options: { url: string; apiKey: string }): Dovead
       // A path of anything but this one store is never deleted.
       if (!home.endsWith(`/${id.slice(0, 2)}/${id}`))
         throw new Error('the store of a mailbox is not where it should be');
-      await ask('fsDelete', { recursive: true, fsDriver: 'posix', fsArgs: '', path: [home] });
+      // Of what is not there the deletion would be an error, and asked for again and again.
+      const files = { fsDriver: 'posix', fsArgs: 'dirs' };
+      const isThere = async () => (await ask('fsStat', { ...files, path: home })) !== undefined;
+      if (!(await isThere())) return;
+      await ask('fsDelete', { ...files, recursive: true, path: [home] });
+      if (await isThere()) throw new Error('the store of a mailbox was not deleted');
     },
     quotas: async (users) => {
       const outcomes = await runAll(users.map((user) => ['quotaGet', { user }]));

@@ -97,7 +97,7 @@ export async function assignQuotas(
       const agency = code?.ok ? await findOpenAgency(transaction, code.code, actor.agencyCode) : undefined;
       if (code && !agency) fault('/agencyCode', 'agency_not_found', 'There is no agency of that code, still in being.');
       const row = { class_code: quotaClass, kind: kind ?? null, title: title ?? null, agency_id: agency?.id ?? null };
-      const whom = JSON.stringify([row.kind, row.title?.toLowerCase(), row.agency_id]);
+      const whom = JSON.stringify([row.kind, row.title?.toLowerCase(), agencyCode && (agency?.id ?? index)]);
       if (seen.has(whom)) fault('', 'duplicate', 'The same mailboxes are named by an assignment above.');
       seen.add(whom);
       rows.push(row);

@@ -22,6 +22,9 @@ export const basicAttributes = (mailbox: Pick<MailboxRow, 'address' | 'mail_stat
   congvuMailQuotaBytes: [mailbox.quota_bytes],
 });
 
+/** Dovecot expands its own variables (%u …) in whatever it is given of a user, and takes two percent signs for one. */
+const forDovecot = (text: string): string => text.replaceAll('%', '%%');
+
 /** By mailbox: what only some have, none of it where there is nothing of the kind. */
 export async function listFurtherAttributes(
   connection: Connection,
@@ -37,8 +40,8 @@ export async function listFurtherAttributes(
     const vacation = vacations.get(id);
     return {
       congvuMailSender: senders.get(id) ?? [],
-      congvuVacationSubject: vacation ? [vacation.subject] : [],
-      congvuVacationText: vacation ? [vacation.text] : [],
+      congvuVacationSubject: vacation ? [forDovecot(vacation.subject)] : [],
+      congvuVacationText: vacation ? [forDovecot(vacation.text)] : [],
       congvuVacationFrom: vacation?.from ? [vacation.from] : [],
       congvuVacationUntil: vacation?.until ? [vacation.until] : [],
     };

@@ -42,6 +42,7 @@ export interface MailboxRouteDependencies extends MailboxDependencies {
 
 const csvColumns = Object.keys(Mailbox.shape) as (keyof Mailbox)[];
 const ById = z.object({ accountId: z.uuid() });
+const WithReason = z.strictObject({ reason: lineOfText(500) });
 
 export function mailboxRoutes(dependencies: MailboxRouteDependencies): Route[] {
   const { database } = dependencies;
@@ -54,21 +55,17 @@ export function mailboxRoutes(dependencies: MailboxRouteDependencies): Route[] {
     version: context.ifMatchVersion,
   });
   const writing = { permission: 'mailboxes:write', params: ById } as const;
-  const act = (name: MailboxAct, summary: string, description?: string): Route =>
-    route({
-      method: 'post',
-      path: `/v1/mailboxes/{accountId}/${name}`,
-      summary,
-      ...(description ? { description } : {}),
-      ...writing,
-      body: z.strictObject({ reason: lineOfText(500) }),
-      response: Mailbox,
-      handle: async (context) => {
-        const end = { reason: context.body.reason, retainedUntil: lastDay(dependencies.retentionDays) };
-        await changeState(database, name, ref(context), end, actorOf(context));
-        return answer(context, context.params.accountId);
-      },
-    });
+  const acting = (name: MailboxAct) => ({
+    ...writing,
+    method: 'post' as const,
+    body: WithReason,
+    response: Mailbox,
+    handle: async (context: RouteContext<{ accountId: string }, unknown, { reason: string }>) => {
+      const end = { reason: context.body.reason, retainedUntil: lastDay(dependencies.retentionDays) };
+      await changeState(database, name, ref(context), end, actorOf(context));
+      return answer(context, context.params.accountId);
+    },
+  });
   return [
     route({
       method: 'get',
@@ -159,13 +156,23 @@ export function mailboxRoutes(dependencies: MailboxRouteDependencies): Route[] {
         body: await issueSecret(dependencies, ref(context), actorOf(context)),
       }),
     }),
-    act('suspend', 'Suspends a shared or service mailbox: nobody opens it or sends as it'),
-    act('resume', 'Lets a suspended shared or service mailbox resume, or one that was closed and is still retained'),
-    act(
-      'close',
-      'Closes a shared or service mailbox: it takes no mail, and its store is deleted when the retention is over',
-      'Its address is never given again.',
-    ),
+    route({
+      path: '/v1/mailboxes/{accountId}/suspend',
+      summary: 'Suspends a shared or service mailbox: nobody opens it or sends as it',
+      ...acting('suspend'),
+    }),
+    route({
+      path: '/v1/mailboxes/{accountId}/resume',
+      summary: 'Lets a suspended shared or service mailbox resume, or one that was closed and is still retained',
+      ...acting('resume'),
+    }),
+    route({
+      path: '/v1/mailboxes/{accountId}/close',
+      summary:
+        'Closes a shared or service mailbox: it takes no mail, and its store is deleted when the retention is over',
+      description: 'Its address is never given again.',
+      ...acting('close'),
+    }),
   ];
 }
 

@@ -1,0 +1,271 @@
+/** Mailboxes that several people or a program use, on the real programs: who reads, writes and sends as them, and when no longer. */
+import { once } from 'node:events';
+import { changeAccount, type TestAccount } from '@congvu/database/testing';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { startTestMail, type TestMail, until } from '../testing-mail.ts';
+
+let mail: TestMail;
+let counter = 0;
+beforeAll(async () => {
+  mail = await startTestMail();
+});
+afterAll(async () => {
+  const { baseDn } = mail;
+  const entries = await mail.ldap.search(`ou=mailboxes,${baseDn}`, { scope: 'one', attributes: ['uid'] });
+  for (const { dn } of entries) await mail.ldap.remove(dn);
+  await mail.stop();
+});
+
+const make = async (kind: 'shared' | 'service', options: { quotaBytes?: number } = {}) => {
+  counter += 1;
+  const localPart = `${kind === 'shared' ? 'chung' : 'mayquet'}${counter}`;
+  const input = { kind, localPart, displayName: `Phòng ${counter}`, agencyCode: 'H41.12', ...options };
+  return (await mail.ask('post', '/v1/mailboxes', input, 201)).body as {
+    accountId: string;
+    address: string;
+    secret: string | null;
+    version: number;
+  };
+};
+const give = (box: { accountId: string }, holder: TestAccount, rights: string[]) =>
+  mail.ask('put', `/v1/mailboxes/${box.accountId}/rights/${holder.id}`, { rights });
+const folder = (address: string) => `shared/${address}/INBOX`;
+
+/** How many messages the holder finds in the shared mailbox; undefined when there is none to be found. */
+async function count(holder: TestAccount, address: string): Promise<number | undefined> {
+  const session = await mail.imap(holder, await mail.password(holder));
+  try {
+    const opened = await session.mailboxOpen(folder(address)).catch(() => undefined);
+    return opened?.exists;
+  } finally {
+    await session.logout().catch(() => undefined);
+  }
+}
+async function append(holder: TestAccount, address: string): Promise<string> {
+  const session = await mail.imap(holder, await mail.password(holder));
+  try {
+    await session.append(folder(address), 'Subject: x\r\n\r\ny\r\n');
+    return 'appended';
+  } catch (error) {
+    return String((error as { responseText?: string }).responseText);
+  } finally {
+    await session.logout().catch(() => undefined);
+  }
+}
+
+describe('a shared mailbox', () => {
+  test('receives, and is opened by those alone who were given the right, each as far as it goes', async () => {
+    const [reader, writer, stranger] = [await mail.person(), await mail.person(), await mail.person()];
+    const box = await make('shared');
+    await until(async () => {
+      const sent = mail.lmtp({ from: 'a@example.org', to: box.address, subject: 'đơn' });
+      return sent.then(() => true).catch(() => false);
+    });
+    await give(box, reader, ['read']);
+    await give(box, writer, ['read', 'write']);
+    const took = await until(async () => (await count(writer, box.address)) !== undefined);
+    expect(took).toBeLessThan(2_000);
+    await until(async () => (await count(reader, box.address)) === 1);
+    expect(await count(stranger, box.address)).toBeUndefined();
+    for (const [who, isListed] of [
+      [reader, true],
+      [stranger, false],
+    ] as const) {
+      const session = await mail.imap(who, await mail.password(who));
+      const listed = (await session.list()).some(({ path }) => path.startsWith(`shared/${box.address}`));
+      await session.logout();
+      expect(listed).toBe(isListed);
+    }
+    expect(await append(reader, box.address)).toMatch(/Permission denied/);
+    expect(await append(writer, box.address)).toBe('appended');
+    expect(await append(stranger, box.address)).toMatch(/doesn't exist/);
+    expect(await count(reader, box.address)).toBe(2);
+    // Nobody opens it as itself.
+    for (const password of ['', 'x']) await expect(mail.open(box.address, password)).rejects.toThrow();
+    const { body } = await mail.ask('get', `/v1/mailboxes/${box.accountId}/rights`);
+    expect(body.items.map((one: { rights: string[] }) => one.rights).sort()).toEqual([['read'], ['read', 'write']]);
+  });
+
+  test('is sent as by those who may, and by nobody else', async () => {
+    const [secretary, reader] = [await mail.person(), await mail.person()];
+    const box = await make('shared');
+    await give(box, secretary, ['send_as']);
+    await give(box, reader, ['read', 'write']);
+    const send = async (who: TestAccount) =>
+      mail.submit(who.address, await mail.password(who), {
+        from: box.address,
+        to: reader.address,
+        subject: 'công văn',
+      });
+    if (!mail.withPostfix) return;
+    const took = await until(() =>
+      send(secretary).then(
+        () => true,
+        () => false,
+      ),
+    );
+    expect(took).toBeLessThan(2_000);
+    await expect(send(reader)).rejects.toMatchObject({ responseCode: 553 });
+    expect((await mail.messages(reader)).map(({ subject }) => subject)).toEqual(['công văn']);
+
+    await mail.ask('delete', `/v1/mailboxes/${box.accountId}/rights/${secretary.id}`);
+    await until(
+      () =>
+        send(secretary).then(
+          () => false,
+          (error) => error.responseCode === 553,
+        ),
+      2_000,
+    );
+  });
+
+  test('rights end with a suspension of the holder and come back with it; taking one away ends the session', async () => {
+    const holder = await mail.person();
+    const box = await make('shared');
+    await give(box, holder, ['read', 'send_as']);
+    await until(async () => (await count(holder, box.address)) !== undefined);
+    const senders = async () => {
+      const dn = `uid=${box.address.split('@')[0]},ou=mailboxes,${mail.baseDn}`;
+      return (await mail.ldap.find(dn, ['congvuMailSender']))?.attributes.congvuMailSender ?? [];
+    };
+    expect(await senders()).toEqual([holder.address]);
+
+    const change = async (changes: object) => {
+      await changeAccount(mail.owner, holder.id, changes as Record<string, unknown>);
+      await mail.convergeEntry(holder);
+      await mail.owner.raw('select mailbox.request_convergence(array[?]::uuid[])', [holder.id]);
+    };
+    const rightsInDovecot = async () => [...((await mail.doveadm.access(box.address)) ?? new Map()).keys()];
+    expect(await rightsInDovecot()).toEqual([holder.address]);
+    await change({ state: 'suspended' });
+    await until(async () => (await senders()).length === 0 && (await rightsInDovecot()).length === 0, 2_000);
+    await change({ state: 'active' });
+    await until(async () => (await senders()).length === 1 && (await rightsInDovecot()).length === 1, 2_000);
+
+    // Under another address the rights follow.
+    const address = `moi.${holder.username}@nghean.gov.vn`;
+    await change({ address });
+    await until(
+      async () => (await rightsInDovecot()).join() === address && (await senders()).join() === address,
+      2_000,
+    );
+
+    const session = await mail.open(address, await mail.password(holder));
+    const closed = once(session, 'close');
+    await mail.ask('delete', `/v1/mailboxes/${box.accountId}/rights/${holder.id}`);
+    await closed;
+    expect(await rightsInDovecot()).toEqual([]);
+  });
+
+  test('suspended it opens for nobody and nobody sends as it; closed it takes no mail; its name is taken for ever', async () => {
+    const holder = await mail.person();
+    const box = await make('shared');
+    await give(box, holder, ['read', 'send_as']);
+    await until(async () => (await count(holder, box.address)) !== undefined);
+    const path = `/v1/mailboxes/${box.accountId}`;
+    await mail.ask('post', `${path}/suspend`, { reason: 'kiểm tra' });
+    await until(async () => (await count(holder, box.address)) === undefined, 2_000);
+    if (mail.withPostfix) {
+      const asBox = { from: box.address, to: holder.address, subject: 'x' };
+      const sent = mail.submit(holder.address, await mail.password(holder), asBox);
+      await expect(sent).rejects.toMatchObject({ responseCode: 553 });
+    }
+    await mail.lmtp({ from: 'a@example.org', to: box.address, subject: 'meanwhile' });
+    await mail.ask('post', `${path}/resume`, { reason: 'xong' });
+    await until(async () => (await count(holder, box.address)) === 1, 2_000);
+
+    await mail.ask('post', `${path}/close`, { reason: 'giải thể' });
+    const { body } = await mail.ask('get', path);
+    expect(body).toMatchObject({ state: 'retained', retainedUntil: expect.stringMatching(/^\d{4}-\d\d-\d\d$/) });
+    const refused = () =>
+      mail.lmtp({ from: 'a@example.org', to: box.address, subject: 'late' }).then(
+        () => false,
+        (error) => error.responseCode === 550,
+      );
+    await until(refused, 2_000);
+    await mail.ask('post', `${path}/close`, { reason: 'again' }, 409);
+    const again = {
+      kind: 'shared',
+      localPart: box.address.split('@')[0],
+      displayName: 'Khác',
+      agencyCode: 'H41',
+    };
+    expect((await mail.ask('post', '/v1/mailboxes', again, 409)).body.code).toBe('address_taken');
+    const events = await mail.owner('directory.audit_events').where({ subject_id: box.accountId }).orderBy('id');
+    expect(events.map(({ action }) => action)).toEqual([
+      'mailbox.created',
+      'mailbox.rights_changed',
+      'mailbox.suspended',
+      'mailbox.changed',
+      'mailbox.resumed',
+      'mailbox.changed',
+      'mailbox.closed',
+      'mailbox.changed',
+    ]);
+  });
+
+  test('of a position too: its holder keeps everything, others have what they were given; of a person never', async () => {
+    const [office, deputy] = [await mail.person({ kind: 'agency', agencyCode: 'H41.02' }), await mail.person()];
+    await mail.lmtp({ from: 'a@example.org', to: office.address, subject: 'đến' });
+    await give({ accountId: office.id }, deputy, ['read']);
+    await until(async () => (await count(deputy, office.address)) === 1, 2_000);
+    const own = await mail.imap(office, await mail.password(office));
+    await own.append('INBOX', 'Subject: own\r\n\r\ny\r\n');
+    expect((await own.mailboxOpen('INBOX')).exists).toBe(2);
+    await own.logout();
+    const { body } = await mail.ask('put', `/v1/mailboxes/${deputy.id}/rights/${office.id}`, { rights: ['read'] }, 409);
+    expect(body.code).toBe('mailbox_not_shared');
+  });
+
+  test('what is wrong with a new one is said, every fault at once; the same key makes one', async () => {
+    const wrong = { kind: 'shared', localPart: 'Ông.Táo', displayName: 'x', agencyCode: 'H99.1' };
+    const { body } = await mail.ask('post', '/v1/mailboxes', wrong, 422);
+    expect(body.errors.map((one: { pointer: string }) => one.pointer)).toEqual(['/localPart', '/agencyCode']);
+    const reserved = { kind: 'shared', localPart: 'postmaster', displayName: 'x', agencyCode: 'H41' };
+    await mail.ask('post', '/v1/mailboxes', reserved, 422);
+    const headers = { 'Idempotency-Key': 'once' };
+    const input = { kind: 'service', localPart: 'motlan', displayName: 'x', agencyCode: 'H41' };
+    const first = await mail.ask('post', '/v1/mailboxes', input, 201, { headers });
+    const second = await mail.ask('post', '/v1/mailboxes', input, 201, { headers });
+    expect(second.body.accountId).toBe(first.body.accountId);
+    expect([typeof first.body.secret, second.body.secret]).toEqual(['string', null]);
+    await mail.ask('post', '/v1/mailboxes', { ...input, displayName: 'y' }, 409, { headers });
+  });
+});
+
+describe('a service mailbox', () => {
+  test('opens by its secret, sends as itself, and by the old one no more after a renewal', async () => {
+    const box = await make('service');
+    const secret = String(box.secret);
+    expect(Buffer.from(secret, 'base64url')).toHaveLength(24);
+    const session = await mail.open(box.address, secret);
+    const closed = once(session, 'close');
+    const to = (await mail.person()).address;
+    const own = { from: box.address, to, subject: 'tự động' };
+    if (mail.withPostfix) {
+      await mail.submit(box.address, secret, own);
+      await expect(mail.submit(box.address, secret, { ...own, from: to })).rejects.toMatchObject({ responseCode: 553 });
+    }
+    const renewed = (await mail.ask('post', `/v1/mailboxes/${box.accountId}/secret`, undefined, 201)).body.secret;
+    await closed;
+    await expect(mail.open(box.address, secret)).rejects.toMatchObject({ authenticationFailed: true });
+    await (await mail.open(box.address, renewed)).logout();
+
+    await mail.ask('post', `/v1/mailboxes/${box.accountId}/suspend`, { reason: 'lộ mật khẩu' });
+    await until(
+      () =>
+        mail.open(box.address, renewed).then(
+          (session) => session.logout().then(() => false),
+          () => true,
+        ),
+      2_000,
+    );
+    // Nowhere but hashed in LDAP, and nobody reads that.
+    const dn = `uid=${box.address.split('@')[0]},ou=mailboxes,${mail.baseDn}`;
+    expect((await mail.ldap.find(dn, ['userPassword']))?.attributes.userPassword ?? []).toEqual([]);
+    const dumped = await mail.owner.raw(
+      'select m::text from mailbox.mailboxes m union all select e::text from directory.audit_events e',
+    );
+    expect(JSON.stringify(dumped.rows)).not.toContain(renewed);
+  });
+});
