@@ -113,7 +113,7 @@ async function bySelect(
      from (select u.mailbox_id from mailbox.usage u join mailbox.mailboxes m on m.account_id = u.mailbox_id
        ${where.length > 0 ? `where ${where.join(' and ')}` : ''} order by ${order} limit 50) page
      join mailbox.usage u on u.mailbox_id = page.mailbox_id join mailbox.mailboxes m on m.account_id = page.mailbox_id
-     join directory.accounts_v c on c.id = page.mailbox_id order by ${order}`,
+     join lateral (select * from directory.accounts_v c where c.id = page.mailbox_id offset 0) c on true order by ${order}`,
   );
   return rows.length;
 }

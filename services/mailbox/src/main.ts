@@ -44,8 +44,9 @@ const worker = await startWorker({
     'queue-letters': ({ accountIds }: { accountIds: string[] }) => queueLetters(database, accountIds),
     'send-notice': ({ kind, subjectId }: { kind: NoticeKind; subjectId: string }) =>
       sendNotice({ database, mail, domain: config.MAIL_DOMAIN }, kind, subjectId),
+    // Within its minute, so that no two run at once.
     'measure-quota': (_payload: object, signal: AbortSignal) =>
-      measureQuota({ database, doveadm }, { usedSince: true }, signal),
+      measureQuota({ database, doveadm }, { usedSince: true }, signal, { budgetMs: 45_000 }),
     'keep-usage': (_payload: object, signal: AbortSignal) =>
       keepUsage({ database, doveadm, log, days: config.USAGE_DAYS }, signal),
   },

@@ -150,26 +150,28 @@ interface ListRow {
   decision_number: string | null;
 }
 
+const listColumns = [
+  'm.account_id',
+  'm.address',
+  'c.display_name',
+  'c.agency_code',
+  'c.agency_name',
+  'm.state',
+  'm.quota_bytes',
+  'm.created_at',
+  'c.request_id',
+  'c.submitted_by_name',
+  'c.submitted_at',
+  'c.approved_by_name',
+  'c.approved_at',
+  'c.decision_number',
+];
+
 const mailboxes = (connection: Connection, scope: string) =>
   connection('mailbox.mailboxes as m')
     .join('directory.accounts_v as c', 'c.id', 'm.account_id')
     .whereRaw('c.agency_id in (select directory.agency_subtree(?))', [scope])
-    .select<ListRow[]>(
-      'm.account_id',
-      'm.address',
-      'c.display_name',
-      'c.agency_code',
-      'c.agency_name',
-      'm.state',
-      'm.quota_bytes',
-      'm.created_at',
-      'c.request_id',
-      'c.submitted_by_name',
-      'c.submitted_at',
-      'c.approved_by_name',
-      'c.approved_at',
-      'c.decision_number',
-    );
+    .select<ListRow[]>(listColumns);
 
 const toMailbox = (row: ListRow): Mailbox => ({
   accountId: row.account_id,
@@ -198,13 +200,18 @@ export async function requireMailbox(connection: Connection, accountId: string, 
   });
 }
 
-/** Those of the mailboxes that lie at or below the agency, in any order. */
+/** Those of the mailboxes that are of the agencies (undefined means all), in any order. */
 export async function listMailboxesById(
   connection: Connection,
   accountIds: readonly string[],
-  scope: string,
+  agencyIds: readonly string[] | undefined,
 ): Promise<Mailbox[]> {
-  const rows = await mailboxes(connection, scope).whereRaw('m.account_id = any(?::uuid[])', [[...accountIds]]);
+  const rows = await connection('mailbox.mailboxes as m')
+    // Looked up one by one: joined as a whole, the view of so many tables is often made for all accounts first.
+    .joinRaw('join lateral (select * from directory.accounts_v c where c.id = m.account_id offset 0) c on true')
+    .whereRaw('m.account_id = any(?::uuid[])', [[...accountIds]])
+    .modify((query) => agencyIds && query.whereRaw('c.agency_id = any(?::uuid[])', [[...agencyIds]]))
+    .select<ListRow[]>(listColumns);
   return rows.map(toMailbox);
 }
 

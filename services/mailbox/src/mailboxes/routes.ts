@@ -6,6 +6,7 @@ import {
   decodeTimeCursor,
   listAnswer,
   listTypes,
+  type Page,
   PageQuery,
   pageOf,
   type Route,
@@ -36,14 +37,14 @@ export const mailboxRoutes = (database: Database): Route[] => [
     handle: async (context) => {
       const { limit: _, cursor: __, include, sort, ...filters } = context.query;
       const filter = { scope: client(context).agencyCode, ...filters };
-      const page = async (size: number, from: string | undefined) => {
-        if (sort) return listMailboxesSorted(database, filter, sort, size, from);
+      const fetch = async (size: number, from: string | undefined): Promise<Page<MailboxInList>> => {
+        if (sort) return listMailboxesSorted(database, { ...filter, include }, sort, size, from);
         const rows = await listMailboxes(database, filter, size, decodeTimeCursor(from));
-        return toPage(rows, size, (row) => [row.createdAt, row.accountId]);
+        const page = toPage(rows, size, (row) => [row.createdAt, row.accountId]);
+        return include ? withUsage(database, page) : page;
       };
-      if (!include) return listAnswer(context, '/v1/mailboxes', csvColumns, page);
-      const fetch = async (size: number, from: string | undefined) => withUsage(database, await page(size, from));
-      return listAnswer<MailboxInList>(context, '/v1/mailboxes', [...csvColumns, ...usageColumns], fetch);
+      const columns = include ? [...csvColumns, ...usageColumns] : csvColumns;
+      return listAnswer<MailboxInList>(context, '/v1/mailboxes', columns, fetch);
     },
   }),
   route({

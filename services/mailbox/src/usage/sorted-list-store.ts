@@ -5,18 +5,18 @@
 import type { MailboxSort } from '@congvu/contracts';
 import type { Connection } from '@congvu/database';
 import { z } from 'zod';
+import type { FiguresRow } from './figures-store.ts';
 
 export interface SortedListFilter {
-  /** Code of the agency at and below which the list is. */
-  scope: string;
+  /** Agencies whose mailboxes are listed; undefined means all. */
+  agencyIds: readonly string[] | undefined;
   state?: string | undefined;
   address?: string | undefined;
   requestId?: string | undefined;
 }
 
-export interface SortedEntry {
-  id: string;
-  /** As text, to go on after. */
+export interface SortedEntry extends FiguresRow {
+  /** What it is sorted by, as text, to go on after. */
   key: string;
 }
 
@@ -50,12 +50,11 @@ export async function listSorted(
 ): Promise<SortedEntry[]> {
   const { key, type, text } = orderOf(sort);
   const isDescending = sort.startsWith('-');
-  const agencies = await agenciesOf(connection, filter.scope);
   return connection('mailbox.usage as u')
     .join('mailbox.mailboxes as m', 'm.account_id', 'u.mailbox_id')
     .modify((query) => {
       // Named one by one, so that PostgreSQL knows how many mailboxes are theirs, and so whether to walk the order or to sort the few.
-      if (agencies) query.whereRaw('u.agency_id = any(?::uuid[])', [agencies]);
+      if (filter.agencyIds) query.whereRaw('u.agency_id = any(?::uuid[])', [[...filter.agencyIds]]);
       if (filter.state) query.where('m.state', filter.state);
       if (filter.address) query.where('m.address', filter.address);
       if (filter.requestId)
@@ -70,11 +69,11 @@ export async function listSorted(
     })
     .orderByRaw(isDescending ? `${key} desc, m.account_id desc` : `${key}, m.account_id`)
     .limit(limit)
-    .select('m.account_id as id', connection.raw(`${text ?? `(${key})::text`} as key`));
+    .select<SortedEntry[]>('u.*', connection.raw(`${text ?? `(${key})::text`} as key`));
 }
 
-/** Undefined for the province, whose are all. */
-async function agenciesOf(connection: Connection, scope: string): Promise<string[] | undefined> {
+/** The agencies at and below one; undefined for the province, whose are all. */
+export async function findAgencyIds(connection: Connection, scope: string): Promise<string[] | undefined> {
   const { rows } = await connection.raw<{ rows: { ids: string[] | null }[] }>(
     `select case when a.parent_code is not null then array(select directory.agency_subtree(a.code)) end as ids
      from directory.agencies_v a where a.code = ?`,
