@@ -83,7 +83,8 @@ create table mailbox.messages_under_way (
 -- Brings what lists are sorted and cut by to what the directory says.
 create function mailbox.refresh_list_keys(mailbox_ids uuid[]) returns void language sql as $$
   insert into mailbox.usage (mailbox_id, agency_id, sort_name)
-  select m.account_id, o.agency_id, coalesce(o.sort_key, directory.name_order(m.address))
+  select m.account_id, coalesce(o.agency_id, m.agency_id),
+    coalesce(o.sort_key, directory.name_order(coalesce(m.display_name, m.address)))
   from mailbox.mailboxes m left join directory.account_order_v o on o.account_id = m.account_id
   where m.account_id = any(mailbox_ids)
   order by m.account_id

@@ -105,8 +105,9 @@ const worker = await startWorker({
     'send-notice': (notice: NoticeIdentity) => sendNotice(notices, notice),
     'queue-expiries': (_payload: object, signal) => queueExpiries(database, config.EXPIRY_NOTICE_DAYS, signal),
     'queue-digests': () => queueDigests(notices, config.DIGEST_RECIPIENTS),
+    // Within its minute, so that no two run at once.
     'measure-quota': (_payload: object, signal: AbortSignal) =>
-      measureQuota({ database, doveadm }, { usedSince: true }, signal),
+      measureQuota({ database, doveadm }, { usedSince: true }, signal, { budgetMs: 45_000 }),
     'keep-usage': (_payload: object, signal: AbortSignal) =>
       keepUsage({ database, doveadm, log, days: config.USAGE_DAYS }, signal),
     'queue-stranded': (_payload: object, signal) => queueStranded(database, signal),

@@ -32,7 +32,7 @@ export interface Message {
   envelope?: { from: string; to: string };
 }
 
-export interface TestMail extends TestMailbox {
+export interface TestMail extends Omit<TestMailbox, 'submit'> {
   /** As an administrator of the province; throws unless the answer has `status`. */
   ask: (
     method: 'get' | 'post' | 'put' | 'patch' | 'delete',

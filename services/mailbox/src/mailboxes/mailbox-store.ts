@@ -327,34 +327,34 @@ interface ListRow {
   decision_number: string | null;
 }
 
+const listColumns = [
+  'm.account_id',
+  'm.kind',
+  'm.address',
+  'm.state',
+  'm.quota_bytes',
+  'm.quota_class',
+  'm.suspended_mail',
+  'm.created_at',
+  'm.version',
+  'c.request_id',
+  'c.submitted_by_name',
+  'c.submitted_at',
+  'c.approved_by_name',
+  'c.approved_at',
+  'c.decision_number',
+];
+const shownColumns = `coalesce(c.display_name, m.display_name) as display_name, coalesce(c.agency_code, own.code) as agency_code,
+  coalesce(c.agency_name, own.name) as agency_name, to_char(m.retained_until, 'YYYY-MM-DD') as retained_until,
+  coalesce(m.quota_bytes_by_hand::text, m.quota_class_by_hand) is not null as quota_by_hand`;
+
 /** Name and agency are the account's; of shared and service mailboxes (`own` is their agency), their own. */
 const mailboxes = (connection: Connection, scope: string) =>
   connection('mailbox.mailboxes as m')
     .leftJoin('directory.accounts_v as c', 'c.id', 'm.account_id')
     .leftJoin('directory.agencies_v as own', 'own.id', 'm.agency_id')
     .whereRaw('coalesce(c.agency_id, m.agency_id) in (select directory.agency_subtree(?))', [scope])
-    .select<ListRow[]>(
-      'm.account_id',
-      'm.kind',
-      'm.address',
-      'm.state',
-      'm.quota_bytes',
-      'm.quota_class',
-      'm.suspended_mail',
-      'm.created_at',
-      'm.version',
-      'c.request_id',
-      'c.submitted_by_name',
-      'c.submitted_at',
-      'c.approved_by_name',
-      'c.approved_at',
-      'c.decision_number',
-      connection.raw(
-        `coalesce(c.display_name, m.display_name) as display_name, coalesce(c.agency_code, own.code) as agency_code,
-         coalesce(c.agency_name, own.name) as agency_name, to_char(m.retained_until, 'YYYY-MM-DD') as retained_until,
-         coalesce(m.quota_bytes_by_hand::text, m.quota_class_by_hand) is not null as quota_by_hand`,
-      ),
-    );
+    .select<ListRow[]>(...listColumns, connection.raw(shownColumns));
 
 const toMailbox = (row: ListRow): Mailbox => ({
   accountId: row.account_id,
@@ -389,13 +389,21 @@ export async function requireMailbox(connection: Connection, accountId: string, 
   });
 }
 
-/** Those of the mailboxes that lie at or below the agency, in any order. */
+/** Those of the mailboxes that are of the agencies (undefined means all), in any order. */
 export async function listMailboxesById(
   connection: Connection,
   accountIds: readonly string[],
-  scope: string,
+  agencyIds: readonly string[] | undefined,
 ): Promise<Mailbox[]> {
-  const rows = await mailboxes(connection, scope).whereRaw('m.account_id = any(?::uuid[])', [[...accountIds]]);
+  const rows = await connection('mailbox.mailboxes as m')
+    // Looked up one by one: joined as a whole, the view of so many tables is often made for all accounts first.
+    .joinRaw('left join lateral (select * from directory.accounts_v c where c.id = m.account_id offset 0) c on true')
+    .leftJoin('directory.agencies_v as own', 'own.id', 'm.agency_id')
+    .whereRaw('m.account_id = any(?::uuid[])', [[...accountIds]])
+    .modify((query) => {
+      if (agencyIds) query.whereRaw('coalesce(c.agency_id, m.agency_id) = any(?::uuid[])', [[...agencyIds]]);
+    })
+    .select<ListRow[]>(...listColumns, connection.raw(shownColumns));
   return rows.map(toMailbox);
 }
 

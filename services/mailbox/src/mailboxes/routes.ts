@@ -16,6 +16,7 @@ import {
   decodeTimeCursor,
   listAnswer,
   listTypes,
+  type Page,
   PageQuery,
   pageOf,
   type Route,
@@ -88,14 +89,14 @@ export function mailboxRoutes(dependencies: MailboxRouteDependencies): Route[] {
         const { limit: _, cursor: __, include, sort, ...filters } = context.query;
         const agencyCode = filters.agencyCode === undefined ? undefined : parseCode(filters.agencyCode);
         const filter = { scope: client(context).agencyCode, ...filters, agencyCode };
-        const page = async (size: number, from: string | undefined) => {
-          if (sort) return listMailboxesSorted(database, filter, sort, size, from);
+        const fetch = async (size: number, from: string | undefined): Promise<Page<MailboxInList>> => {
+          if (sort) return listMailboxesSorted(database, { ...filter, include }, sort, size, from);
           const rows = await listMailboxes(database, filter, size, decodeTimeCursor(from));
-          return toPage(rows, size, (row) => [row.createdAt, row.accountId]);
+          const page = toPage(rows, size, (row) => [row.createdAt, row.accountId]);
+          return include ? withUsage(database, page) : page;
         };
-        if (!include) return listAnswer(context, '/v1/mailboxes', csvColumns, page);
-        const fetch = async (size: number, from: string | undefined) => withUsage(database, await page(size, from));
-        return listAnswer<MailboxInList>(context, '/v1/mailboxes', [...csvColumns, ...usageColumns], fetch);
+        const columns = include ? [...csvColumns, ...usageColumns] : csvColumns;
+        return listAnswer<MailboxInList>(context, '/v1/mailboxes', columns, fetch);
       },
     }),
     route({

@@ -2,7 +2,7 @@
 import type { AgencyUsage, MailboxUsage, UsageFigures } from '@congvu/contracts';
 import type { Connection } from '@congvu/database';
 
-interface FiguresRow {
+export interface FiguresRow {
   mailbox_id: string;
   quota_used_bytes: string | null;
   message_count: string | null;
@@ -25,7 +25,7 @@ export async function findFigures(
 const numberOrNull = (value: string | null): number | null => (value === null ? null : Number(value));
 const timeOrNull = (value: Date | null): string | null => value?.toISOString() ?? null;
 
-const toFigures = (row: FiguresRow): UsageFigures => ({
+export const toFigures = (row: FiguresRow): UsageFigures => ({
   quotaUsedBytes: numberOrNull(row.quota_used_bytes),
   messageCount: numberOrNull(row.message_count),
   measuredAt: timeOrNull(row.measured_at),

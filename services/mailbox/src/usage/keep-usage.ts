@@ -23,7 +23,8 @@ export async function keepUsage(
   }
   const midnight = new Date(`${dayInVietNam(now)}T00:00:00+07:00`);
   const told = 5_000;
-  await measureQuota({ database, doveadm }, { notSince: midnight }, signal, (measured) => {
+  const progress = (measured: number): void => {
     if (measured % told === 0) log.info({ measured }, 'mailboxes are being measured');
-  });
+  };
+  await measureQuota({ database, doveadm }, { notSince: midnight }, signal, { progress });
 }

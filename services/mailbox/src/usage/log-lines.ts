@@ -1,6 +1,6 @@
 /**
  * What single lines of Postfix's and Dovecot's logs say of use. Only a line that is exactly of the form counts: both programs put what
- * strangers wrote (a reply, a login name) behind the parts that are read here, and never a line break. Both log in UTC.
+ * strangers wrote (a reply, a login name) behind the parts that are read here, and never a line break; addresses are ASCII (no SMTPUTF8 here). Both log in UTC.
  */
 
 export type LogEvent =
@@ -14,9 +14,9 @@ export type LogEvent =
   | { kind: 'login'; at: Date; address: string };
 
 const postfixLine = /^([A-Z][a-z]{2}) +(\d{1,2}) (\d\d:\d\d:\d\d) \S+ postfix(?:\/[\w-]+)*\/(\w+)\[\d+\]: (\w+): (.*)$/;
-const submission = /^client=\S+, sasl_method=\S+, sasl_username=(\S+@\S+?)(?:, sasl_sender=.*)?$/;
+const submission = /^client=\S+, sasl_method=\S+, sasl_username=([!-~]+@[!-~]+?)(?:, sasl_sender=.*)?$/;
 const delivery =
-  /^to=<([^<>]+)>,(?: orig_to=<([^<>]+)>,)? relay=\S+, (?:conn_use=\d+, )?delay=\S+, delays=\S+, dsn=2\.\S+, status=sent \(250 2\.0\.0 <[^<>]*> (\S+) Saved\)$/;
+  /^to=<([!-;=?-~]+)>,(?: orig_to=<([!-;=?-~]+)>,)? relay=\S+, (?:conn_use=\d+, )?delay=\S+, delays=\S+, dsn=2\.\S+, status=sent \(250 2\.0\.0 <[^<>]*> ([!-~]+) Saved\)$/;
 const months = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'];
 
 /** @param now the year is not in the log: it is the one in which the line is not of the future. */
@@ -47,7 +47,7 @@ function timeOf(month: string, day: string, time: string, now: Date): Date {
 }
 
 const dovecotLogin =
-  /^(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d) (?:imap|managesieve)-login: Info: Login: user=<([^<>\s]+@[^<>\s]+)>, /;
+  /^(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d) (?:imap|managesieve)-login: Info: Login: user=<([!-;=?-~]+@[!-;=?-~]+)>, /;
 
 export function parseDovecotLine(line: string): LogEvent | undefined {
   const [, date, time, address] = dovecotLogin.exec(line) ?? [];

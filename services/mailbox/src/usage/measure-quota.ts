@@ -9,13 +9,17 @@ import { type Due, listToMeasure, saveMeasurements } from './usage-store.ts';
 
 const atOnce = 20;
 
-/** @param progress hears how many were measured so far. */
+/**
+ * @param options.budgetMs how long to go on at most; the rest is the next run's.
+ * @param options.progress hears how many were measured so far.
+ */
 export async function measureQuota(
   { database, doveadm }: { database: Database; doveadm: Doveadm },
   due: Due,
   signal: AbortSignal,
-  progress: (measured: number) => void = () => undefined,
+  options: { budgetMs?: number; progress?: (measured: number) => void } = {},
 ): Promise<void> {
+  const end = Date.now() + (options.budgetMs ?? Number.POSITIVE_INFINITY);
   let after: string | undefined;
   for (let measured = 0; ; ) {
     const mailboxes = await listToMeasure(database, due, after, atOnce);
@@ -31,7 +35,8 @@ export async function measureQuota(
       }),
     );
     measured += mailboxes.length;
-    progress(measured);
+    options.progress?.(measured);
+    if (Date.now() > end) return;
     after = mailboxes.at(-1)?.id;
     await sleep(Date.now() - began.getTime(), undefined, { signal });
   }

@@ -5,18 +5,21 @@
 import type { MailboxSort } from '@congvu/contracts';
 import type { Connection } from '@congvu/database';
 import { z } from 'zod';
+import type { FiguresRow } from './figures-store.ts';
 
 export interface SortedListFilter {
-  /** Code of the agency at and below which the list is. */
-  scope: string;
+  /** Agencies whose mailboxes are listed; undefined means all. */
+  agencyIds: readonly string[] | undefined;
   state?: string | undefined;
+  kind?: string | undefined;
   address?: string | undefined;
   requestId?: string | undefined;
+  /** Words, each at the beginning of the address or anywhere in the name. */
+  q?: string | undefined;
 }
 
-export interface SortedEntry {
-  id: string;
-  /** As text, to go on after. */
+export interface SortedEntry extends FiguresRow {
+  /** What it is sorted by, as text, to go on after. */
   key: string;
 }
 
@@ -50,14 +53,21 @@ export async function listSorted(
 ): Promise<SortedEntry[]> {
   const { key, type, text } = orderOf(sort);
   const isDescending = sort.startsWith('-');
-  const agencies = await agenciesOf(connection, filter.scope);
   return connection('mailbox.usage as u')
     .join('mailbox.mailboxes as m', 'm.account_id', 'u.mailbox_id')
     .modify((query) => {
       // Named one by one, so that PostgreSQL knows how many mailboxes are theirs, and so whether to walk the order or to sort the few.
-      if (agencies) query.whereRaw('u.agency_id = any(?::uuid[])', [agencies]);
+      if (filter.agencyIds) query.whereRaw('u.agency_id = any(?::uuid[])', [[...filter.agencyIds]]);
       if (filter.state) query.where('m.state', filter.state);
+      if (filter.kind) query.where('m.kind', filter.kind);
       if (filter.address) query.where('m.address', filter.address);
+      for (const word of (filter.q ?? '').split(/\s+/).filter(Boolean)) {
+        query.whereRaw(
+          `(starts_with(m.address, lower(?)) or position(directory.search_text(?) in directory.search_text(coalesce(
+             (select c.display_name from directory.accounts_v c where c.id = m.account_id), m.display_name))) > 0)`,
+          [word, word],
+        );
+      }
       if (filter.requestId)
         query.whereRaw('u.mailbox_id in (select c.id from directory.accounts_v c where c.request_id = ?)', [
           filter.requestId,
@@ -70,15 +80,20 @@ export async function listSorted(
     })
     .orderByRaw(isDescending ? `${key} desc, m.account_id desc` : `${key}, m.account_id`)
     .limit(limit)
-    .select('m.account_id as id', connection.raw(`${text ?? `(${key})::text`} as key`));
+    .select<SortedEntry[]>('u.*', connection.raw(`${text ?? `(${key})::text`} as key`));
 }
 
-/** Undefined for the province, whose are all. */
-async function agenciesOf(connection: Connection, scope: string): Promise<string[] | undefined> {
+/** The agencies at and below `scope`, or those of them at and below `under`; undefined for the province, whose are all. */
+export async function findAgencyIds(
+  connection: Connection,
+  scope: string,
+  under: string | undefined,
+): Promise<string[] | undefined> {
   const { rows } = await connection.raw<{ rows: { ids: string[] | null }[] }>(
-    `select case when a.parent_code is not null then array(select directory.agency_subtree(a.code)) end as ids
+    `select case when a.parent_code is not null or ? <> a.code then array(
+       select id from directory.agency_subtree(?) as id where id in (select directory.agency_subtree(a.code))) end as ids
      from directory.agencies_v a where a.code = ?`,
-    [scope],
+    [under ?? scope, under ?? scope, scope],
   );
   const [row] = rows;
   return row ? (row.ids ?? undefined) : [];
