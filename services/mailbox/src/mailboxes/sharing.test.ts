@@ -76,6 +76,10 @@ describe('a shared mailbox', () => {
       await session.logout();
       expect(listed).toBe(isListed);
     }
+    // Rights are the record's: no mail program gives any.
+    const owner = await mail.imap(writer, await mail.password(writer));
+    expect(owner.capabilities.has('ACL')).toBe(false);
+    await owner.logout();
     expect(await append(reader, box.address)).toMatch(/Permission denied/);
     expect(await append(writer, box.address)).toBe('appended');
     expect(await append(stranger, box.address)).toMatch(/doesn't exist/);

@@ -6,6 +6,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Database, Transaction } from '@congvu/database';
 import type { Logger } from 'pino';
+import { countAliasUse } from '../aliases/alias-store.ts';
 import { type LogEvent, parseDovecotLine, parsePostfixLine } from './log-lines.ts';
 import { readStretch } from './read-log.ts';
 import { tally } from './tally.ts';
@@ -100,6 +101,7 @@ async function count(
   const counts = tally(events, underWay, recent);
   await addMailboxCounts(transaction, counts.mailboxes);
   await addAddressUses(transaction, counts.addresses);
+  await countAliasUse(transaction, counts.addresses);
   await saveUnderWay(transaction, queueIds, underWay);
   return counts.recent;
 }
