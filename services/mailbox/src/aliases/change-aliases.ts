@@ -7,7 +7,7 @@ import type { MailAlias, MailAliasInput } from '@congvu/contracts';
 import { brokenConstraint, type Connection, type Database, type Transaction } from '@congvu/database';
 import { invalid, keyReused, ServiceError } from '@congvu/errors';
 import { isLocalPart, isReservedLocalPart } from '@congvu/vietnamese';
-import { type Actor, recordEvents, systemActor } from '../audit/record-events.ts';
+import { type Actor, recordEvents, systemActor } from '../audit/audit-event.ts';
 import { findDomain, isToCome } from '../domains/domain-store.ts';
 import {
   type AliasFacts,
@@ -56,8 +56,11 @@ export async function addAlias(
       const key = { idempotencyKey, bodyHash: idempotencyKey === undefined ? undefined : bodyHash };
       const alias = { address, mailboxId, validUntil, reason: 'by_hand', createdBy: actor.id, ...key } as const;
       if (!(await insertAlias(transaction, alias))) throw taken(address);
-      await recordEvents(transaction, actor, [
-        eventOf('mailbox.alias_added', mailbox.account_id, mailbox.agency_id, null, { address, validUntil }),
+      await recordEvents(transaction, [
+        {
+          actor,
+          ...eventOf('mailbox.alias_added', mailbox.account_id, mailbox.agency_id, null, { address, validUntil }),
+        },
       ]);
       await queueMailboxes(transaction, [mailboxId]);
     })
@@ -80,8 +83,11 @@ export async function changeAlias(
     if (faults.length > 0) throw invalid('alias_invalid', faults);
     await updateAlias(transaction, address, { valid_until: validUntil });
     const before = { address, validUntil: alias.valid_until };
-    await recordEvents(transaction, actor, [
-      eventOf('mailbox.alias_changed', alias.mailbox_id, alias.agency_id, before, { address, validUntil }),
+    await recordEvents(transaction, [
+      {
+        actor,
+        ...eventOf('mailbox.alias_changed', alias.mailbox_id, alias.agency_id, before, { address, validUntil }),
+      },
     ]);
   });
   return requireAlias(database, address, agencyCode);
@@ -96,8 +102,8 @@ export async function endAlias(
   await database.transaction(async (transaction) => {
     const alias = await requireOpen(transaction, address, version, agencyCode);
     await updateAlias(transaction, address, { ended_at: transaction.raw('now()') });
-    await recordEvents(transaction, actor, [
-      eventOf('mailbox.alias_ended', alias.mailbox_id, alias.agency_id, { address }, null),
+    await recordEvents(transaction, [
+      { actor, ...eventOf('mailbox.alias_ended', alias.mailbox_id, alias.agency_id, { address }, null) },
     ]);
     await queueMailboxes(transaction, [alias.mailbox_id]);
   });
@@ -113,7 +119,10 @@ export async function endAliases(database: Database, signal?: AbortSignal): Prom
       const events = aliases.map(({ address, mailbox_id, agency_id }) =>
         eventOf('mailbox.alias_ended', mailbox_id, agency_id, { address }, null),
       );
-      await recordEvents(transaction, systemActor, events);
+      await recordEvents(
+        transaction,
+        events.map((event) => ({ actor: systemActor, ...event })),
+      );
       await queueMailboxes(
         transaction,
         aliases.map(({ mailbox_id }) => mailbox_id),

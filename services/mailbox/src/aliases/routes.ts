@@ -24,7 +24,7 @@ import {
 } from '@congvu/http';
 import { parseAgencyCode } from '@congvu/vietnamese';
 import { z } from 'zod';
-import { actorOf } from '../audit/record-events.ts';
+import { actorOf } from '../audit/audit-event.ts';
 import { requireMailbox } from '../mailboxes/mailbox-store.ts';
 import { type AliasFilter, listAliases, requireAlias } from './alias-store.ts';
 import { addAlias, changeAlias, endAlias } from './change-aliases.ts';

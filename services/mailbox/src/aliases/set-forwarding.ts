@@ -5,7 +5,7 @@
 import type { Forwarding, ForwardingInput } from '@congvu/contracts';
 import type { Database, Transaction } from '@congvu/database';
 import { type Fault, invalid, ServiceError } from '@congvu/errors';
-import { recordEvents } from '../audit/record-events.ts';
+import { recordEvents } from '../audit/audit-event.ts';
 import { findDomain } from '../domains/domain-store.ts';
 import { queueMailboxes, requireReceivingMailbox } from './alias-store.ts';
 import type { AliasAdministrator } from './change-aliases.ts';
@@ -47,8 +47,9 @@ export async function setForwarding(
     const targets = await readTargets(transaction, policy, mailboxId, input.addresses);
     await saveForwarding(transaction, mailboxId, input.keepCopy, targets);
     const after = { addresses: targets.map(({ address }) => address), keepCopy: input.keepCopy };
-    await recordEvents(transaction, actor, [
+    await recordEvents(transaction, [
       {
+        actor,
         action: 'mailbox.forwarding_changed',
         subjectType: 'account',
         subjectId: mailboxId,

@@ -7,7 +7,7 @@ import type { MailDomain, MailDomainChange, MailDomainInput } from '@congvu/cont
 import type { Connection, Database, Transaction } from '@congvu/database';
 import { invalid, keyReused, ServiceError } from '@congvu/errors';
 import { parseAgencyCode } from '@congvu/vietnamese';
-import { type Actor, recordEvents } from '../audit/record-events.ts';
+import { type Actor, recordEvents } from '../audit/audit-event.ts';
 import { ensureDomains, queueDomains } from './converge-domains.ts';
 import {
   countUsers,
@@ -216,7 +216,7 @@ async function record(
   before: object | null,
   after: object | null,
 ): Promise<void> {
-  const event = { action, subjectType: 'domain', subjectId: name, agencyId: null, before, after } as const;
-  await recordEvents(transaction, actor, [event]);
+  const event = { actor, action, subjectType: 'domain', subjectId: name, agencyId: null, before, after } as const;
+  await recordEvents(transaction, [event]);
   await queueDomains(transaction);
 }

@@ -14,7 +14,7 @@ import {
   versionTag,
 } from '@congvu/http';
 import { z } from 'zod';
-import { actorOf } from '../audit/record-events.ts';
+import { actorOf } from '../audit/audit-event.ts';
 import { changeDomain, closeDomain, type DomainPolicy, openDomain } from './change-domain.ts';
 import { listDomains, requireDomain } from './domain-store.ts';
 

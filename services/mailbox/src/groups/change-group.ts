@@ -3,8 +3,9 @@ import { type GroupChange, type Posting, postings } from '@congvu/contracts';
 import type { Database } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
 import { searchKey } from '@congvu/vietnamese';
+import type { Actor } from '../audit/audit-event.ts';
 import { codeOf } from './agency-code.ts';
-import { type GroupActor, recordGroupEvents } from './group-event.ts';
+import { recordGroupEvents } from './group-event.ts';
 import { type GroupRow, lockGroup, requireOpenAgency, updateGroup } from './group-store.ts';
 import { deleteMember, listNested, listOuter, lockNesting, type NestedGroup } from './member-store.ts';
 
@@ -13,7 +14,7 @@ export interface GroupRef {
   version?: number | undefined;
 }
 
-export const changeGroup = (database: Database, ref: GroupRef, change: GroupChange, actor: GroupActor) =>
+export const changeGroup = (database: Database, ref: GroupRef, change: GroupChange, actor: Actor) =>
   database.transaction(async (transaction) => {
     // 1. The list as the caller last saw it. Who may write to it depends on the lists around it, which stay as they are meanwhile.
     await lockNesting(transaction);
@@ -44,7 +45,7 @@ export const changeGroup = (database: Database, ref: GroupRef, change: GroupChan
     await recordGroupEvents(transaction, [{ action: 'group.changed', group, before, after: changed }], actor);
   });
 
-export const closeGroup = (database: Database, ref: GroupRef, actor: GroupActor) =>
+export const closeGroup = (database: Database, ref: GroupRef, actor: Actor) =>
   database.transaction(async (transaction) => {
     await lockNesting(transaction);
     const group = await lockGroup(transaction, ref, actor.agencyCode);

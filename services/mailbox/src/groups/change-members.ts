@@ -4,8 +4,9 @@
  */
 import type { Database, Transaction } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
+import type { Actor } from '../audit/audit-event.ts';
 import { refuseWidening } from './change-group.ts';
-import { type GroupActor, recordGroupEvents } from './group-event.ts';
+import { recordGroupEvents } from './group-event.ts';
 import { type GroupRow, lockGroup, requireGroup, updateGroup } from './group-store.ts';
 import {
   countMembers,
@@ -28,7 +29,7 @@ const mostMembers = 1_000;
 const deepestNesting = 10;
 const mostInRole = 50;
 
-export const addMember = (database: Database, groupId: string, memberId: string, actor: GroupActor) =>
+export const addMember = (database: Database, groupId: string, memberId: string, actor: Actor) =>
   database.transaction(async (transaction) => {
     await lockNesting(transaction);
     const group = await lockHandMade(transaction, groupId, actor);
@@ -43,7 +44,7 @@ export const addMember = (database: Database, groupId: string, memberId: string,
     await recordGroupEvents(transaction, [{ action: 'group.member_added', group, after: member }], actor);
   });
 
-export const removeMember = (database: Database, groupId: string, memberId: string, actor: GroupActor) =>
+export const removeMember = (database: Database, groupId: string, memberId: string, actor: Actor) =>
   database.transaction(async (transaction) => {
     const group = await lockHandMade(transaction, groupId, actor);
     for (const member of [{ accountId: memberId }, { groupId: memberId }]) {
@@ -54,12 +55,7 @@ export const removeMember = (database: Database, groupId: string, memberId: stri
   });
 
 /** A list or an account, by its id; a list must neither contain this one nor be less open than it. */
-async function readMember(
-  transaction: Transaction,
-  group: GroupRow,
-  memberId: string,
-  actor: GroupActor,
-): Promise<Member> {
+async function readMember(transaction: Transaction, group: GroupRow, memberId: string, actor: Actor): Promise<Member> {
   const inner = await requireGroup(transaction, memberId, actor.agencyCode).catch((error: unknown) => {
     if (error instanceof ServiceError && error.kind === 'not_found') return undefined;
     throw error;
@@ -81,7 +77,7 @@ async function readMember(
   return { groupId: inner.id };
 }
 
-export const addToRole = (database: Database, groupId: string, role: GroupRole, accountId: string, actor: GroupActor) =>
+export const addToRole = (database: Database, groupId: string, role: GroupRole, accountId: string, actor: Actor) =>
   database.transaction(async (transaction) => {
     const group = await lockGroup(transaction, { id: groupId }, actor.agencyCode);
     if (role === 'owner') refuseAgencyList(group);
@@ -93,13 +89,7 @@ export const addToRole = (database: Database, groupId: string, role: GroupRole, 
     await recordGroupEvents(transaction, [{ action: `group.${role}_added`, group, after: { accountId } }], actor);
   });
 
-export const removeFromRole = (
-  database: Database,
-  groupId: string,
-  role: GroupRole,
-  accountId: string,
-  actor: GroupActor,
-) =>
+export const removeFromRole = (database: Database, groupId: string, role: GroupRole, accountId: string, actor: Actor) =>
   database.transaction(async (transaction) => {
     const group = await lockGroup(transaction, { id: groupId }, actor.agencyCode);
     if (role === 'owner') refuseAgencyList(group);
@@ -111,7 +101,7 @@ export const removeFromRole = (
     await recordGroupEvents(transaction, [{ action: `group.${role}_removed`, group, before: { accountId } }], actor);
   });
 
-async function lockHandMade(transaction: Transaction, groupId: string, actor: GroupActor): Promise<GroupRow> {
+async function lockHandMade(transaction: Transaction, groupId: string, actor: Actor): Promise<GroupRow> {
   const group = await lockGroup(transaction, { id: groupId }, actor.agencyCode);
   refuseAgencyList(group);
   return group;

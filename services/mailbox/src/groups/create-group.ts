@@ -4,15 +4,16 @@ import type { GroupInput } from '@congvu/contracts';
 import { brokenConstraint, type Database, type Transaction } from '@congvu/database';
 import { invalid, keyReused, ServiceError } from '@congvu/errors';
 import { isLocalPart, isReservedLocalPart, searchKey } from '@congvu/vietnamese';
+import type { Actor } from '../audit/audit-event.ts';
 import { codeOf } from './agency-code.ts';
-import { type GroupActor, recordGroupEvents } from './group-event.ts';
+import { recordGroupEvents } from './group-event.ts';
 import { findByIdempotencyKey, insertGroup, requireOpenAgency, takeLocalPart } from './group-store.ts';
 import { insertRole, requireAccounts } from './member-store.ts';
 
 export async function createGroup(
   database: Database,
   input: GroupInput,
-  actor: GroupActor,
+  actor: Actor,
   idempotencyKey: string | undefined,
 ): Promise<{ created: boolean; id: string }> {
   // 1. The same key again: the same list, or a conflict when it is not the same request.
@@ -45,7 +46,7 @@ export async function createGroup(
 async function insert(
   transaction: Transaction,
   input: GroupInput,
-  actor: GroupActor,
+  actor: Actor,
   repeat: { clientId: string; idempotencyKey: string | null; bodyHash: Buffer },
 ): Promise<string> {
   const { localPart, name, posting, memberRule } = input;

@@ -18,7 +18,7 @@ let authority: TestAuthority;
 let app: Express;
 let [owner, person, inCommune, elsewhere]: TestAccount[] = [];
 const unique = crypto.randomUUID().slice(0, 8);
-const actor = { id: crypto.randomUUID(), ip: null, agencyCode: 'H41' };
+const actor = { kind: 'client' as const, id: crypto.randomUUID(), ip: null, agencyCode: 'H41' };
 const policy = {
   namePattern: `tatca.{shortName}-${unique}`,
   provinceName: `tatca-${unique}`,

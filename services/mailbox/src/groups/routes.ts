@@ -17,11 +17,11 @@ import {
 } from '@congvu/http';
 import { searchKey } from '@congvu/vietnamese';
 import { z } from 'zod';
+import { actorOf } from '../audit/audit-event.ts';
 import { codeOf } from './agency-code.ts';
 import { changeGroup, closeGroup } from './change-group.ts';
 import { addMember, addToRole, removeFromRole, removeMember } from './change-members.ts';
 import { createGroup } from './create-group.ts';
-import { groupActorOf } from './group-event.ts';
 import { listGroups, requireGroup, toGroup } from './group-store.ts';
 import { listMembers } from './member-store.ts';
 import { readGroup } from './read-group.ts';
@@ -89,7 +89,7 @@ export function groupRoutes(database: Database): Route[] {
       status: 201,
       response: GroupDetail,
       handle: async (context) => {
-        const made = await createGroup(database, context.body, groupActorOf(context), context.idempotencyKey);
+        const made = await createGroup(database, context.body, actorOf(context), context.idempotencyKey);
         return { status: made.created ? 201 : 200, ...(await answer(context, made.id)) };
       },
     }),
@@ -111,7 +111,7 @@ export function groupRoutes(database: Database): Route[] {
       body: GroupChange,
       response: GroupDetail,
       handle: async (context) => {
-        await changeGroup(database, ref(context), context.body, groupActorOf(context));
+        await changeGroup(database, ref(context), context.body, actorOf(context));
         return answer(context, context.params.id);
       },
     }),
@@ -123,7 +123,7 @@ export function groupRoutes(database: Database): Route[] {
       params: ById,
       response: GroupDetail,
       handle: async (context) => {
-        await closeGroup(database, ref(context), groupActorOf(context));
+        await closeGroup(database, ref(context), actorOf(context));
         return answer(context, context.params.id);
       },
     }),
@@ -155,7 +155,7 @@ export function groupRoutes(database: Database): Route[] {
       params: ById.extend({ memberId: z.uuid() }),
       response: GroupDetail,
       handle: (context) =>
-        changed(context, addMember(database, context.params.id, context.params.memberId, groupActorOf(context))),
+        changed(context, addMember(database, context.params.id, context.params.memberId, actorOf(context))),
     }),
     route({
       method: 'delete',
@@ -165,7 +165,7 @@ export function groupRoutes(database: Database): Route[] {
       params: ById.extend({ memberId: z.uuid() }),
       response: GroupDetail,
       handle: (context) =>
-        changed(context, removeMember(database, context.params.id, context.params.memberId, groupActorOf(context))),
+        changed(context, removeMember(database, context.params.id, context.params.memberId, actorOf(context))),
     }),
     route({
       method: 'put',
@@ -176,7 +176,7 @@ export function groupRoutes(database: Database): Route[] {
       response: GroupDetail,
       handle: (context) => {
         const { id, accountId } = context.params;
-        return changed(context, addToRole(database, id, 'owner', accountId, groupActorOf(context)));
+        return changed(context, addToRole(database, id, 'owner', accountId, actorOf(context)));
       },
     }),
     route({
@@ -188,7 +188,7 @@ export function groupRoutes(database: Database): Route[] {
       response: GroupDetail,
       handle: (context) => {
         const { id, accountId } = context.params;
-        return changed(context, removeFromRole(database, id, 'owner', accountId, groupActorOf(context)));
+        return changed(context, removeFromRole(database, id, 'owner', accountId, actorOf(context)));
       },
     }),
     route({
@@ -200,7 +200,7 @@ export function groupRoutes(database: Database): Route[] {
       response: GroupDetail,
       handle: (context) => {
         const { id, accountId } = context.params;
-        return changed(context, addToRole(database, id, 'moderator', accountId, groupActorOf(context)));
+        return changed(context, addToRole(database, id, 'moderator', accountId, actorOf(context)));
       },
     }),
     route({
@@ -212,7 +212,7 @@ export function groupRoutes(database: Database): Route[] {
       response: GroupDetail,
       handle: (context) => {
         const { id, accountId } = context.params;
-        return changed(context, removeFromRole(database, id, 'moderator', accountId, groupActorOf(context)));
+        return changed(context, removeFromRole(database, id, 'moderator', accountId, actorOf(context)));
       },
     }),
   ];

@@ -159,6 +159,7 @@ async function recordStates(
           from: row.state,
           to: wanted.state,
           wasProvisioned: row.provisioned_at !== null,
+          takesMail: wanted.mailStatus === 'active' || wanted.mailStatus === 'suspended',
         });
       }
     }

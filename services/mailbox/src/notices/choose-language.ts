@@ -1,9 +1,9 @@
 /** The language of the notices to a mailbox: what was chosen for it, else what the service is set to. */
 import type { MailboxLanguage, NoticeLanguage } from '@congvu/contracts';
 import type { Database } from '@congvu/database';
+import { type Actor, recordEvents } from '../audit/audit-event.ts';
 import { findLanguage, requireMailbox, updateLanguage } from '../mailboxes/mailbox-store.ts';
 import { findAgency } from './facts-store.ts';
-import type { NoticeActor } from './retry-notice.ts';
 
 interface LanguageDependencies {
   database: Database;
@@ -15,24 +15,24 @@ export const chooseLanguage = (
   dependencies: LanguageDependencies,
   accountId: string,
   language: NoticeLanguage | null,
-  actor: NoticeActor,
+  actor: Actor,
 ): Promise<MailboxLanguage> =>
   dependencies.database.transaction(async (transaction) => {
-    const mailbox = await requireMailbox(transaction, accountId, actor.scope);
+    const mailbox = await requireMailbox(transaction, accountId, actor.agencyCode);
     const before = await updateLanguage(transaction, accountId, language);
     if (before !== language) {
-      const event = {
-        actor_kind: 'client',
-        actor_id: actor.clientId,
-        source_ip: actor.ip || null,
-        action: 'mailbox.language_changed',
-        subject_type: 'account',
-        subject_id: accountId,
-        agency_id: (await findAgency(transaction, { code: mailbox.agencyCode }))?.id,
-        before: { language: before },
-        after: { language },
-      };
-      await transaction.raw('select directory.record_events(?::json)', [JSON.stringify([event])]);
+      const agency = await findAgency(transaction, { code: mailbox.agencyCode });
+      await recordEvents(transaction, [
+        {
+          actor,
+          action: 'mailbox.language_changed',
+          subjectType: 'account',
+          subjectId: accountId,
+          agencyId: agency?.id ?? null,
+          before: { language: before },
+          after: { language },
+        },
+      ]);
     }
     return { language, noticeLanguage: language ?? dependencies.language };
   });

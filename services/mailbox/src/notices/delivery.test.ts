@@ -136,7 +136,7 @@ describe.each(['vi', 'en'] as const)('in %s', (language) => {
   const letters: Partial<Record<'holder' | 'agency', Read[]>> = {};
 
   beforeAll(async () => {
-    const actor = { clientId: crypto.randomUUID(), ip: '', scope: 'H41' };
+    const actor = { kind: 'client' as const, id: crypto.randomUUID(), ip: null, agencyCode: 'H41' };
     const earlier = (await mailbox.messages(agency)).length;
     holder = await provisioned({ displayName: 'Trần Thị <b>Ơn</b> & con' });
     const leaver = await provisioned({ displayName: 'Lê Văn Lưu' });

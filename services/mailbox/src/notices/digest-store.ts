@@ -40,6 +40,13 @@ export async function readDigest(
     `select count(*)::int as failed from mailbox.notices
      where state = 'failed' and last_attempt_at >= :from and agency_id in (select id from subtree)`,
   );
+  const nearlyFull = await query<{ address: string; percent: number; count: number }>(
+    `select m.address, (100 * u.quota_used_bytes / m.quota_bytes)::int as percent, count(*) over ()::int as count
+     from mailbox.usage u join mailbox.mailboxes m on m.account_id = u.mailbox_id
+     where u.quota_used_bytes >= 0.9 * m.quota_bytes and m.state in ('active', 'suspended')
+       and u.agency_id in (select id from subtree)
+     order by u.quota_used_bytes::numeric / m.quota_bytes desc, m.address limit 10`,
+  );
   const { oldest, ...counts } = requests as NonNullable<typeof requests>;
   return {
     agencyName: agency.name,
@@ -72,7 +79,9 @@ export async function readDigest(
          where accounts < head_count order by accounts::numeric / head_count, head_count desc, code limit 10`,
       ),
     },
-    nearlyFull: null,
+    nearlyFull: nearlyFull[0]
+      ? { count: nearlyFull[0].count, mailboxes: nearlyFull.map(({ address, percent }) => ({ address, percent })) }
+      : null,
     failedNotices: (failures as NonNullable<typeof failures>).failed,
   };
 }

@@ -182,8 +182,14 @@ export const expirySources: readonly ExpirySource[] = [
   {
     what: 'retention',
     recipient: 'agency_address',
-    rows: `select e.account_id, e.retained_until::timestamp at time zone 'Asia/Ho_Chi_Minh' as ends_at, null as alias
-      from directory.account_ends_v e where e.retained_until is not null`,
+    rows: `select account_id, (retained_until + 1)::timestamp at time zone 'Asia/Ho_Chi_Minh' as ends_at, null as alias
+      from mailbox.mailboxes where state = 'retained'`,
+  },
+  {
+    what: 'alias',
+    recipient: 'address',
+    rows: `select mailbox_id as account_id, valid_until::timestamp at time zone 'Asia/Ho_Chi_Minh' as ends_at, address as alias
+      from mailbox.aliases where valid_until is not null and ended_at is null`,
   },
 ];
 

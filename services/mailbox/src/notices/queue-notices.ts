@@ -40,6 +40,8 @@ export interface RecordedState {
   to: string;
   /** Whether it was ever in use. */
   wasProvisioned: boolean;
+  /** Whether a letter to the holder would arrive. */
+  takesMail: boolean;
 }
 
 /** Suspension and resumption, to the holder and to the agency. */
@@ -47,15 +49,17 @@ export async function queueStateNotices(transaction: Transaction, states: readon
   const told = new Map(
     states.flatMap((state) => {
       const kind = kindOf(state);
-      return kind ? [[state.accountId, { kind, occasion: `v${state.version}` }] as const] : [];
+      return kind
+        ? [[state.accountId, { kind, occasion: `v${state.version}`, takesMail: state.takesMail }] as const]
+        : [];
     }),
   );
   if (told.size === 0) return;
   const notices: NewNotice[] = [];
   for (const account of await listNoticeAccounts(transaction, [...told.keys()])) {
-    const { kind, occasion } = told.get(account.id) as { kind: 'suspension' | 'resumption'; occasion: string };
+    const { kind, occasion, takesMail } = told.get(account.id) as NonNullable<ReturnType<typeof told.get>>;
     const to = {
-      holder: account.address,
+      ...(takesMail && { holder: account.address }),
       ...(account.agencyAddress !== account.address && { agency: account.agencyAddress }),
     };
     for (const [addressee, recipient] of Object.entries(to)) {

@@ -2,34 +2,28 @@
 import type { Notice } from '@congvu/contracts';
 import { addJobs, type Database } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
+import { type Actor, recordEvents } from '../audit/audit-event.ts';
 import { identityOf, lockNotice, noticeJob, resetNotice } from './notice-store.ts';
 
-export interface NoticeActor {
-  clientId: string;
-  ip: string;
-  scope: string;
-}
-
-export const retryNotice = (database: Database, id: string, actor: NoticeActor): Promise<Notice> =>
+export const retryNotice = (database: Database, id: string, actor: Actor): Promise<Notice> =>
   database.transaction(async (transaction) => {
-    const row = await lockNotice(transaction, id, actor.scope);
+    const row = await lockNotice(transaction, id, actor.agencyCode);
     if (row.state !== 'failed') {
       const detail = `Only a notice that failed can be retried; this one is "${row.state}".`;
       throw new ServiceError({ kind: 'conflict', code: 'notice_not_failed', detail });
     }
     const notice = await resetNotice(transaction, id);
-    const event = {
-      actor_kind: 'client',
-      actor_id: actor.clientId,
-      source_ip: actor.ip || null,
-      action: 'notice.retried',
-      subject_type: 'notice',
-      subject_id: id,
-      agency_id: row.agency_id,
-      before: { state: row.state, lastError: row.last_error },
-      after: { state: notice.state },
-    };
-    await transaction.raw('select directory.record_events(?::json)', [JSON.stringify([event])]);
+    await recordEvents(transaction, [
+      {
+        actor,
+        action: 'notice.retried',
+        subjectType: 'notice',
+        subjectId: id,
+        agencyId: row.agency_id,
+        before: { state: row.state, lastError: row.last_error },
+        after: { state: notice.state },
+      },
+    ]);
     await addJobs(transaction, 'mailbox', [noticeJob(identityOf(row))]);
     return notice;
   });

@@ -17,23 +17,19 @@ import {
   PageQuery,
   pageOf,
   type Route,
-  type RouteContext,
   route,
   toPage,
 } from '@congvu/http';
 import { z } from 'zod';
+import { actorOf } from '../audit/audit-event.ts';
 import { chooseLanguage, readLanguage } from './choose-language.ts';
 import { listNotices } from './notice-store.ts';
 import { previewNotice } from './preview-notice.ts';
-import { type NoticeActor, retryNotice } from './retry-notice.ts';
+import { retryNotice } from './retry-notice.ts';
 import { publicRecord, type SigningKey } from './signing-key.ts';
 import type { Templates } from './templates.ts';
 
 const csvColumns = Object.keys(Notice.shape) as (keyof Notice)[];
-const actorOf = (context: RouteContext): NoticeActor => {
-  const { id, agencyCode } = client(context);
-  return { clientId: id, ip: context.ip, scope: agencyCode };
-};
 
 export const noticeRoutes = ({
   database,

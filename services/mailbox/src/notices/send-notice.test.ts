@@ -221,8 +221,8 @@ test('refused: failed with the reason, and nobody waits; retried by hand under t
   expect(await notices(account.id)).toMatchObject([{ state: 'failed' }]);
   expect(await mailbox.messages(account)).toEqual([]);
 
-  const actor = { clientId: crypto.randomUUID(), ip: '10.0.0.7', scope: 'H41.12' };
-  await expect(retryNotice(mailbox.database, failed.id, { ...actor, scope: 'H41.02' })).rejects.toMatchObject({
+  const actor = { kind: 'client' as const, id: crypto.randomUUID(), ip: '10.0.0.7', agencyCode: 'H41.12' };
+  await expect(retryNotice(mailbox.database, failed.id, { ...actor, agencyCode: 'H41.02' })).rejects.toMatchObject({
     kind: 'not_found',
   });
   expect(await retryNotice(mailbox.database, failed.id, actor)).toMatchObject({ state: 'waiting', attempts: 1 });
@@ -234,7 +234,7 @@ test('refused: failed with the reason, and nobody waits; retried by hand under t
   expect(await mailbox.owner('directory.audit_events').where({ subject_id: failed.id }).first()).toMatchObject({
     service: 'mailbox',
     action: 'notice.retried',
-    actor_id: actor.clientId,
+    actor_id: actor.id,
     source_ip: '10.0.0.7',
     agency_id: account.agencyId,
     before: { state: 'failed', lastError: failed.last_error },

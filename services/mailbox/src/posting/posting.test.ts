@@ -22,7 +22,7 @@ interface Servers {
 }
 
 const { postfix: ports, certificateFile } = testStack() as unknown as Servers;
-const actor = { id: crypto.randomUUID(), ip: null, agencyCode: 'H41' };
+const actor = { kind: 'client' as const, id: crypto.randomUUID(), ip: null, agencyCode: 'H41' };
 const policy = {
   namePattern: 'tatca.{shortName}',
   provinceName: 'tatca',
