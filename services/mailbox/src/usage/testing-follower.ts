@@ -5,4 +5,6 @@ import { pino } from 'pino';
 import { type FollowedLog, followLogs } from './follow-logs.ts';
 
 const { url, logs } = JSON.parse(await text(process.stdin)) as { url: string; logs: FollowedLog[] };
+const parent = process.ppid;
+setInterval(() => process.ppid !== parent && process.exit(), 500); // a test that died leaves no follower behind
 followLogs({ database: openDatabase({ url, name: 'follower', poolSize: 3 }), logs, log: pino({ level: 'silent' }) });
