@@ -13,6 +13,7 @@ import { up as peopleComeBack } from './0010-people-come-back.ts';
 import { up as namesFollow } from './0011-names-follow.ts';
 import { up as mailNames } from './0012-mail-names.ts';
 import { up as changedAddresses } from './0013-changed-addresses.ts';
+import { up as mailNamesTaken } from './0014-mail-names-taken.ts';
 
 export const migrations: Migrations = {
   '0001-initial': initial,
@@ -28,4 +29,5 @@ export const migrations: Migrations = {
   '0011-names-follow': namesFollow,
   '0012-mail-names': mailNames,
   '0013-changed-addresses': changedAddresses,
+  '0014-mail-names-taken': mailNamesTaken,
 };

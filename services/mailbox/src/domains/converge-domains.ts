@@ -4,7 +4,7 @@
  */
 import { addJobs, type Connection, type Database, type Transaction } from '@congvu/database';
 import { diffAttributes, distinguishedName, type Ldap } from '@congvu/ldap';
-import { recordEvents, systemActor } from '../audit/record-events.ts';
+import { recordEvents, systemActor } from '../audit/audit-event.ts';
 import { listAgencyDomains, listNotOpen, listOpenDomains, lockDomains, openMissing } from './domain-store.ts';
 
 export interface DomainDependencies {
@@ -66,8 +66,8 @@ export async function ensureDomains(
   ];
   await recordEvents(
     transaction,
-    systemActor,
     opened.map((name) => ({
+      actor: systemActor,
       action: 'domain.opened',
       subjectType: 'domain',
       subjectId: name,
