@@ -1,6 +1,5 @@
 /**
- * A renamed person may ask for a new address with the new name. Invariant that it adds: only a line that renames asks for one. And names
- * for the mail service are taken as 0012 meant it: there the parameter could not be told from the column of agencies.
+ * A renamed person may ask for a new address with the new name. Invariant that it adds: only a line that renames asks for one.
  */
 import type { Knex } from 'knex';
 
@@ -9,19 +8,4 @@ export const up = (transaction: Knex.Transaction): Promise<unknown> =>
 alter table directory.request_lines
   add column new_address boolean not null default false,
   add constraint request_lines_new_address check (not new_address or operation = 'rename');
-
-create or replace function directory.take_mail_name(name text, holder uuid) returns boolean
-language plpgsql security definer set search_path = directory, pg_temp as $$
-declare is_account boolean := exists (select 1 from accounts c where c.id = holder);
-begin
-  -- One after the other with approvals, which choose many names and would otherwise wait for each other.
-  perform pg_advisory_xact_lock(hashtextextended('directory.usernames', 0));
-  if exists (select 1 from usernames u where u.username = take_mail_name.name) then
-    return exists (select 1 from usernames u where u.username = take_mail_name.name and holder in (u.account_id, u.mail_object_id));
-  end if;
-  if exists (select 1 from agencies a where a.short_name = take_mail_name.name) then return false; end if;
-  insert into usernames (username, account_id, mail_object_id)
-    values (take_mail_name.name, case when is_account then holder end, case when not is_account then holder end);
-  return true;
-end $$;
 `);

@@ -7,7 +7,7 @@ import type { MailAlias, MailAliasInput } from '@congvu/contracts';
 import { brokenConstraint, type Connection, type Database, type Transaction } from '@congvu/database';
 import { invalid, keyReused, ServiceError } from '@congvu/errors';
 import { isLocalPart, isReservedLocalPart } from '@congvu/vietnamese';
-import { type Actor, recordEvents, systemActor } from '../audit/audit-event.ts';
+import { type Actor, type AuditEvent, recordEvents, systemActor } from '../audit/audit-event.ts';
 import { findDomain, isToCome } from '../domains/domain-store.ts';
 import {
   type AliasFacts,
@@ -22,11 +22,6 @@ import {
   updateAlias,
 } from './alias-store.ts';
 
-export interface AliasAdministrator {
-  actor: Actor;
-  agencyCode: string;
-}
-
 export interface AliasPolicy {
   database: Database;
   /** The province's own domain. */
@@ -37,14 +32,14 @@ export async function addAlias(
   { database, domain: province }: AliasPolicy,
   mailboxId: string,
   input: MailAliasInput,
-  { actor, agencyCode }: AliasAdministrator,
+  actor: Actor,
   idempotencyKey: string | undefined,
 ): Promise<MailAlias> {
   const { address, validUntil = null } = input;
   const bodyHash = createHash('sha256').update(JSON.stringify(input)).digest();
   await database
     .transaction(async (transaction) => {
-      const mailbox = await requireReceivingMailbox(transaction, mailboxId, agencyCode);
+      const mailbox = await requireReceivingMailbox(transaction, mailboxId, actor.agencyCode);
       const repeated = idempotencyKey && (await findByIdempotencyKey(transaction, actor.id, idempotencyKey));
       if (repeated) {
         if (repeated.mailbox_id !== mailboxId || !repeated.body_hash.equals(bodyHash)) throw keyReused();
@@ -57,53 +52,47 @@ export async function addAlias(
       const alias = { address, mailboxId, validUntil, reason: 'by_hand', createdBy: actor.id, ...key } as const;
       if (!(await insertAlias(transaction, alias))) throw taken(address);
       await recordEvents(transaction, [
-        {
-          actor,
-          ...eventOf('mailbox.alias_added', mailbox.account_id, mailbox.agency_id, null, { address, validUntil }),
-        },
+        eventOf(actor, 'mailbox.alias_added', mailbox.account_id, mailbox.agency_id, null, { address, validUntil }),
       ]);
       await queueMailboxes(transaction, [mailboxId]);
     })
     .catch((error: unknown) => {
       throw brokenConstraint(error) === 'aliases_idempotency_unique' ? keyReused() : error;
     });
-  return requireAlias(database, address, agencyCode);
+  return requireAlias(database, address, actor.agencyCode);
 }
 
 export async function changeAlias(
   { database }: AliasPolicy,
   address: string,
   change: { validUntil: string | null; version?: number | undefined },
-  { actor, agencyCode }: AliasAdministrator,
+  actor: Actor,
 ): Promise<MailAlias> {
   const { validUntil } = change;
   await database.transaction(async (transaction) => {
-    const alias = await requireOpen(transaction, address, change.version, agencyCode);
+    const alias = await requireOpen(transaction, address, change.version, actor);
     const faults = await endFaults(transaction, validUntil);
     if (faults.length > 0) throw invalid('alias_invalid', faults);
     await updateAlias(transaction, address, { valid_until: validUntil });
     const before = { address, validUntil: alias.valid_until };
     await recordEvents(transaction, [
-      {
-        actor,
-        ...eventOf('mailbox.alias_changed', alias.mailbox_id, alias.agency_id, before, { address, validUntil }),
-      },
+      eventOf(actor, 'mailbox.alias_changed', alias.mailbox_id, alias.agency_id, before, { address, validUntil }),
     ]);
   });
-  return requireAlias(database, address, agencyCode);
+  return requireAlias(database, address, actor.agencyCode);
 }
 
 export async function endAlias(
   { database }: AliasPolicy,
   address: string,
   version: number | undefined,
-  { actor, agencyCode }: AliasAdministrator,
+  actor: Actor,
 ): Promise<void> {
   await database.transaction(async (transaction) => {
-    const alias = await requireOpen(transaction, address, version, agencyCode);
+    const alias = await requireOpen(transaction, address, version, actor);
     await updateAlias(transaction, address, { ended_at: transaction.raw('now()') });
     await recordEvents(transaction, [
-      { actor, ...eventOf('mailbox.alias_ended', alias.mailbox_id, alias.agency_id, { address }, null) },
+      eventOf(actor, 'mailbox.alias_ended', alias.mailbox_id, alias.agency_id, { address }, null),
     ]);
     await queueMailboxes(transaction, [alias.mailbox_id]);
   });
@@ -117,12 +106,9 @@ export async function endAliases(database: Database, signal?: AbortSignal): Prom
     ended = await database.transaction(async (transaction) => {
       const aliases = await endAliasesOver(transaction, endedAtOnce);
       const events = aliases.map(({ address, mailbox_id, agency_id }) =>
-        eventOf('mailbox.alias_ended', mailbox_id, agency_id, { address }, null),
+        eventOf(systemActor, 'mailbox.alias_ended', mailbox_id, agency_id, { address }, null),
       );
-      await recordEvents(
-        transaction,
-        events.map((event) => ({ actor: systemActor, ...event })),
-      );
+      await recordEvents(transaction, events);
       await queueMailboxes(
         transaction,
         aliases.map(({ mailbox_id }) => mailbox_id),
@@ -136,9 +122,9 @@ async function requireOpen(
   transaction: Transaction,
   address: string,
   version: number | undefined,
-  agencyCode: string,
+  actor: Actor,
 ): Promise<AliasFacts> {
-  const alias = await requireAliasForUpdate(transaction, address, agencyCode);
+  const alias = await requireAliasForUpdate(transaction, address, actor.agencyCode);
   if (version !== undefined && version !== alias.version) {
     throw new ServiceError({
       kind: 'stale',
@@ -189,9 +175,10 @@ const taken = (address: string): ServiceError =>
   });
 
 const eventOf = (
+  actor: AuditEvent['actor'],
   action: 'mailbox.alias_added' | 'mailbox.alias_changed' | 'mailbox.alias_ended',
   subjectId: string,
   agencyId: string | null,
   before: object | null,
   after: object | null,
-) => ({ action, subjectType: 'account', subjectId, agencyId, before, after }) as const;
+): AuditEvent => ({ actor, action, subjectType: 'account', subjectId, agencyId, before, after });

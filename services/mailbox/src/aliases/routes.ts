@@ -34,10 +34,6 @@ import { type ForwardPolicy, setForwarding } from './set-forwarding.ts';
 const ByAccount = z.object({ accountId: z.uuid() });
 const ByAddress = z.object({ address: MailAddress });
 const columns = Object.keys(MailAlias.shape) as (keyof MailAlias)[];
-const administrator = (context: RouteContext) => ({
-  actor: actorOf(context),
-  agencyCode: client(context).agencyCode,
-});
 
 export function aliasRoutes(policy: ForwardPolicy): Route[] {
   const { database } = policy;
@@ -105,7 +101,7 @@ export function aliasRoutes(policy: ForwardPolicy): Route[] {
       response: MailAlias,
       handle: async (context) => {
         const { accountId } = context.params;
-        const alias = await addAlias(policy, accountId, context.body, administrator(context), context.idempotencyKey);
+        const alias = await addAlias(policy, accountId, context.body, actorOf(context), context.idempotencyKey);
         return { headers: versionTag(alias), body: alias };
       },
     }),
@@ -131,7 +127,7 @@ export function aliasRoutes(policy: ForwardPolicy): Route[] {
       response: MailAlias,
       handle: async (context) => {
         const change = { ...context.body, version: context.ifMatchVersion };
-        const alias = await changeAlias(policy, context.params.address, change, administrator(context));
+        const alias = await changeAlias(policy, context.params.address, change, actorOf(context));
         return { headers: versionTag(alias), body: alias };
       },
     }),
@@ -143,7 +139,7 @@ export function aliasRoutes(policy: ForwardPolicy): Route[] {
       params: ByAddress,
       status: 204,
       handle: async (context) => {
-        await endAlias(policy, context.params.address, context.ifMatchVersion, administrator(context));
+        await endAlias(policy, context.params.address, context.ifMatchVersion, actorOf(context));
         return {};
       },
     }),
@@ -170,7 +166,7 @@ export function aliasRoutes(policy: ForwardPolicy): Route[] {
       response: Forwarding,
       handle: async (context) => {
         const input = { ...context.body, version: context.ifMatchVersion };
-        const set = await setForwarding(policy, context.params.accountId, input, administrator(context));
+        const set = await setForwarding(policy, context.params.accountId, input, actorOf(context));
         return { headers: versionTag(set), body: set };
       },
     }),

@@ -5,10 +5,9 @@
 import type { Forwarding, ForwardingInput } from '@congvu/contracts';
 import type { Database, Transaction } from '@congvu/database';
 import { type Fault, invalid, ServiceError } from '@congvu/errors';
-import { recordEvents } from '../audit/audit-event.ts';
+import { type Actor, recordEvents } from '../audit/audit-event.ts';
 import { findDomain } from '../domains/domain-store.ts';
 import { queueMailboxes, requireReceivingMailbox } from './alias-store.ts';
-import type { AliasAdministrator } from './change-aliases.ts';
 import {
   findCircle,
   findForwarding,
@@ -30,12 +29,12 @@ export async function setForwarding(
   policy: ForwardPolicy,
   mailboxId: string,
   input: ForwardingInput & { version?: number | undefined },
-  { actor, agencyCode }: AliasAdministrator,
+  actor: Actor,
 ): Promise<Forwarding> {
   const { database } = policy;
   await database.transaction(async (transaction) => {
     await lockForwards(transaction);
-    const mailbox = await requireReceivingMailbox(transaction, mailboxId, agencyCode);
+    const mailbox = await requireReceivingMailbox(transaction, mailboxId, actor.agencyCode);
     const before = await findForwarding(transaction, mailboxId);
     if (input.version !== undefined && input.version !== before.version) {
       throw new ServiceError({

@@ -22,11 +22,6 @@ import {
   updateDomain,
 } from './domain-store.ts';
 
-export interface DomainAdministrator {
-  actor: Actor;
-  agencyCode: string;
-}
-
 export interface DomainPolicy {
   database: Database;
   /** The province's own. */
@@ -36,12 +31,12 @@ export interface DomainPolicy {
 export async function openDomain(
   { database, domain: province }: DomainPolicy,
   input: MailDomainInput,
-  { actor, agencyCode }: DomainAdministrator,
+  actor: Actor,
   idempotencyKey: string | undefined,
 ): Promise<MailDomain> {
   const bodyHash = createHash('sha256').update(JSON.stringify(input)).digest();
   const name = await database.transaction(async (transaction) => {
-    await requireRoot(transaction, agencyCode);
+    await requireRoot(transaction, actor.agencyCode);
     await lockDomains(transaction);
     const repeated = idempotencyKey && (await findByIdempotencyKey(transaction, actor.id, idempotencyKey));
     if (repeated) {
@@ -78,17 +73,17 @@ export async function openDomain(
     await record(transaction, actor, 'domain.opened', input.name, null, after);
     return input.name;
   });
-  return requireDomain(database, name, agencyCode);
+  return requireDomain(database, name, actor.agencyCode);
 }
 
 export async function changeDomain(
   { database }: DomainPolicy,
   name: string,
   change: MailDomainChange & { version?: number | undefined },
-  { actor, agencyCode }: DomainAdministrator,
+  actor: Actor,
 ): Promise<MailDomain> {
   await database.transaction(async (transaction) => {
-    const domain = await requireForChange(transaction, name, change.version, agencyCode);
+    const domain = await requireForChange(transaction, name, change.version, actor);
     const faults = [
       ...(change.target !== undefined && domain.kind !== 'alias' ? (['/target'] as const) : []),
       ...(change.agencyCode !== undefined && domain.kind !== 'agency' ? (['/agencyCode'] as const) : []),
@@ -113,17 +108,17 @@ export async function changeDomain(
     const { version: _, ...after } = change;
     await record(transaction, actor, 'domain.changed', name, { target: domain.target, until: domain.until }, after);
   });
-  return requireDomain(database, name, agencyCode);
+  return requireDomain(database, name, actor.agencyCode);
 }
 
 export async function closeDomain(
   { database }: DomainPolicy,
   name: string,
   version: number | undefined,
-  { actor, agencyCode }: DomainAdministrator,
+  actor: Actor,
 ): Promise<void> {
   await database.transaction(async (transaction) => {
-    const domain = await requireForChange(transaction, name, version, agencyCode);
+    const domain = await requireForChange(transaction, name, version, actor);
     if (domain.kind === 'province') throw conflict('domain_of_province', "The province's own domain cannot be closed.");
     await refuseInUse(transaction, name);
     await updateDomain(transaction, name, { until: transaction.raw('directory.today()') });
@@ -135,11 +130,11 @@ async function requireForChange(
   transaction: Transaction,
   name: string,
   version: number | undefined,
-  agencyCode: string,
+  actor: Actor,
 ): Promise<DomainFacts> {
-  await requireRoot(transaction, agencyCode);
+  await requireRoot(transaction, actor.agencyCode);
   await lockDomains(transaction);
-  await requireDomain(transaction, name, agencyCode);
+  await requireDomain(transaction, name, actor.agencyCode);
   const domain = (await findDomain(transaction, name)) as DomainFacts;
   if (version !== undefined && version !== domain.version) {
     throw new ServiceError({
@@ -216,7 +211,8 @@ async function record(
   before: object | null,
   after: object | null,
 ): Promise<void> {
-  const event = { actor, action, subjectType: 'domain', subjectId: name, agencyId: null, before, after } as const;
-  await recordEvents(transaction, [event]);
+  await recordEvents(transaction, [
+    { actor, action, subjectType: 'domain', subjectId: name, agencyId: null, before, after },
+  ]);
   await queueDomains(transaction);
 }

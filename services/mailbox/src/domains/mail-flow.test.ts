@@ -328,6 +328,19 @@ describe('a changed address', () => {
     expect((await call('get', `/v1/aliases/${former}`)).body.endedAt).not.toBeNull();
   });
 
+  test('may be written beside the new one in one change; another’s may not, by anybody', async () => {
+    const [account, other] = [await opened(), await opened()];
+    const write = (attribute: string, value: string) =>
+      mailbox.ldap.modify(mailbox.dn(other), [{ attribute, operation: 'replace', values: [value] }]);
+    const former = account.address;
+    await changeAddress(account, `moi.${account.username}@${province}`);
+    for (const held of [former, `moi.${account.username}@${province}`]) {
+      for (const attribute of ['mail', 'congvuMailAlias'])
+        await expect(write(attribute, held)).rejects.toThrow(/InsufficientAccess|Constraint|Code: 0x(32|13)/i);
+    }
+    expect(await attributes(other)).toEqual({ mail: [other.address] });
+  });
+
   test('another agency’s domain: both receive', async () => {
     const account = await opened();
     const moved = await changeAddress(account, `${account.username}@${ownDomain}`);

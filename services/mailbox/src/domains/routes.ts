@@ -8,7 +8,6 @@ import {
   PageQuery,
   pageOf,
   type Route,
-  type RouteContext,
   route,
   toPage,
   versionTag,
@@ -20,10 +19,6 @@ import { listDomains, requireDomain } from './domain-store.ts';
 
 const ByName = z.object({ name: DomainName });
 const columns = Object.keys(MailDomain.shape) as (keyof MailDomain)[];
-const administrator = (context: RouteContext) => ({
-  actor: actorOf(context),
-  agencyCode: client(context).agencyCode,
-});
 
 export const domainRoutes = (policy: DomainPolicy): Route[] => [
   route({
@@ -57,7 +52,7 @@ export const domainRoutes = (policy: DomainPolicy): Route[] => [
     status: 201,
     response: MailDomain,
     handle: async (context) => {
-      const opened = await openDomain(policy, context.body, administrator(context), context.idempotencyKey);
+      const opened = await openDomain(policy, context.body, actorOf(context), context.idempotencyKey);
       return { headers: versionTag(opened), body: opened };
     },
   }),
@@ -83,7 +78,7 @@ export const domainRoutes = (policy: DomainPolicy): Route[] => [
     response: MailDomain,
     handle: async (context) => {
       const change = { ...context.body, version: context.ifMatchVersion };
-      const changed = await changeDomain(policy, context.params.name, change, administrator(context));
+      const changed = await changeDomain(policy, context.params.name, change, actorOf(context));
       return { headers: versionTag(changed), body: changed };
     },
   }),
@@ -95,7 +90,7 @@ export const domainRoutes = (policy: DomainPolicy): Route[] => [
     params: ByName,
     status: 204,
     handle: async (context) => {
-      await closeDomain(policy, context.params.name, context.ifMatchVersion, administrator(context));
+      await closeDomain(policy, context.params.name, context.ifMatchVersion, actorOf(context));
       return {};
     },
   }),
