@@ -45,8 +45,8 @@ const worker = await startWorker({
   log,
   concurrency: 8,
   atStart: ['apply-settings'],
-  // Half past one at night in Vietnam.
-  cron: { 'purge-mailboxes': '30 18 * * *' },
+  // At night in Vietnam.
+  cron: { 'purge-mailboxes': '30 18 * * *', 'apply-settings': '0 18 * * *' },
   probe: () => Promise.all([ldap.ping(), doveadm.ping(), mail.ping()]),
   tasks: {
     'converge-mailboxes': ({ accountIds }: { accountIds: string[] }) => convergeMailboxes(mailboxes, accountIds),
