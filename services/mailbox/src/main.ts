@@ -120,6 +120,7 @@ const worker = await startWorker({
     'queue-stranded': '40 * * * *',
     'measure-quota': '* * * * *',
     'keep-usage': '30 17 * * *', // all are measured, at 0:30 in Việt Nam
+    'apply-settings': '0 18 * * *', // mailboxes that are nobody's account, as the directory's reconciliation those that are
     'repair-groups': '20 18 * * *', // beside the directory's reconciliation
     'purge-mailboxes': '30 18 * * *', // half past one there
   },

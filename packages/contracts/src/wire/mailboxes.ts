@@ -85,12 +85,16 @@ export type MailboxRights = z.infer<typeof MailboxRights>;
 
 export const Vacation = z.strictObject({
   subject: lineOfText(200),
-  /** Plain text. */
+  /** Plain text. Longer than a line of Dovecot's protocol may be, it would stop the mailbox's mail. */
   text: z
     .string()
     .trim()
     .min(1)
     .max(4_000)
+    .refine((text) => new TextEncoder().encode(text.replaceAll(/[%\n\t]/g, '$&$&')).length <= 5_000, {
+      error: 'This is longer than 5,000 octets in UTF-8 (some 3,000 letters of Vietnamese); shorten it.',
+      params: { code: 'too_long' },
+    })
     .refine((text) => !/[^\P{Cc}\n\t]|[\p{Cf}]/u.test(text), {
       error: 'This holds a control or invisible character other than line breaks; take it out.',
       params: { code: 'character' },

@@ -98,6 +98,16 @@ describe('who is away', () => {
     expect((await away(during, { text: 'a\u0000b' }, 422)).body.errors[0].pointer).toBe('/text');
   });
 
+  test('with the longest text that is taken, mail still arrives; a longer one is refused', async () => {
+    const absent = await mail.person();
+    const longest = { subject: 'ế'.repeat(200), text: `${'ế%'.repeat(999)}\n%x` };
+    await away(absent, longest);
+    await until(async () => (await inLdap(absent)) === longest.text);
+    await mail.lmtp({ from: 'a@example.org', to: absent.address, subject: 'đến' });
+    expect((await mail.messages(absent)).map(({ subject }) => subject)).toEqual(['đến']);
+    expect((await away(absent, { text: 'ế'.repeat(1_700) }, 422)).body.errors[0].code).toBe('too_long');
+  });
+
   test('answers come in at a port that takes nothing else', async () => {
     if (!mail.withPostfix) return;
     const [one, two] = [await mail.person(), await mail.person()];

@@ -9,7 +9,7 @@ import { type Actor, recordEvents } from '../audit/audit-event.ts';
 import type { Doveadm } from '../dovecot/doveadm.ts';
 import { changeMailboxRow, findAgencyId, lockMailboxes, type MailboxRow, requireMailbox } from './mailbox-store.ts';
 import { queueMailboxes, queueShared } from './queue-mailboxes.ts';
-import { findQuotaClass } from './quota-store.ts';
+import { findAssignedQuota, findQuotaClass } from './quota-store.ts';
 
 export interface MailboxRef {
   id: string;
@@ -55,10 +55,12 @@ export async function changeMailbox(
   if (faults.length > 0) throw invalid('request_invalid', faults);
 
   // Dovecot is asked before anything is locked. Where it knows no store there is nothing in it.
-  const size = change.quotaBytes ?? quotaClass?.quotaBytes;
+  const isTakenBack = change.quotaBytes === null || change.quotaClass === null;
+  const size =
+    change.quotaBytes ??
+    quotaClass?.quotaBytes ??
+    (isTakenBack ? ((await findAssignedQuota(database, ref.id))?.quotaBytes ?? quotaBytes) : undefined);
   if (size !== undefined && size < mailbox.quotaBytes) await requireRoom(doveadm, mailbox.address, size);
-  else if (isDefaultAgain(change) && quotaBytes < mailbox.quotaBytes)
-    await requireRoom(doveadm, mailbox.address, quotaBytes);
 
   await database.transaction(async (transaction) => {
     const { row, agencyId } = await lockMailbox(transaction, ref, actor);
@@ -77,9 +79,6 @@ export async function changeMailbox(
     await queueMailboxes(transaction, [{ id: row.account_id, kind: row.kind }]);
   });
 }
-
-const isDefaultAgain = ({ quotaBytes, quotaClass }: MailboxChange): boolean =>
-  quotaBytes === null || quotaClass === null;
 
 async function requireRoom(doveadm: Doveadm, address: string, quotaBytes: number): Promise<void> {
   const used = (await doveadm.quota(address))?.usedBytes ?? 0;

@@ -53,6 +53,11 @@ describe('quota', () => {
 
     const read = (await mail.ask('get', `/v1/mailboxes/${account.id}`)).body;
     expect(read).toMatchObject({ quotaBytes: 5 * mebibyte, quotaByHand: true, quotaClass: null });
+    await mail.ask('post', '/v1/quota-classes', { code: 'be', name: 'Bé', quotaBytes: mebibyte }, 201);
+    await mail.ask('put', '/v1/quota-assignments', [{ quotaClass: 'be' }]);
+    expect((await patch(account, { quotaClass: 'be' }, 409)).body.code).toBe('quota_below_usage');
+    expect((await patch(account, { quotaBytes: null }, 409)).body.code).toBe('quota_below_usage');
+    await mail.ask('put', '/v1/quota-assignments', []);
     await patch(account, { quotaBytes: null });
     await until(async () => (await limitOf(account)) === byDefault());
     expect((await patch(account, { quotaBytes: 5 * mebibyte, quotaClass: 'x' }, 422)).body.errors).toHaveLength(2);

@@ -224,6 +224,14 @@ export const listKinds = (
     .orderBy('account_id')
     .select('account_id as id', 'kind');
 
+/** Those that are nobody's account, and not gone. */
+export const listOwnMailboxes = (connection: Connection): Promise<{ id: string; kind: MailboxKind }[]> =>
+  connection('mailbox.mailboxes')
+    .whereNotNull('agency_id')
+    .whereNotIn('state', ['purging', 'purged'])
+    .orderBy('account_id')
+    .select('account_id as id', 'kind');
+
 /** Suspended ones for which nothing was said, of which LDAP does not say what the configuration does. */
 export async function listOtherwiseSuspended(connection: Connection, mailStatus: string): Promise<string[]> {
   const rows = await connection('mailbox.mailboxes')

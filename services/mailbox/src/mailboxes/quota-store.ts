@@ -48,6 +48,20 @@ export async function listAssignedQuotas(
   );
 }
 
+/** What a mailbox on record has where nothing was said by hand; undefined when no assignment fits. */
+export async function findAssignedQuota(connection: Connection, id: string): Promise<AssignedQuota | undefined> {
+  const subject = await connection('mailbox.mailboxes as m')
+    .leftJoin('directory.accounts_v as c', 'c.id', 'm.account_id')
+    .where('m.account_id', id)
+    .first<QuotaSubject | undefined>(
+      'm.account_id as id',
+      'm.kind',
+      'c.title',
+      connection.raw('coalesce(c.agency_id, m.agency_id) as "agencyId"'),
+    );
+  return subject && (await listAssignedQuotas(connection, [subject])).get(id);
+}
+
 /** Mailboxes whose quota is another by the assignments and classes of now. */
 export async function listOtherwiseSized(connection: Connection, defaultBytes: number): Promise<string[]> {
   const all = `select m.account_id as id, m.kind, c.title, coalesce(c.agency_id, m.agency_id) as agency_id

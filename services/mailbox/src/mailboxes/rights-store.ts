@@ -102,6 +102,15 @@ export async function filterShared(connection: Connection, mailboxIds: readonly 
   return rows.map((row) => row.mailbox_id);
 }
 
+/** Every mailbox on which somebody has rights and that still has a store. */
+export async function listShared(connection: Connection): Promise<string[]> {
+  const rows = await connection('mailbox.rights as r')
+    .join('mailbox.mailboxes as m', 'm.account_id', 'r.mailbox_id')
+    .whereNotIn('m.state', ['purging', 'purged'])
+    .distinct<{ mailbox_id: string }[]>('r.mailbox_id');
+  return rows.map((row) => row.mailbox_id);
+}
+
 export interface AwayText extends Vacation {
   mailboxId: string;
 }

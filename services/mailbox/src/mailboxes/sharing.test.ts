@@ -2,7 +2,11 @@
 import { once } from 'node:events';
 import { changeAccount, type TestAccount } from '@congvu/database/testing';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { connectDoveadm } from '../dovecot/doveadm.ts';
 import { startTestMail, type TestMail, until } from '../testing-mail.ts';
+import { applySettings } from './apply-settings.ts';
+import { convergeAccess } from './converge-access.ts';
+import { convergeOwnMailbox } from './converge-own-mailbox.ts';
 
 let mail: TestMail;
 let counter = 0;
@@ -234,6 +238,30 @@ describe('a shared mailbox', () => {
     expect(second.body.accountId).toBe(first.body.accountId);
     expect([typeof first.body.secret, second.body.secret]).toEqual(['string', null]);
     await mail.ask('post', '/v1/mailboxes', { ...input, displayName: 'y' }, 409, { headers });
+  });
+});
+
+describe('what goes wrong on the way', () => {
+  test('an entry or a right that somebody removed by hand comes back; killed or without Dovecot, the next run does it', async () => {
+    const [box, holder] = [await make('shared'), await mail.person()];
+    await give(box, holder, ['read', 'send_as']);
+    await until(async () => (await count(holder, box.address)) !== undefined);
+    await mail.doveadm.setAccess(box.address, holder.address, []);
+    const dn = `uid=${box.address.split('@')[0]},ou=mailboxes,${mail.baseDn}`;
+    await mail.ldap.remove(dn);
+
+    const add = async () => {
+      throw new Error('killed here');
+    };
+    await expect(convergeOwnMailbox({ ...mail, ldap: { ...mail.ldap, add } }, box.accountId)).rejects.toThrow('killed');
+    const doveadm = connectDoveadm({ url: 'http://127.0.0.1:1', apiKey: 'x' });
+    await expect(convergeAccess({ ...mail, doveadm }, box.accountId)).rejects.toMatchObject({ kind: 'unavailable' });
+    // Before its entry is there, Dovecot knows nobody to give rights to: the job waits.
+    await expect(convergeAccess(mail, box.accountId)).rejects.toMatchObject({ code: 'mailbox_not_ready' });
+
+    await applySettings(mail);
+    await until(async () => (await count(holder, box.address)) !== undefined);
+    expect((await mail.ldap.find(dn, ['congvuMailSender']))?.attributes.congvuMailSender).toEqual([holder.address]);
   });
 });
 
