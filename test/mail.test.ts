@@ -52,6 +52,13 @@ async function reaches(letter: Omit<Letter, 'subject'>, readers: readonly Creden
   await soon(`${letter.to} to take mail`, () => fromOutside(platform, { ...letter, subject }), isSent);
   for (const reader of readers) await waitForMessage(platform.description, reader, new RegExp(subject));
 }
+/** A server that asked in vain just before would remember that for a minute or two; nobody has asked of this domain yet. */
+const opened = (domain: string, map: string): Promise<unknown> =>
+  soon(
+    `${domain} to open`,
+    () => postmap(platform, map, domain),
+    (found) => found !== undefined,
+  );
 const refusal = (to: string): Promise<string> => fromOutside(platform, { from: outside, to, subject: 'Thư lạ' });
 
 onPostfix('mail', () => {
@@ -59,6 +66,15 @@ onPostfix('mail', () => {
     platform = await startPlatform('mail', 25_600);
     admin = platform.clients.administrator;
     await importAgencies(platform.clients);
+    // Every agency gets its list; what is asked of single mailboxes from here on has not to wait for that.
+    await waitUntil(
+      'the lists of 845 agencies',
+      () =>
+        platform.query<{ behind: number }>(
+          'select count(*)::int as behind from mailbox_jobs._private_jobs where run_at <= now()',
+        ),
+      ([jobs]) => jobs?.behind === 0,
+    );
     const people: RequestLineInput[] = [
       person('Lê Văn An', '1980-01-02', 'male', 'Chuyên viên', 'none'),
       person('Trần Thị Bình', '1981-02-03', 'female', 'Chuyên viên', 'none'),
@@ -88,6 +104,7 @@ onPostfix('mail', () => {
 
     test('an old domain stands for the new one, for the addresses that there are and no others', async () => {
       await write('POST', '/v1/domains', { kind: 'alias', name: 'nghean-cu.vn', target: province });
+      await opened('nghean-cu.vn', 'alias-domains');
       const old = an!.address.replace(province, 'nghean-cu.vn');
       await reaches({ from: outside, to: old }, [an!]);
       expect(await refusal('khong-co@nghean-cu.vn')).toMatch(/^550/);
@@ -96,7 +113,10 @@ onPostfix('mail', () => {
 
     test('a former name receives until its day, and is counted; then it is refused', async () => {
       const former = cuc!.address;
-      await atDirectory(`/v1/accounts/${cuc!.accountId}/name`, { fullName: 'Phạm Thị Hồng', newAddress: true });
+      await admin.fetch('directory', `/v1/accounts/${cuc!.accountId}/name`, {
+        method: 'PUT',
+        body: { fullName: 'Phạm Thị Hồng', newAddress: true },
+      });
       const renamed = await soon(
         'another address',
         () => admin.call('mailbox', `/v1/mailboxes/${cuc!.accountId}`, Anything),
@@ -133,6 +153,7 @@ onPostfix('mail', () => {
       await atDirectory(`/v1/accounts/${dung!.accountId}/transfer`, { agencyCode: unit, reason: 'Điều động' });
       const former = dung!.address;
       dung = { ...dung!, address: former.replace(province, `yte.${province}`) };
+      await opened(`yte.${province}`, 'domains');
       await reaches({ from: outside, to: dung.address }, [dung]);
       await reaches({ from: outside, to: former }, [dung]);
       const subjects = (await readInbox(platform.description, dung)).map(({ subject }) => subject);
@@ -184,14 +205,21 @@ onPostfix('mail', () => {
 
     test('over quota: refused at the door, and at the mail store', async () => {
       await write('PATCH', `/v1/mailboxes/${giang!.accountId}`, { quotaBytes: 1024 ** 2 });
-      const text = 'x'.repeat(70).concat('\r\n').repeat(12_000); // some 850 kB
-      const letter = { from: outside, to: giang!.address, subject: 'Thư nặng', text };
-      await soon(
-        'the quota to be full',
-        () => fromOutside(platform, letter),
-        (reply) => /^(552|452|550)/.test(reply),
+      const letter = (lines: number) => ({
+        from: outside,
+        to: giang!.address,
+        subject: 'Thư nặng',
+        text: 'x'.repeat(70).concat('\r\n').repeat(lines),
+      });
+      // 844 KiB fit; the next 197 KiB too, within the tenth that Dovecot lets a last message overrun; then it is full.
+      for (const lines of [12_000, 2_800]) expect(await fromOutside(platform, letter(lines))).toBe('sent');
+      await waitUntil(
+        'the mailbox to be full',
+        () => fromOutside(platform, letter(1)),
+        (reply) => /^552 5\.2\.2/.test(reply),
+        10_000,
       );
-      expect(await byLmtp(platform, letter)).toMatch(/^(552|452)/);
+      expect(await byLmtp(platform, letter(1))).toMatch(/^552/);
       const [storage] = (await doveadm(platform, 'quotaGet', { user: giang!.address })) as [{ limit: string }];
       expect(storage.limit).toBe('1024');
       await expect(
@@ -252,15 +280,14 @@ onPostfix('mail', () => {
     });
 
     test('own Sieve scripts sort mail and send none; the absence reply comes once', async () => {
+      const isOk = (answers: string[]) => answers.map((answer) => answer.slice(0, 2));
+      const leaking = 'redirect "ai-do@gmail.com";\r\n';
+      expect(isOk(await activateScript(platform, an!, leaking))).toEqual(['OK', 'OK', 'OK']);
+      await reaches({ from: outside, to: an!.address }, [an!]);
+      expect((await platform.engines.postfix?.queue())?.filter((address) => address.endsWith('gmail.com'))).toEqual([]);
       const sorting =
         'require ["fileinto","mailbox"];\r\nif header :contains "subject" "Xếp" { fileinto :create "Việc"; }\r\n';
-      expect((await activateScript(platform, an!, sorting)).map((answer) => answer.slice(0, 2))).toEqual([
-        'OK',
-        'OK',
-        'OK',
-      ]);
-      const leaking = await activateScript(platform, an!, 'redirect "ai-do@gmail.com";\r\n');
-      expect(leaking.at(-1)).toMatch(/^NO/);
+      expect(isOk(await activateScript(platform, an!, sorting))).toEqual(['OK', 'OK', 'OK']);
       expect(await fromOutside(platform, { from: outside, to: an!.address, subject: 'Xếp vào đây' })).toBe('sent');
       await waitUntil(
         'the folder',
@@ -299,24 +326,28 @@ onPostfix('mail', () => {
       for (const reader of [binh!, dung!]) await waitForMessage(platform.description, reader, /Gửi toàn huyện/);
     });
 
+    const makeList = (localPart: string, name: string, posting: string) =>
+      admin.call('mailbox', '/v1/groups', Anything, {
+        body: { localPart, name, agencyCode: 'H41.32', posting, ownerIds: [an!.accountId] },
+      });
+
     test('from outside a list of members is refused, one for anyone is not; a list in a list receives', async () => {
       expect(await refusal(String(district.address))).toMatch(/^550/);
-      const made = await admin.call('mailbox', '/v1/groups', Anything, {
-        body: {
-          localPart: 'ban-chi-dao.ql',
-          name: 'Ban chỉ đạo',
-          agencyCode: 'H41.32',
-          posting: 'anyone',
-          ownerIds: [an!.accountId],
-        },
-      });
+      const open = await makeList('hoi-dap.ql', 'Hỏi đáp', 'anyone');
+      await write('PUT', `/v1/groups/${open.id}/members/${cuc!.accountId}`);
+      await reaches({ from: outside, to: String(open.address) }, [cuc!]);
+      await expect(write('PUT', `/v1/groups/${open.id}/members/${district.id}`)).rejects.toThrow(/more open/);
+      const made = await makeList('ban-chi-dao.ql', 'Ban chỉ đạo', 'members');
       await write('PUT', `/v1/groups/${made.id}/members/${district.id}`);
       await soon(
         'the nested list',
         () => postmap(platform, 'groups', String(made.address)),
         (found) => found?.length === 5,
       );
-      await reaches({ from: outside, to: String(made.address) }, [binh!, giang!]);
+      expect(await refusal(String(made.address))).toMatch(/^550/);
+      const subject = 'Qua danh sách lồng nhau';
+      expect(await submitAs(platform, an!, { to: String(made.address), subject })).toBe('sent');
+      for (const reader of [binh!, dung!]) await waitForMessage(platform.description, reader, new RegExp(subject));
       await expect(write('PUT', `/v1/groups/${made.id}/members/${made.id}`)).rejects.toThrow();
       await expect(write('DELETE', `/v1/groups/${made.id}/owners/${an!.accountId}`)).rejects.toMatchObject({
         kind: 'conflict',

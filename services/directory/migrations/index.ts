@@ -13,10 +13,8 @@ import { up as peopleComeBack } from './0010-people-come-back.ts';
 import { up as namesFollow } from './0011-names-follow.ts';
 import { up as mailNames } from './0012-mail-names.ts';
 import { up as changedAddresses } from './0013-changed-addresses.ts';
-import { up as mailNamesTaken } from './0014-mail-names-taken.ts';
-import { up as whatNoticesTell } from './0015-what-notices-tell.ts';
-import { up as usageViews } from './0016-usage-views.ts';
-import { up as retentions } from './0017-retentions.ts';
+import { up as whatNoticesTell } from './0014-what-notices-tell.ts';
+import { up as usageViews } from './0015-usage-views.ts';
 
 export const migrations: Migrations = {
   '0001-initial': initial,
@@ -32,8 +30,6 @@ export const migrations: Migrations = {
   '0011-names-follow': namesFollow,
   '0012-mail-names': mailNames,
   '0013-changed-addresses': changedAddresses,
-  '0014-mail-names-taken': mailNamesTaken,
-  '0015-what-notices-tell': whatNoticesTell,
-  '0016-usage-views': usageViews,
-  '0017-retentions': retentions,
+  '0014-what-notices-tell': whatNoticesTell,
+  '0015-usage-views': usageViews,
 };
