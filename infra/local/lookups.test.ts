@@ -215,13 +215,13 @@ describe('Dovecot', () => {
 
   test('has a filter for log-ins and one for deliveries', () => expect(filters.length).toBeGreaterThanOrEqual(2));
 
-  test.each(filters)('%s asks by an index', async (_, filter) => {
+  test.each(filters)('%s asks by an index', async (name, filter) => {
     const { dn, password } = server.credentials('dovecot');
     const bind = ['-x', '-LLL', '-H', url, '-D', dn, '-w', password, '-b', baseDn];
     for (const user of [`nguoi7@${domain}`, `khong.co@${domain}`]) {
       const asked = filter.replaceAll(/%[L]?u/g, user);
       const search = await observe(() => run('ldapsearch', [...bind, asked, 'mail']));
-      const isThere = user.startsWith('nguoi7');
+      const isThere = user.startsWith('nguoi7') && !name.includes('kept'); // which finds what is not in use any more
       expect(search.candidates).toEqual([isThere ? 1 : 0]);
       expect(search.answer.includes('mail: nguoi7')).toBe(isThere);
     }

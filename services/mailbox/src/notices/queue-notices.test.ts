@@ -177,12 +177,12 @@ describe('an end that draws near', () => {
     expect(await toldOf(account)).toHaveLength(1);
   });
 
-  test('is also that of the mail that is kept of a retired account, at midnight in Việt Nam', async () => {
+  test('is also that of the mail that is kept of a retired account, at midnight in Việt Nam after its last day', async () => {
     const account = await provisioned();
     const day = inDays(5).slice(0, 10);
-    await changeAccount(mailbox.owner, account.id, { state: 'retired', retained_until: day });
+    await change(account, { state: 'retired', retained_until: day });
     await queueExpiries(mailbox.database, 7);
-    const endsAt = new Date(`${day}T00:00:00+07:00`).toISOString();
+    const endsAt = new Date(Date.parse(`${day}T00:00:00+07:00`) + 86_400_000).toISOString();
     expect(await notices(account.id, 'expiry')).toMatchObject([
       { recipient: agency.address, facts: { what: 'retention', endsAt, address: account.address } },
     ]);
@@ -200,9 +200,9 @@ describe('an end that draws near', () => {
 
   test('of many are told all, some at a time', async () => {
     await mailbox.owner.raw(
-      `insert into directory.accounts (kind, state, username, address, agency_id, display_name, surname, given_name, search_key,
+      `insert into directory.accounts (kind, state, username, address, agency_id, display_name, surname, given_name,
          certificate_path, suspended_until)
-       select 'position', 'suspended', 'many' || n, 'many' || n || '@nghean.gov.vn', ?, 'Văn thư', 'Văn thư', '', '', 'none', now() + interval '1 day'
+       select 'position', 'suspended', 'many' || n, 'many' || n || '@nghean.gov.vn', ?, 'Văn thư', 'Văn thư', '', 'none', now() + interval '1 day'
        from generate_series(1, 1203) n`,
       [agency.agencyId],
     );
