@@ -19,6 +19,7 @@ const environment = {
   NOTICE_HOST: 'x',
   NOTICE_PORT: '587',
   NOTICE_FROM: 'thongbao@nghean.gov.vn',
+  POSTING_PORT: '10041',
   NOTICE_MESSAGE_KEY: 'x'.repeat(32),
   NOTICE_DKIM_KEY: keyOf(2048),
 };
