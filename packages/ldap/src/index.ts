@@ -5,6 +5,7 @@
  */
 import { ServiceError } from '@congvu/errors';
 import {
+  AddRequest,
   AlreadyExistsError,
   Attribute,
   BerWriter,
@@ -15,6 +16,7 @@ import {
   EqualityFilter,
   type Filter,
   InvalidCredentialsError,
+  ModifyRequest,
   NoSuchAttributeError,
   NoSuchObjectError,
   OrFilter,
@@ -29,6 +31,9 @@ import {
   refusalOf,
   type TransactionClient,
 } from './transaction.ts';
+
+// ldapts makes a text of every request for its debug log, read or not. Of these there are tens of thousands, and people stand in them.
+for (const { prototype } of [AddRequest, ModifyRequest]) Object.assign(prototype, { toJSON: () => undefined });
 
 export { EqualityFilter, type Filter, NoSuchAttributeError, NoSuchObjectError, OrFilter } from 'ldapts';
 

@@ -22,6 +22,11 @@ $$;
 revoke execute on function directory.record_events from public;
 grant execute on function directory.record_events to congvu_directory, congvu_mailbox, congvu_certificate;
 
+-- No role may delete what these name, and who writes them has just written or locked that: nothing is lost with a lookup for each.
+alter table directory.provisioning drop constraint provisioning_account_id_fkey;
+alter table directory.usernames drop constraint usernames_account_id_fkey;
+alter table directory.request_lines drop constraint request_lines_request_id_fkey, drop constraint request_lines_account_id_fkey;
+alter table directory.accounts drop constraint accounts_person_id_fkey;
 -- No role may delete what an event names, so nothing is lost with the two lookups that each event cost; and an index that grows at
 -- the end of each of its keys stays full and small.
 alter table directory.audit_events drop constraint audit_events_agency_id_fkey, drop constraint audit_events_request_id_fkey;
@@ -59,12 +64,25 @@ language sql security definer set search_path = directory, public, pg_temp as $$
       case when c.kind = 'person' then left(c.display_name, greatest(length(c.display_name) - length(c.given_name), 0))
         else c.display_name end as other_names
     from accounts c join agencies a on a.id = c.agency_id where c.id = any(account_ids) for share of a),
-  text as materialized (
-    select account.*, search_text(other_names) as others, search_text(title) as position, search_text(given_name) as given,
-      sort_letters(coalesce(given_name, split_part(display_name, ' ', 1))) as head_letters,
-      sort_letters(case when given_name is null then display_name else surname end) as surname_letters,
-      case when given_name is not null then sort_letters(trim(substr(other_names, length(surname) + 1))) end as middle_letters
+  named as materialized (
+    select account.*, coalesce(given_name, split_part(display_name, ' ', 1)) as head_name,
+      case when given_name is null then display_name else surname end as family_name,
+      case when given_name is not null then trim(substr(other_names, length(surname) + 1)) end as middle_name
     from account),
+  -- Surnames, middle and given names and positions come again and again in a crowd. As objects, because a join would be planned for few.
+  plain as materialized (
+    select jsonb_object_agg(value, search_text(value)) as map
+    from (select other_names as value from named union select title from named union select given_name from named) one
+    where value is not null),
+  letters as materialized (
+    select jsonb_object_agg(value, sort_letters(value)) as map
+    from (select head_name as value from named union select family_name from named union select middle_name from named) one
+    where value is not null),
+  text as materialized (
+    select named.*, (select map from plain) ->> other_names as others, (select map from plain) ->> title as position,
+      (select map from plain) ->> given_name as given, (select map from letters) ->> head_name as head_letters,
+      (select map from letters) ->> family_name as surname_letters, (select map from letters) ->> middle_name as middle_letters
+    from named),
   source as materialized (
     select text.*, array_remove(string_to_array(concat_ws(' ', others, position, agency), ' '), '') as words,
       coalesce(given, split_part(others, ' ', 1)) as head, '^' || sort_primary(head_letters) as head_token

@@ -6,6 +6,10 @@ import type { Knex } from 'knex';
 
 export const up = (transaction: Knex.Transaction): Promise<unknown> =>
   transaction.raw(`
+-- Whether an account changed since it was read, for crowds.
+create view directory.account_versions_v as select id as account_id, version from directory.accounts;
+grant select on directory.account_versions_v to congvu_mailbox;
+
 create view directory.account_order_v as
   select account_id, agency_id, kind, state, sort_key from directory.account_search;
 

@@ -35,8 +35,9 @@ alter table mailbox.mailboxes
   add column version int not null default 1,
   add column created_by text,
   add column idempotency_key text,
-  add column body_hash bytea,
-  add constraint mailboxes_idempotency_unique unique (created_by, idempotency_key);
+  add column body_hash bytea;
+create unique index mailboxes_idempotency_unique on mailbox.mailboxes (created_by, idempotency_key)
+  where idempotency_key is not null;
 update mailbox.mailboxes m set state = m.mail_status,
   kind = coalesce((select c.kind from directory.accounts c where c.id = m.account_id), 'person');
 alter table mailbox.mailboxes

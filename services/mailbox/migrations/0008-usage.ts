@@ -31,8 +31,9 @@ create index usage_quota on mailbox.usage (coalesce(quota_used_bytes, -1), mailb
 create index usage_login on mailbox.usage (coalesce(last_login_at, '-infinity'), mailbox_id);
 create index usage_received on mailbox.usage (received_count, mailbox_id);
 create index usage_to_measure on mailbox.usage (mailbox_id) where touched_at > coalesce(measured_at, '-infinity');
--- Sorted by address, and the page after an address.
-create index mailboxes_address_order on mailbox.mailboxes (address collate "C", account_id);
+-- Looked up by address, sorted by address, and the page after an address.
+drop index mailbox.mailboxes_address;
+create index mailboxes_address on mailbox.mailboxes (address, account_id);
 
 -- Days in Việt Nam.
 create table mailbox.usage_days (
@@ -93,7 +94,11 @@ create function mailbox.refresh_list_keys(mailbox_ids uuid[]) returns void langu
 $$;
 create function mailbox.usage_of_new_mailboxes() returns trigger language plpgsql as $$
 begin
-  perform mailbox.refresh_list_keys(array(select account_id from new_rows));
+  insert into mailbox.usage (mailbox_id, agency_id, sort_name)
+  select n.account_id, coalesce(o.agency_id, n.agency_id),
+    coalesce(o.sort_key, directory.name_order(coalesce(n.display_name, n.address)))
+  from new_rows n left join directory.account_order_v o on o.account_id = n.account_id
+  order by n.account_id;
   return null;
 end $$;
 create trigger usage_of_new_mailboxes after insert on mailbox.mailboxes

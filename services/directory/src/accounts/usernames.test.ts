@@ -11,7 +11,6 @@ let directory: TestDirectory;
 beforeAll(async () => {
   directory = await startTestDirectory();
   // Names are bound to accounts at commit; these tests are of names alone.
-  await directory.owner.raw('alter table directory.usernames drop constraint usernames_account_id_fkey');
   await directory
     .owner('directory.agencies')
     .insert({ code: 'H41', name: 'Tỉnh', level: 'province', short_name: 'nghean', mail_domain: 'nghean.gov.vn' });

@@ -14,7 +14,7 @@ import { renameAccount } from '../accounts/rename-account.ts';
 import { defaultRetentionDays, retentionEnd, retireAccount } from '../accounts/retire-account.ts';
 import { transferAccount } from '../accounts/transfer-account.ts';
 import { lockUsernames } from '../accounts/usernames.ts';
-import { findObstacles } from './line-obstacles.ts';
+import { findObstacles, kindOfLine } from './line-obstacles.ts';
 import { findApproval, type RequestRow } from './request-store.ts';
 import { completeRequest } from './settle-requests.ts';
 import {
@@ -66,7 +66,12 @@ export async function carryOutPart(
   if (openings.length > 0 || lines.some(({ newAddress }) => newAddress)) await lockUsernames(transaction);
   const failures = new Map<number, LineFailure>();
   const asked = { id: request.id, agencyCode: request.agency_code };
-  const part = { state: 'approved', from: first.lineNumber, to: last.lineNumber } as const;
+  const part = {
+    state: 'approved' as const,
+    from: first.lineNumber,
+    to: last.lineNumber,
+    kinds: new Set(lines.map(kindOfLine)),
+  };
   for (const { lineNumber, code, detail } of await findObstacles(transaction, asked, part)) {
     if (!failures.has(lineNumber)) failures.set(lineNumber, { code, detail });
   }

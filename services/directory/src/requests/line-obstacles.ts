@@ -19,7 +19,13 @@ export interface StoredLines {
   state: 'draft' | 'approved';
   from?: number;
   to?: number;
+  /** What is among them, where that is known. */
+  kinds?: ReadonlySet<string>;
 }
+
+/** What stands against a line goes by what it opens; `change`: it opens nothing. */
+export const kindOfLine = ({ operation, kind }: { operation: string; kind: string | null }): string =>
+  operation === 'open' && kind !== null ? kind : 'change';
 
 /** `request`: the lines' own, if it is on record, and its agency. Lines by the thousand, one query; at most `limit` obstacles. */
 export async function findObstacles(
@@ -29,10 +35,11 @@ export async function findObstacles(
   limit?: number,
 ): Promise<Obstacle[]> {
   const about = { request: request.id, agency: request.agencyCode, limit: limit ?? null };
+  const { kinds, ...stored } = 'state' in lines ? lines : { kinds: new Set(lines.map(kindOfLine)) };
   const query =
     'state' in lines
-      ? connection.raw(obstaclesTo(storedLines), { ...about, from: 1, to: 2 ** 31 - 1, ...lines })
-      : connection.raw(obstaclesTo(givenLines), { ...about, lines: JSON.stringify(lines.map(toGiven)) });
+      ? connection.raw(obstaclesTo(storedLines, kinds), { ...about, from: 1, to: 2 ** 31 - 1, ...stored })
+      : connection.raw(obstaclesTo(givenLines, kinds), { ...about, lines: JSON.stringify(lines.map(toGiven)) });
   const { rows }: { rows: FoundRow[] } = await query;
   return rows.map((row) => ({ lineNumber: row.line_number, code: row.code, ...describe(row) }));
 }
@@ -65,7 +72,7 @@ const waiting = "w.state in ('submitted', 'approved') and w.carried_out_at is nu
  * Lines that wait are looked up one by one (lateral, offset 0), each by the unique index that lets one alone wait: beside a request of
  * tens of thousands of lines that changed their state a moment ago, a join is planned for the few that were counted before.
  */
-const obstaclesTo = (lines: string): string => `
+const obstaclesTo = (lines: string, kinds: ReadonlySet<string> | undefined): string => `
 with line as materialized (${lines}),
 opens as (select * from line where operation = 'open'),
 about as (
@@ -87,47 +94,79 @@ operation_waiting as (
       and w.operation <> 'open' and ${waiting} offset 0) w
   where w.request_id is distinct from :request::uuid)
 select "lineNumber" as line_number, operation, code, subject from (
-  select "lineNumber", operation, 'agency_closed' as code, case when a.valid_to <= directory.today()
+${branches
+  .filter(({ of }) => of === undefined || kinds === undefined || kinds.has(of))
+  .map(({ sql }) => sql)
+  .join('\nunion all\n')}
+) found
+order by 1, 3 limit :limit`;
+
+/** What is asked of lines that open an account of one kind, of those that change one, or of all. */
+const branches: readonly { of?: 'person' | 'agency' | 'position' | 'change'; sql: string }[] = [
+  {
+    sql: `select "lineNumber", operation, 'agency_closed' as code, case when a.valid_to <= directory.today()
       then a.code || ' closed on ' || a.valid_to || coalesce('; ask for ' || s.code || ', which took over', '')
       else a.code || ' exists only from ' || a.valid_from || ' on' end as subject
   from line join directory.agencies a on a.id = "agencyId" left join directory.agencies s on s.id = a.successor_id
-  where directory.agency_status(a.valid_from, a.valid_to, directory.today()) <> 'active' and operation in ('open', 'transfer')
-  union all
-  select "lineNumber", operation, 'person_has_account', null
+  where directory.agency_status(a.valid_from, a.valid_to, directory.today()) <> 'active' and operation in ('open', 'transfer')`,
+  },
+  {
+    of: 'person',
+    sql: `select "lineNumber", operation, 'person_has_account', null
   from opens join directory.people p on p.national_id_hash = id_hash
-  join directory.accounts c on c.person_id = p.id and c.state <> 'retired' where opens.kind = 'person'
-  union all
-  select "lineNumber", operation, 'person_has_request', null from person_waiting
-  union all
-  select "lineNumber", operation, 'agency_has_account', c.address
+  join directory.accounts c on c.person_id = p.id and c.state <> 'retired' where opens.kind = 'person'`,
+  },
+  {
+    of: 'person',
+    sql: `select "lineNumber", operation, 'person_has_request', null from person_waiting`,
+  },
+  {
+    of: 'agency',
+    sql: `select "lineNumber", operation, 'agency_has_account', c.address
   from opens join directory.accounts c on c.agency_id = "agencyId" and c.kind = 'agency' and c.state <> 'retired'
-  where opens.kind = 'agency'
-  union all
-  select "lineNumber", operation, 'agency_has_request', null from agency_waiting
-  union all
-  select "lineNumber", operation, 'position_has_account', c.address
+  where opens.kind = 'agency'`,
+  },
+  {
+    of: 'agency',
+    sql: `select "lineNumber", operation, 'agency_has_request', null from agency_waiting`,
+  },
+  {
+    of: 'position',
+    sql: `select "lineNumber", operation, 'position_has_account', c.address
   from opens join directory.accounts c on c.agency_id = "agencyId" and c.kind = 'position' and c.state <> 'retired'
     and lower(c.title) = lower(opens.title)
-  where opens.kind = 'position'
-  union all
-  select "lineNumber", operation, 'account_outside_request', username from about
-  where agency_id not in (select directory.agency_subtree(:agency))
-  union all
-  select "lineNumber", operation, 'account_there_already', username from about
-  where operation = 'transfer' and agency_id = "agencyId"
-  union all
-  select "lineNumber", operation, 'account_kind', username || ' is an account of kind ' || account_kind from about
-  where account_kind not in ('person', 'position', 'agency') or operation <> 'close' and account_kind <> 'person'
-  union all
-  select "lineNumber", operation, 'account_state', username || ' is ' || state from about
-  where state = 'retired' or operation = 'issue_certificate' and state <> 'active'
-  union all
-  select "lineNumber", operation, 'account_without_certificate', username from about
-  where operation = 'revoke_certificate' and certificate_path = 'none' and account_kind = 'person'
-  union all
-  select "lineNumber", operation, 'account_has_request', username from operation_waiting
-) found
-order by 1, 3 limit :limit`;
+  where opens.kind = 'position'`,
+  },
+  {
+    of: 'change',
+    sql: `select "lineNumber", operation, 'account_outside_request', username from about
+  where agency_id not in (select directory.agency_subtree(:agency))`,
+  },
+  {
+    of: 'change',
+    sql: `select "lineNumber", operation, 'account_there_already', username from about
+  where operation = 'transfer' and agency_id = "agencyId"`,
+  },
+  {
+    of: 'change',
+    sql: `select "lineNumber", operation, 'account_kind', username || ' is an account of kind ' || account_kind from about
+  where account_kind not in ('person', 'position', 'agency') or operation <> 'close' and account_kind <> 'person'`,
+  },
+  {
+    of: 'change',
+    sql: `select "lineNumber", operation, 'account_state', username || ' is ' || state from about
+  where state = 'retired' or operation = 'issue_certificate' and state <> 'active'`,
+  },
+  {
+    of: 'change',
+    sql: `select "lineNumber", operation, 'account_without_certificate', username from about
+  where operation = 'revoke_certificate' and certificate_path = 'none' and account_kind = 'person'`,
+  },
+  {
+    of: 'change',
+    sql: `select "lineNumber", operation, 'account_has_request', username from operation_waiting`,
+  },
+];
 
 const details = {
   agency_closed: (subject) => `The agency ${subject}.`,

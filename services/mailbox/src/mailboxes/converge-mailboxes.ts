@@ -121,16 +121,15 @@ async function recordStates(
 ): Promise<Pair[]> {
   const assigned = await listAssignedQuotas(transaction, sources);
   const none = new Map<string, number>();
-  const made = await insertMailboxes(
-    transaction,
-    sources.map((source) =>
-      wantedMailbox(source, undefined, { assigned: assigned.get(source.id), sizes: none }, policy),
-    ),
+  const first = sources.map((source) =>
+    wantedMailbox(source, undefined, { assigned: assigned.get(source.id), sizes: none }, policy),
   );
-  const rows = await lockMailboxes(
-    transaction,
-    sources.map((source) => source.id),
-  );
+  const made = await insertMailboxes(transaction, first);
+  const known = sources.flatMap(({ id }) => (made.has(id) ? [] : id));
+  const rows = [
+    ...first.flatMap((wanted) => (made.has(wanted.accountId) ? newRow(wanted) : [])),
+    ...(known.length > 0 ? await lockMailboxes(transaction, known) : []),
+  ];
   const sizes = rows.some((row) => row.quota_class_by_hand) ? await listClassSizes(transaction) : none;
   const byId = new Map(rows.map((row) => [row.account_id, row]));
   const events: AuditEvent[] = [];
@@ -141,13 +140,15 @@ async function recordStates(
   const pairs: Pair[] = [];
   for (const source of sources) {
     const row = byId.get(source.id) as MailboxRow;
+    if (made.has(source.id)) {
+      const { address, state, quota_bytes } = row;
+      events.push(eventOf(source, 'mailbox.created', null, { address, state, quotaBytes: Number(quota_bytes) }));
+      pairs.push({ source, mailbox: row, routes: noRoutes, isNew: true });
+      continue;
+    }
     const wanted = wantedMailbox(source, row, { assigned: assigned.get(source.id), sizes }, policy);
-    const isNew = made.has(source.id);
     const { before, after } = difference(row, wanted);
-    if (isNew) {
-      const { address, state, quotaBytes } = wanted;
-      events.push(eventOf(source, 'mailbox.created', null, { address, state, quotaBytes }));
-    } else if (before) {
+    if (before) {
       changed.push(wanted);
       if ('address' in after || 'state' in after) shownElsewhere.push(source.id);
       events.push(eventOf(source, 'mailbox.changed', before, after));
@@ -163,14 +164,13 @@ async function recordStates(
         });
       }
     }
-    pairs.push({ source, mailbox: before && !isNew ? changedRow(row, wanted) : row, routes: noRoutes, isNew });
+    pairs.push({ source, mailbox: before ? changedRow(row, wanted) : row, routes: noRoutes, isNew: false });
   }
   await updateMailboxes(transaction, changed);
   await queueShared(transaction, shownElsewhere);
   await recordEvents(transaction, events);
   await queueStateNotices(transaction, states);
   await keepReachable(transaction, pairs, moved, policy);
-  const known = pairs.flatMap(({ source, isNew }) => (isNew ? [] : source.id));
   await refreshListKeys(transaction, known);
   const routes = await listRoutes(transaction, known);
   for (const pair of pairs) pair.routes = routes.get(pair.source.id) ?? noRoutes;
@@ -224,6 +224,26 @@ function difference(row: MailboxRow, wanted: WantedMailbox): { before: object | 
   const only = (values: typeof now) => Object.fromEntries(names.map((name) => [name, values[name]]));
   return names.length === 0 ? { before: null, after: {} } : { before: only(now), after: only(wanted) };
 }
+
+/** As the database has it after the insert. */
+const newRow = (wanted: WantedMailbox): MailboxRow => ({
+  account_id: wanted.accountId,
+  kind: wanted.kind,
+  address: wanted.address,
+  state: wanted.state,
+  mail_status: wanted.mailStatus,
+  suspended_mail: null,
+  retained_until: wanted.retainedUntil,
+  quota_bytes: String(wanted.quotaBytes),
+  quota_class: wanted.quotaClass,
+  quota_bytes_by_hand: null,
+  quota_class_by_hand: null,
+  display_name: null,
+  agency_id: null,
+  provisioned_at: null,
+  credential_epoch: 1,
+  version: 1,
+});
 
 const changedRow = (row: MailboxRow, wanted: WantedMailbox): MailboxRow => ({
   ...row,

@@ -54,7 +54,7 @@ export async function findChanged(
 ): Promise<string[]> {
   const { rows } = await connection.raw<{ rows: { id: string }[] }>(
     `select seen.id from unnest(?::uuid[], ?::int[], ?::int[]) as seen(id, version, mailbox_version)
-     join directory.accounts_v c on c.id = seen.id join mailbox.mailboxes m on m.account_id = seen.id
+     join directory.account_versions_v c on c.account_id = seen.id join mailbox.mailboxes m on m.account_id = seen.id
      where c.version <> seen.version or m.version <> seen.mailbox_version`,
     [seen.map(({ id }) => id), seen.map(({ version }) => version), seen.map(({ mailboxVersion }) => mailboxVersion)],
   );

@@ -37,6 +37,8 @@ export async function listAssignedQuotas(
   connection: Connection,
   subjects: readonly QuotaSubject[],
 ): Promise<Map<string, AssignedQuota>> {
+  const any = await connection('mailbox.quota_assignments').first('class_code');
+  if (!any) return new Map();
   const given = `select id, kind, title, "agencyId" as agency_id
     from jsonb_to_recordset(?::jsonb) as s(id uuid, kind text, title text, "agencyId" uuid)`;
   const { rows } = await connection.raw<{ rows: { id: string; class_code: string; quota_bytes: string }[] }>(

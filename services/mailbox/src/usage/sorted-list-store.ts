@@ -28,7 +28,7 @@ type SortColumn = MailboxSort extends infer T ? (T extends `-${infer Column}` ? 
 const count = z.string().regex(/^-?\d{1,18}$/);
 const orders: Readonly<Record<SortColumn, { key: string; type: string; text?: string; parse: z.ZodType<string> }>> = {
   name: { key: 'u.sort_name', type: 'text', parse: z.string() },
-  address: { key: 'm.address collate "C"', type: 'text', parse: z.string() },
+  address: { key: 'm.address', type: 'text', parse: z.string() },
   quotaUsed: { key: 'coalesce(u.quota_used_bytes, -1)', type: 'bigint', parse: count },
   received: { key: 'u.received_count', type: 'bigint', parse: count },
   lastLogin: {
