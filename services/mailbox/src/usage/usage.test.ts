@@ -1,8 +1,10 @@
+import { rename, writeFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type TestAccount, testStack } from '@congvu/database/testing';
 import { createTestAuthority, type TestAuthority } from '@congvu/http/testing';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type { Express } from 'express';
+import { createTransport } from 'nodemailer';
 import { pino } from 'pino';
 import supertest from 'supertest';
 import { createMailboxApp } from '../app.ts';
@@ -15,6 +17,8 @@ let mailbox: TestMailbox;
 let authority: TestAuthority;
 let app: Express;
 const log = pino({ level: 'silent' });
+const { lmtpPort } = (testStack() as unknown as { dovecot: { lmtpPort: number } }).dovecot;
+const lmtp = createTransport({ host: '127.0.0.1', port: lmtpPort, lmtp: true, ignoreTLS: true });
 const never = new AbortController().signal;
 
 beforeAll(async () => {
@@ -87,5 +91,28 @@ describe('on the running Postfix and Dovecot', () => {
     } finally {
       await follower.stop();
     }
+  });
+
+  test('a store that cannot be opened is left out, and those after it are measured', async () => {
+    const accounts = [await opened(), await opened()].sort((one, other) => (one.id < other.id ? -1 : 1));
+    const [sick, well] = accounts as [TestAccount, TestAccount];
+    for (const { address } of accounts) {
+      const letter = { from: 'ai@example.org', to: address, subject: 'Kính gửi', text: 'Kính gửi' };
+      await lmtp.sendMail(letter);
+    }
+    const ids = accounts.map(({ id }) => id);
+    const rows = () => mailbox.database('mailbox.usage').whereIn('mailbox_id', ids).orderBy('mailbox_id');
+    await mailbox
+      .owner('mailbox.usage')
+      .whereIn('mailbox_id', ids)
+      .update({ touched_at: new Date(), measured_at: null });
+    const store = await mailbox.store(sick.address);
+    await rename(`${store}/Maildir`, `${store}/aside`);
+    await writeFile(`${store}/Maildir`, '');
+    await expect(mailbox.doveadm.quotas([sick.address])).rejects.toMatchObject({ kind: 'unavailable' });
+
+    await measureQuota(mailbox, { usedSince: true }, never);
+    expect(await rows()).toMatchObject([{ quota_used_bytes: null }, { message_count: '1' }]);
+    expect([...(await mailbox.doveadm.quotas([sick.address, well.address])).keys()]).toEqual([well.address]);
   });
 });
