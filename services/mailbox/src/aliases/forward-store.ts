@@ -1,5 +1,5 @@
 /** Every query on mailbox.forwardings and mailbox.forwards. */
-import type { Forwarding } from '@congvu/contracts';
+import type { Forwarding, MailboxKind } from '@congvu/contracts';
 import type { Connection, Transaction } from '@congvu/database';
 import { isOpen } from '../domains/domain-store.ts';
 
@@ -89,17 +89,22 @@ export async function findCircle(
   return rows[0]?.begin;
 }
 
-/** Mailboxes that forward to any of these: where mail goes changes with their addresses. */
-export const listForwardersTo = (connection: Connection, mailboxIds: readonly string[]): Promise<string[]> =>
-  connection('mailbox.forwards')
-    .whereRaw('target_id = any(?::uuid[])', [[...mailboxIds]])
-    .distinct('mailbox_id')
-    .pluck('mailbox_id');
+/** Mailboxes that forward to any of these: where mail goes changes with their addresses, and with whether they receive any. */
+export const listForwardersTo = (
+  connection: Connection,
+  mailboxIds: readonly string[],
+): Promise<{ id: string; kind: MailboxKind }[]> =>
+  connection('mailbox.forwards as f')
+    .join('mailbox.mailboxes as m', 'm.account_id', 'f.mailbox_id')
+    .whereRaw('f.target_id = any(?::uuid[])', [[...mailboxIds]])
+    .distinct('m.account_id as id', 'm.kind');
 
 export interface MailRoutes {
   aliases: string[];
   forwards: string[];
 }
+
+export const noRoutes: MailRoutes = { aliases: [], forwards: [] };
 
 /** Further addresses and forwards as the LDAP entries should have them, of those that have any. */
 export async function listRoutes(

@@ -487,6 +487,30 @@ describe('forwarding', () => {
     await arrives(from, 'no more');
   });
 
+  test('to a mailbox that refuses mail rests, and mail stays where it came', async () => {
+    const [from, closing, other] = [await opened(), await opened(), await opened()];
+    await forward(from, [closing.address, other.address], false);
+    await follow(from);
+    const forwards = async () => (await attributes(from)).congvuMailForward;
+    expect(await forwards()).toHaveLength(2);
+
+    await changeAddress(closing, closing.address, { state: 'retired' });
+    expect(await mailbox.queued()).toContain(`mailbox:${from.id}`);
+    await follow(from);
+    expect(await forwards()).toEqual([other.address]);
+    await call('patch', `/v1/mailboxes/${other.id}`, { suspendedMail: 'refuse' });
+    await changeAddress(other, other.address, { state: 'suspended' });
+    await follow(from);
+    expect(await forwards()).toBeUndefined();
+    await send(from.address, 'nobody else is there');
+    await arrives(from, 'nobody else is there');
+
+    await changeAddress(closing, closing.address, { state: 'active', retained_until: null });
+    await follow(from);
+    expect(await forwards()).toEqual([closing.address]);
+    expect((await call('get', `/v1/mailboxes/${from.id}/forwarding`)).body.addresses).toHaveLength(2);
+  });
+
   test('that of a suspended mailbox stays in it', async () => {
     const [from, to] = [await opened(), await opened()];
     await forward(from, [to.address], false);
