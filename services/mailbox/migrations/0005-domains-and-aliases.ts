@@ -71,11 +71,14 @@ create index forwards_target on mailbox.forwards (target_id) where target_id is 
 
 -- What each entry should say of further addresses and of forwarding, for the service's own converging and for the directory's
 -- reconciliation. Beside mail_attributes_v, because most mailboxes have neither: a range of accounts reads the few rows that there are.
+-- Nothing is forwarded to a mailbox that refuses mail (its state, called mail_status later); where no other target is left, mail stays
+-- where it came.
 create view mailbox.mail_routes_v as
   select mailbox_id as account_id, 'alias' as kind, address from mailbox.aliases where ended_at is null
   union all
   select f.mailbox_id, 'forward', coalesce(t.address, f.address)
   from mailbox.forwards f left join mailbox.mailboxes t on t.account_id = f.target_id
+  where t.account_id is null or t.state in ('active', 'suspended')
   union all
   select f.mailbox_id, 'forward', m.address
   from mailbox.forwardings f join mailbox.mailboxes m on m.account_id = f.mailbox_id

@@ -69,6 +69,8 @@ export interface TestMailbox extends MailboxRouteDependencies, NoticeDependencie
   /** Hands a message in at Postfix under the account's own login. */
   submit: (from: TestAccount, to: readonly string[], subject: string) => Promise<void>;
   messages: (account: TestAccount) => Promise<{ subject: string; messageId: string; source: string }[]>;
+  /** Where Dovecot has the store of the mailbox. */
+  store: (address: string) => Promise<string>;
   /** Jobs that wait, by key. */
   queued: () => Promise<string[]>;
   stop: () => Promise<void>;
@@ -205,6 +207,18 @@ export async function startTestMailbox(): Promise<TestMailbox> {
       } finally {
         await session.logout();
       }
+    },
+    store: async (address) => {
+      const response = await fetch(`${dovecot.doveadmUrl}/doveadm/v1`, {
+        method: 'POST',
+        headers: {
+          'Content-Type': 'application/json',
+          Authorization: `X-Dovecot-API ${Buffer.from(dovecot.doveadmApiKey).toString('base64')}`,
+        },
+        body: JSON.stringify([['user', { userMask: [address] }, 'x']]),
+      });
+      const [[, found]] = (await response.json()) as [[string, Record<string, { home: string }>]];
+      return String(found[address]?.home);
     },
     queued: async () =>
       (await owner.raw('select key from mailbox_jobs._private_jobs order by id')).rows.map(

@@ -1,6 +1,6 @@
 /** Every query on mailbox.aliases. */
-import type { MailAlias } from '@congvu/contracts';
-import { addJobs, type Connection, type Transaction } from '@congvu/database';
+import type { MailAlias, MailboxKind } from '@congvu/contracts';
+import type { Connection, Transaction } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
 
 interface AliasRow {
@@ -8,7 +8,6 @@ interface AliasRow {
   mailbox_id: string;
   mailbox_address: string;
   display_name: string;
-  agency_id: string;
   agency_code: string;
   reason: MailAlias['reason'];
   valid_until: string | null;
@@ -19,18 +18,19 @@ interface AliasRow {
   version: number;
 }
 
+/** Name and agency are the account's; of shared and service mailboxes (`own` is their agency), their own. */
 const aliases = (connection: Connection, scope: string) =>
   connection('mailbox.aliases as x')
     .join('mailbox.mailboxes as m', 'm.account_id', 'x.mailbox_id')
-    .join('directory.accounts_v as c', 'c.id', 'x.mailbox_id')
-    .whereRaw('c.agency_id in (select directory.agency_subtree(?))', [scope])
+    .leftJoin('directory.accounts_v as c', 'c.id', 'x.mailbox_id')
+    .leftJoin('directory.agencies_v as own', 'own.id', 'm.agency_id')
+    .whereRaw('coalesce(c.agency_id, m.agency_id) in (select directory.agency_subtree(?))', [scope])
     .select<AliasRow[]>(
       'x.address',
       'x.mailbox_id',
       'm.address as mailbox_address',
-      'c.display_name',
-      'c.agency_id',
-      'c.agency_code',
+      connection.raw('coalesce(c.display_name, m.display_name) as display_name'),
+      connection.raw('coalesce(c.agency_code, own.code) as agency_code'),
       'x.reason',
       connection.raw("to_char(x.valid_until, 'YYYY-MM-DD') as valid_until"),
       'x.ended_at',
@@ -87,7 +87,10 @@ export async function listAliases(
   const rows = await aliases(connection, filter.scope)
     .modify((query) => {
       if (filter.mailboxId) query.where('x.mailbox_id', filter.mailboxId);
-      if (filter.agency) query.whereRaw('c.agency_id in (select directory.agency_subtree(?))', [filter.agency]);
+      if (filter.agency) {
+        const subtree = 'coalesce(c.agency_id, m.agency_id) in (select directory.agency_subtree(?))';
+        query.whereRaw(subtree, [filter.agency]);
+      }
       if (filter.reason) query.where('x.reason', filter.reason);
       if (filter.state === 'open') query.whereNull('x.ended_at');
       if (filter.state === 'ended') query.whereNotNull('x.ended_at');
@@ -103,7 +106,8 @@ export async function listAliases(
 export interface AliasFacts {
   address: string;
   mailbox_id: string;
-  agency_id: string;
+  kind: MailboxKind;
+  agency_id: string | null;
   valid_until: string | null;
   ended_at: Date | null;
   version: number;
@@ -117,12 +121,15 @@ export async function requireAliasForUpdate(
 ): Promise<AliasFacts> {
   const { agencyCode: _, ...seen } = await requireAlias(transaction, address, scope);
   const row = await transaction('mailbox.aliases as x')
+    .join('mailbox.mailboxes as m', 'm.account_id', 'x.mailbox_id')
+    .leftJoin('directory.accounts_v as c', 'c.id', 'x.mailbox_id')
     .where('x.address', seen.address)
-    .forUpdate()
+    .forUpdate('x')
     .first(
       'x.*',
+      'm.kind',
       transaction.raw("to_char(x.valid_until, 'YYYY-MM-DD') as valid_until"),
-      transaction.raw('(select c.agency_id from directory.accounts_v c where c.id = x.mailbox_id) as agency_id'),
+      transaction.raw('coalesce(c.agency_id, m.agency_id) as agency_id'),
     );
   return row;
 }
@@ -211,7 +218,7 @@ export const updateAlias = (
 export async function endAliasesOver(
   transaction: Transaction,
   limit: number,
-): Promise<{ address: string; mailbox_id: string; agency_id: string | null }[]> {
+): Promise<Pick<AliasFacts, 'address' | 'mailbox_id' | 'kind' | 'agency_id'>[]> {
   const { rows } = await transaction.raw<{ rows: Awaited<ReturnType<typeof endAliasesOver>> }>(
     `with over as (
        select address from mailbox.aliases where ended_at is null and valid_until <= directory.today()
@@ -219,7 +226,9 @@ export async function endAliasesOver(
      ended as (
        update mailbox.aliases x set ended_at = now(), version = version + 1 from over where x.address = over.address
        returning x.address, x.mailbox_id)
-     select ended.*, c.agency_id from ended left join directory.accounts_v c on c.id = ended.mailbox_id order by ended.address`,
+     select ended.*, m.kind, coalesce(c.agency_id, m.agency_id) as agency_id
+     from ended join mailbox.mailboxes m on m.account_id = ended.mailbox_id
+     left join directory.accounts_v c on c.id = ended.mailbox_id order by ended.address`,
     [limit],
   );
   return rows;
@@ -249,6 +258,7 @@ export async function countAliasUse(
 
 export interface MailboxToChange {
   account_id: string;
+  kind: MailboxKind;
   address: string;
   state: string;
   agency_id: string;
@@ -261,11 +271,17 @@ export async function requireReceivingMailbox(
   scope: string,
 ): Promise<MailboxToChange> {
   const mailbox = await transaction('mailbox.mailboxes as m')
-    .join('directory.accounts_v as c', 'c.id', 'm.account_id')
+    .leftJoin('directory.accounts_v as c', 'c.id', 'm.account_id')
     .where('m.account_id', id)
-    .whereRaw('c.agency_id in (select directory.agency_subtree(?))', [scope])
+    .whereRaw('coalesce(c.agency_id, m.agency_id) in (select directory.agency_subtree(?))', [scope])
     .forUpdate('m')
-    .first('m.account_id', 'm.address', 'm.state', 'c.agency_id');
+    .first(
+      'm.account_id',
+      'm.kind',
+      'm.address',
+      'm.state',
+      transaction.raw('coalesce(c.agency_id, m.agency_id) as agency_id'),
+    );
   if (!mailbox) {
     throw new ServiceError({
       kind: 'not_found',
@@ -277,7 +293,7 @@ export async function requireReceivingMailbox(
   throw new ServiceError({
     kind: 'conflict',
     code: 'mailbox_state',
-    detail: `The mailbox is ${mailbox.state} and receives no mail; bring the account back first.`,
+    detail: `The mailbox is ${mailbox.state} and receives no mail; bring it back first.`,
   });
 }
 
@@ -289,14 +305,3 @@ export async function takeMailName(transaction: Transaction, localPart: string, 
   );
   return rows[0].taken;
 }
-
-export const queueMailboxes = (connection: Connection, mailboxIds: readonly string[]): Promise<void> =>
-  addJobs(
-    connection,
-    'mailbox',
-    [...new Set(mailboxIds)].map((id) => ({
-      task: 'converge-mailboxes',
-      payload: { accountIds: [id] },
-      key: `mailbox:${id}`,
-    })),
-  );

@@ -9,12 +9,13 @@ import { invalid, keyReused, ServiceError } from '@congvu/errors';
 import { isLocalPart, isReservedLocalPart } from '@congvu/vietnamese';
 import { type Actor, type AuditEvent, recordEvents, systemActor } from '../audit/audit-event.ts';
 import { findDomain, isToCome } from '../domains/domain-store.ts';
+import { isOwn } from '../mailboxes/mailbox.ts';
+import { queueMailboxes } from '../mailboxes/queue-mailboxes.ts';
 import {
   type AliasFacts,
   endAliasesOver,
   findByIdempotencyKey,
   insertAlias,
-  queueMailboxes,
   requireAlias,
   requireAliasForUpdate,
   requireReceivingMailbox,
@@ -52,9 +53,9 @@ export async function addAlias(
       const alias = { address, mailboxId, validUntil, reason: 'by_hand', createdBy: actor.id, ...key } as const;
       if (!(await insertAlias(transaction, alias))) throw taken(address);
       await recordEvents(transaction, [
-        eventOf(actor, 'mailbox.alias_added', mailbox.account_id, mailbox.agency_id, null, { address, validUntil }),
+        eventOf(actor, 'mailbox.alias_added', { ...mailbox, mailbox_id: mailboxId }, null, { address, validUntil }),
       ]);
-      await queueMailboxes(transaction, [mailboxId]);
+      await queueMailboxes(transaction, [{ id: mailboxId, kind: mailbox.kind }]);
     })
     .catch((error: unknown) => {
       throw brokenConstraint(error) === 'aliases_idempotency_unique' ? keyReused() : error;
@@ -75,9 +76,7 @@ export async function changeAlias(
     if (faults.length > 0) throw invalid('alias_invalid', faults);
     await updateAlias(transaction, address, { valid_until: validUntil });
     const before = { address, validUntil: alias.valid_until };
-    await recordEvents(transaction, [
-      eventOf(actor, 'mailbox.alias_changed', alias.mailbox_id, alias.agency_id, before, { address, validUntil }),
-    ]);
+    await recordEvents(transaction, [eventOf(actor, 'mailbox.alias_changed', alias, before, { address, validUntil })]);
   });
   return requireAlias(database, address, actor.agencyCode);
 }
@@ -91,10 +90,8 @@ export async function endAlias(
   await database.transaction(async (transaction) => {
     const alias = await requireOpen(transaction, address, version, actor);
     await updateAlias(transaction, address, { ended_at: transaction.raw('now()') });
-    await recordEvents(transaction, [
-      eventOf(actor, 'mailbox.alias_ended', alias.mailbox_id, alias.agency_id, { address }, null),
-    ]);
-    await queueMailboxes(transaction, [alias.mailbox_id]);
+    await recordEvents(transaction, [eventOf(actor, 'mailbox.alias_ended', alias, { address }, null)]);
+    await queueMailboxes(transaction, [{ id: alias.mailbox_id, kind: alias.kind }]);
   });
 }
 
@@ -105,13 +102,14 @@ export async function endAliases(database: Database, signal?: AbortSignal): Prom
   for (let ended = endedAtOnce; ended === endedAtOnce && !signal?.aborted; ) {
     ended = await database.transaction(async (transaction) => {
       const aliases = await endAliasesOver(transaction, endedAtOnce);
-      const events = aliases.map(({ address, mailbox_id, agency_id }) =>
-        eventOf(systemActor, 'mailbox.alias_ended', mailbox_id, agency_id, { address }, null),
+      const events = aliases.map((alias) =>
+        eventOf(systemActor, 'mailbox.alias_ended', alias, { address: alias.address }, null),
       );
       await recordEvents(transaction, events);
+      const kinds = new Map(aliases.map(({ mailbox_id, kind }) => [mailbox_id, kind]));
       await queueMailboxes(
         transaction,
-        aliases.map(({ mailbox_id }) => mailbox_id),
+        [...kinds].map(([id, kind]) => ({ id, kind })),
       );
       return aliases.length;
     });
@@ -177,8 +175,15 @@ const taken = (address: string): ServiceError =>
 const eventOf = (
   actor: AuditEvent['actor'],
   action: 'mailbox.alias_added' | 'mailbox.alias_changed' | 'mailbox.alias_ended',
-  subjectId: string,
-  agencyId: string | null,
+  mailbox: Pick<AliasFacts, 'mailbox_id' | 'kind' | 'agency_id'>,
   before: object | null,
   after: object | null,
-): AuditEvent => ({ actor, action, subjectType: 'account', subjectId, agencyId, before, after });
+): AuditEvent => ({
+  actor,
+  action,
+  subjectType: isOwn(mailbox.kind) ? 'mailbox' : 'account',
+  subjectId: mailbox.mailbox_id,
+  agencyId: mailbox.agency_id,
+  before,
+  after,
+});

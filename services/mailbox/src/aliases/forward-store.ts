@@ -1,5 +1,5 @@
 /** Every query on mailbox.forwardings and mailbox.forwards. */
-import type { Forwarding } from '@congvu/contracts';
+import type { Forwarding, MailboxKind } from '@congvu/contracts';
 import type { Connection, Transaction } from '@congvu/database';
 import { isOpen } from '../domains/domain-store.ts';
 
@@ -89,17 +89,60 @@ export async function findCircle(
   return rows[0]?.begin;
 }
 
-/** Mailboxes that forward to any of these: where mail goes changes with their addresses. */
-export const listForwardersTo = (connection: Connection, mailboxIds: readonly string[]): Promise<string[]> =>
-  connection('mailbox.forwards')
-    .whereRaw('target_id = any(?::uuid[])', [[...mailboxIds]])
-    .distinct('mailbox_id')
-    .pluck('mailbox_id');
+/** Mailboxes that forward to any of these: where mail goes changes with their addresses, and with whether they receive any. */
+export const listForwardersTo = (
+  connection: Connection,
+  mailboxIds: readonly string[],
+): Promise<{ id: string; kind: MailboxKind }[]> =>
+  connection('mailbox.forwards as f')
+    .join('mailbox.mailboxes as m', 'm.account_id', 'f.mailbox_id')
+    .whereRaw('f.target_id = any(?::uuid[])', [[...mailboxIds]])
+    .distinct('m.account_id as id', 'm.kind');
+
+/** Mailboxes, some of them, that forward to addresses at that domain which are no mailbox here. */
+export const listForwardersOutside = (connection: Connection, domain: string, limit: number): Promise<string[]> =>
+  connection('mailbox.forwards as f')
+    .join('mailbox.mailboxes as m', 'm.account_id', 'f.mailbox_id')
+    .whereNull('f.target_id')
+    .whereRaw("split_part(f.address, '@', 2) = ?", [domain])
+    .distinct('m.address')
+    .orderBy('m.address')
+    .limit(limit)
+    .pluck('m.address');
+
+/** Of so many mailboxes the forwards to addresses that are neither of a mailbox here nor at one of the domains outside. */
+export async function deleteForbidden(
+  transaction: Transaction,
+  allowedDomains: readonly string[],
+  limit: number,
+): Promise<{ id: string; kind: MailboxKind; agencyId: string | null; addresses: string[] }[]> {
+  const { rows } = await transaction.raw<{ rows: Awaited<ReturnType<typeof deleteForbidden>> }>(
+    `with forbidden as (
+       select f.mailbox_id, f.position, f.address, dense_rank() over (order by f.mailbox_id) as nth from mailbox.forwards f
+       where f.target_id is null and (split_part(f.address, '@', 2) <> all(?::text[])
+         or exists (select 1 from mailbox.domains d where d.name = split_part(f.address, '@', 2) and ${isOpen}))),
+     gone as (
+       delete from mailbox.forwards f using forbidden one
+       where one.nth <= ? and f.mailbox_id = one.mailbox_id and f.position = one.position
+       returning f.mailbox_id, f.address),
+     touched as (
+       update mailbox.forwardings f set version = version + 1, updated_at = now()
+       where f.mailbox_id in (select mailbox_id from gone))
+     select m.account_id as id, m.kind, coalesce(c.agency_id, m.agency_id) as "agencyId", json_agg(gone.address) as addresses
+     from gone join mailbox.mailboxes m on m.account_id = gone.mailbox_id
+     left join directory.accounts_v c on c.id = m.account_id
+     group by m.account_id, c.agency_id`,
+    [[...allowedDomains], limit] as never,
+  );
+  return rows;
+}
 
 export interface MailRoutes {
   aliases: string[];
   forwards: string[];
 }
+
+export const noRoutes: MailRoutes = { aliases: [], forwards: [] };
 
 /** Further addresses and forwards as the LDAP entries should have them, of those that have any. */
 export async function listRoutes(

@@ -7,7 +7,9 @@ import type { Database, Transaction } from '@congvu/database';
 import { type Fault, invalid, ServiceError } from '@congvu/errors';
 import { type Actor, recordEvents } from '../audit/audit-event.ts';
 import { findDomain } from '../domains/domain-store.ts';
-import { queueMailboxes, requireReceivingMailbox } from './alias-store.ts';
+import { isOwn } from '../mailboxes/mailbox.ts';
+import { queueMailboxes } from '../mailboxes/queue-mailboxes.ts';
+import { requireReceivingMailbox } from './alias-store.ts';
 import {
   findCircle,
   findForwarding,
@@ -50,14 +52,14 @@ export async function setForwarding(
       {
         actor,
         action: 'mailbox.forwarding_changed',
-        subjectType: 'account',
+        subjectType: isOwn(mailbox.kind) ? 'mailbox' : 'account',
         subjectId: mailboxId,
         agencyId: mailbox.agency_id,
         before: { addresses: before.addresses, keepCopy: before.keepCopy },
         after,
       },
     ]);
-    await queueMailboxes(transaction, [mailboxId]);
+    await queueMailboxes(transaction, [{ id: mailboxId, kind: mailbox.kind }]);
   });
   return findForwarding(database, mailboxId);
 }

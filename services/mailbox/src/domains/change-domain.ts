@@ -7,6 +7,7 @@ import type { MailDomain, MailDomainChange, MailDomainInput } from '@congvu/cont
 import type { Connection, Database, Transaction } from '@congvu/database';
 import { invalid, keyReused, ServiceError } from '@congvu/errors';
 import { parseAgencyCode } from '@congvu/vietnamese';
+import { listForwardersOutside, lockForwards } from '../aliases/forward-store.ts';
 import { type Actor, recordEvents } from '../audit/audit-event.ts';
 import { ensureDomains, queueDomains } from './converge-domains.ts';
 import {
@@ -47,6 +48,7 @@ export async function openDomain(
     if ((await findDomain(transaction, input.name))?.open) {
       throw conflict('domain_exists', `${input.name} is a mail domain here already.`);
     }
+    await refuseForwardedTo(transaction, input.name);
     let agencyId: string | null = null;
     if (input.kind === 'agency') {
       if (!input.name.endsWith(`.${province}`)) throw foreign('/name', input.name, province);
@@ -174,6 +176,15 @@ async function refuseInUse(connection: Connection, name: string): Promise<void> 
   if (used.length === 0) return;
   const detail = used.map(([what, count]) => `${count} ${what}`).join(', ');
   throw conflict('domain_in_use', `${name} is still used by: ${detail}.`);
+}
+
+/** What was an address outside could be a list from then on, past the rule who may post. */
+async function refuseForwardedTo(transaction: Transaction, name: string): Promise<void> {
+  await lockForwards(transaction);
+  const forwarders = await listForwardersOutside(transaction, name, 5);
+  if (forwarders.length === 0) return;
+  const detail = `Mail is forwarded to ${name} as to another's domain; change the forwarding first, of ${forwarders.join(', ')}.`;
+  throw conflict('domain_forwarded_to', detail);
 }
 
 async function checkEnd(connection: Connection, until: string): Promise<void> {

@@ -18,6 +18,7 @@ import supertest from 'supertest';
 import { countAliasUse } from '../aliases/alias-store.ts';
 import { endAliases } from '../aliases/change-aliases.ts';
 import { createMailboxApp } from '../app.ts';
+import { applySettings } from '../mailboxes/apply-settings.ts';
 import { convergeMailboxes } from '../mailboxes/converge-mailboxes.ts';
 import { startTestMailbox, type TestMailbox } from '../testing.ts';
 import { convergeDomains } from './converge-domains.ts';
@@ -487,6 +488,30 @@ describe('forwarding', () => {
     await arrives(from, 'no more');
   });
 
+  test('to a mailbox that refuses mail rests, and mail stays where it came', async () => {
+    const [from, closing, other] = [await opened(), await opened(), await opened()];
+    await forward(from, [closing.address, other.address], false);
+    await follow(from);
+    const forwards = async () => (await attributes(from)).congvuMailForward;
+    expect(await forwards()).toHaveLength(2);
+
+    await changeAddress(closing, closing.address, { state: 'retired' });
+    expect(await mailbox.queued()).toContain(`mailbox:${from.id}`);
+    await follow(from);
+    expect(await forwards()).toEqual([other.address]);
+    await call('patch', `/v1/mailboxes/${other.id}`, { suspendedMail: 'refuse' });
+    await changeAddress(other, other.address, { state: 'suspended' });
+    await follow(from);
+    expect(await forwards()).toBeUndefined();
+    await send(from.address, 'nobody else is there');
+    await arrives(from, 'nobody else is there');
+
+    await changeAddress(closing, closing.address, { state: 'active', retained_until: null });
+    await follow(from);
+    expect(await forwards()).toEqual([closing.address]);
+    expect((await call('get', `/v1/mailboxes/${from.id}/forwarding`)).body.addresses).toHaveLength(2);
+  });
+
   test('that of a suspended mailbox stays in it', async () => {
     const [from, to] = [await opened(), await opened()];
     await forward(from, [to.address], false);
@@ -522,5 +547,35 @@ describe('forwarding', () => {
     expect((await call('get', `/v1/mailboxes/${account.id}/forwarding`)).body.addresses).toEqual([
       'ban.be@moet.gov.vn',
     ]);
+  });
+
+  test('outside ends at the next start once its domain is not allowed, or is ours', async () => {
+    const name = 'moet.gov.vn';
+    const [account, other] = [await opened(), await opened()];
+    expect((await forward(account, [`ban.be@${name}`, other.address], false)).status).toBe(200);
+    await follow(account);
+    const refused = await call('post', '/v1/domains', { kind: 'alias', name, target: province });
+    expect(refused.body).toMatchObject({ status: 409, code: 'domain_forwarded_to' });
+    expect(refused.body.detail).toContain(account.address);
+
+    const addresses = async () => (await call('get', `/v1/mailboxes/${account.id}/forwarding`)).body.addresses;
+    await applySettings(mailbox);
+    expect(await addresses()).toHaveLength(2);
+    await applySettings({ ...mailbox, forwardDomains: ['khac.gov.vn'] });
+    expect(await addresses()).toEqual([other.address]);
+    expect(await mailbox.queued()).toContain(`mailbox:${account.id}`);
+    await follow(account);
+    expect((await attributes(account)).congvuMailForward).toEqual([other.address]);
+    expect((await call('get', `/v1/mailboxes/${account.id}/forwarding`)).body.version).toBe(2);
+
+    await forward(account, [`ban.be@${name}`], false);
+    await mailbox.owner('mailbox.domains').insert({ name, kind: 'alias', target: province, created_by: 'thu' });
+    await applySettings(mailbox);
+    expect(await addresses()).toEqual([]);
+    const event = mailbox.owner('directory.audit_events').where({ subject_id: account.id, actor_kind: 'system' });
+    expect(await event.orderBy('id', 'desc').first()).toMatchObject({
+      action: 'mailbox.forwarding_changed',
+      before: { addresses: [`ban.be@${name}`] },
+    });
   });
 });

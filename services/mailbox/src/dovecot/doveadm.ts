@@ -7,7 +7,7 @@ import { ServiceError } from '@congvu/errors';
 export interface Doveadm {
   /** Ends the running sessions of `user`. */
   kick(user: string): Promise<void>;
-  /** What each of the mailboxes holds; absent is one that the mail store does not know. Throws `unavailable`. */
+  /** What each of the mailboxes holds; absent is one that the mail store does not know, or cannot open while it opens another. Throws `unavailable`. */
   quotas(users: readonly string[]): Promise<Map<string, QuotaUsed>>;
   /** What the mailbox holds, and may hold; undefined when Dovecot knows no such user. */
   quota(user: string): Promise<{ usedBytes: number; limitBytes: number | null } | undefined>;
@@ -29,7 +29,7 @@ export interface QuotaUsed {
   messages: number;
 }
 
-type Outcome = { exitCode: number } | { value: unknown };
+type Outcome = { command: string; exitCode: number } | { value: unknown };
 type Answer = [kind: 'doveadmResponse' | 'error', value: unknown, tag: string][];
 
 /** sysexits.h, as doveadm reports its exits. */
@@ -68,10 +68,7 @@ export function connectDoveadm(options: { url: string; apiKey: string }): Dovead
     return commands.map(([command], index) => {
       const { kind, value } = byTag.get(String(index)) ?? { kind: 'error', value: {} };
       if (kind === 'doveadmResponse') return { value };
-      const { exitCode } = value as { exitCode?: number };
-      if (exitCode === undefined || exitCode === exitTemporary)
-        throw unavailable(new Error(`doveadm ${command}: exit ${exitCode}`));
-      return { exitCode };
+      return { command, exitCode: (value as { exitCode?: number }).exitCode ?? exitTemporary };
     });
   }
 
@@ -80,7 +77,12 @@ export function connectDoveadm(options: { url: string; apiKey: string }): Dovead
     const [answer] = (await runAll([[command, parameters]])) as [Outcome];
     if ('value' in answer) return answer.value;
     if (answer.exitCode === exitNotFound || answer.exitCode === exitNoUser) return undefined;
-    throw new Error(`doveadm ${command}: exit ${answer.exitCode}`);
+    throw failure(answer);
+  }
+
+  function failure({ command, exitCode }: { command: string; exitCode: number }): Error {
+    const error = new Error(`doveadm ${command}: exit ${exitCode}`);
+    return exitCode === exitTemporary ? unavailable(error) : error;
   }
 
   return {
@@ -122,6 +124,10 @@ export function connectDoveadm(options: { url: string; apiKey: string }): Dovead
     },
     quotas: async (users) => {
       const outcomes = await runAll(users.map((user) => ['quotaGet', { user }]));
+      // One store that is sick holds up no other; that none answers is the mail store's own failing.
+      const [first] = outcomes;
+      const isSick = (outcome: Outcome) => 'exitCode' in outcome && outcome.exitCode === exitTemporary;
+      if (first && 'exitCode' in first && outcomes.every(isSick)) throw failure(first);
       return new Map(
         outcomes.flatMap((outcome, index) => {
           if ('exitCode' in outcome) return [];

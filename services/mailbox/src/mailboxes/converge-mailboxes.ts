@@ -7,15 +7,15 @@
 import { addJobs, type Database, type JobSpec, type Transaction } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
 import { anyOf, diffAttributes, distinguishedName, type Ldap, NoSuchObjectError, type Operation } from '@congvu/ldap';
-import { keepFormerAddresses, queueMailboxes } from '../aliases/alias-store.ts';
-import { listForwardersTo, listRoutes, type MailRoutes } from '../aliases/forward-store.ts';
+import { keepFormerAddresses } from '../aliases/alias-store.ts';
+import { listRoutes, type MailRoutes, noRoutes } from '../aliases/forward-store.ts';
 import { type AuditEvent, recordEvents, systemActor } from '../audit/audit-event.ts';
 import { ensureDomains, queueDomains } from '../domains/converge-domains.ts';
 import type { Doveadm } from '../dovecot/doveadm.ts';
 import { identityOf, listWaitingFor, noticeJob } from '../notices/notice-store.ts';
 import { queueStateNotices, type RecordedState } from '../notices/queue-notices.ts';
 import { refreshListKeys } from '../usage/usage-store.ts';
-import { basicAttributes, listFurtherAttributes, mailAttributeNames } from './mail-attributes.ts';
+import { basicAttributes, listFurtherAttributes, mailAttributeNames, routeAttributes } from './mail-attributes.ts';
 import { type MailboxPolicy, wantedMailbox } from './mailbox.ts';
 import {
   findChanged,
@@ -29,7 +29,7 @@ import {
   updateMailboxes,
   type WantedMailbox,
 } from './mailbox-store.ts';
-import { queueShared } from './queue-mailboxes.ts';
+import { queueForwarders, queueShared } from './queue-mailboxes.ts';
 import { listAssignedQuotas, listClassSizes } from './quota-store.ts';
 
 export interface MailboxDependencies extends MailboxPolicy {
@@ -112,8 +112,6 @@ async function endSessions(database: Database, doveadm: Doveadm, { source, mailb
   if (handedOver) await markSessionsEnded(database, source.id, source.entryCredentialEpoch);
 }
 
-const noRoutes: MailRoutes = { aliases: [], forwards: [] };
-
 async function recordStates(
   transaction: Transaction,
   sources: readonly MailboxSource[],
@@ -137,6 +135,7 @@ async function recordStates(
   const shownElsewhere: string[] = [];
   const states: RecordedState[] = [];
   const moved: { mailboxId: string; from: string; to: string }[] = [];
+  const rerouted: string[] = [];
   const pairs: Pair[] = [];
   for (const source of sources) {
     const row = byId.get(source.id) as MailboxRow;
@@ -152,6 +151,7 @@ async function recordStates(
       changed.push(wanted);
       if ('address' in after || 'state' in after) shownElsewhere.push(source.id);
       events.push(eventOf(source, 'mailbox.changed', before, after));
+      if ('address' in after || 'mailStatus' in after) rerouted.push(source.id);
       if (row.address !== wanted.address) moved.push({ mailboxId: source.id, from: row.address, to: wanted.address });
       if (row.state !== wanted.state) {
         states.push({
@@ -170,6 +170,7 @@ async function recordStates(
   await queueShared(transaction, shownElsewhere);
   await recordEvents(transaction, events);
   await queueStateNotices(transaction, states);
+  await queueForwarders(transaction, rerouted);
   await keepReachable(transaction, pairs, moved, policy);
   await refreshListKeys(transaction, known);
   const routes = await listRoutes(transaction, known);
@@ -177,18 +178,14 @@ async function recordStates(
   return pairs;
 }
 
-/** Former addresses still lead to their mailboxes, forwards to them follow, and the first address in an agency's own domain brings it. */
+/** Former addresses still lead to their mailboxes, and the first address in an agency's own domain brings it. */
 async function keepReachable(
   transaction: Transaction,
   pairs: readonly Pair[],
   moved: readonly { mailboxId: string; from: string; to: string }[],
   { domain, aliasDays }: MailboxDependencies,
 ): Promise<void> {
-  if (moved.length > 0) {
-    await keepFormerAddresses(transaction, moved, aliasDays);
-    const movedIds = moved.map(({ mailboxId }) => mailboxId);
-    await queueMailboxes(transaction, await listForwardersTo(transaction, movedIds));
-  }
+  await keepFormerAddresses(transaction, moved, aliasDays);
   const addresses = [
     ...pairs.flatMap(({ isNew, source }) => (isNew ? [source.address] : [])),
     ...moved.map(({ to }) => to),
@@ -295,7 +292,7 @@ async function convergeMailAttributes(
   const found = await ldap.search(people, {
     scope: 'one',
     filter: anyOf('congvuAccountId', ids),
-    attributes: ['congvuAccountId', 'congvuMailAlias', 'congvuMailForward', ...mailAttributeNames],
+    attributes: ['congvuAccountId', ...mailAttributeNames],
   });
   const entries = new Map(found.map((entry) => [String(entry.attributes.congvuAccountId?.[0]), entry]));
   const changed: { id: string; operation: Operation }[] = [];
@@ -306,8 +303,7 @@ async function convergeMailAttributes(
       continue;
     }
     errors.delete(source.id);
-    const { aliases: congvuMailAlias, forwards: congvuMailForward } = routes;
-    const wanted = { ...basicAttributes(mailbox), ...further(source.id), congvuMailAlias, congvuMailForward };
+    const wanted = { ...basicAttributes(mailbox), ...further(source.id), ...routeAttributes(routes) };
     const changes = diffAttributes(entry.attributes, wanted);
     if (changes.length > 0) changed.push({ id: source.id, operation: { kind: 'modify', dn: entry.dn, changes } });
   }

@@ -2,15 +2,16 @@
  * Makes the LDAP entry of a shared or service mailbox, below ou=mailboxes, what the record says. Its secret is no part of that: it is
  * set when it is issued, and stays. Harmless to repeat; looks again whether the record changed meanwhile.
  */
-import type { Database } from '@congvu/database';
+import type { Connection, Database } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
 import { type Attributes, diffAttributes, distinguishedName, type Ldap } from '@congvu/ldap';
+import { listRoutes, type MailRoutes, noRoutes } from '../aliases/forward-store.ts';
 import { recordEvents, systemActor } from '../audit/audit-event.ts';
 import type { MailboxDependencies } from './converge-mailboxes.ts';
-import { basicAttributes, listFurtherAttributes, mailAttributeNames } from './mail-attributes.ts';
+import { basicAttributes, listFurtherAttributes, mailAttributeNames, routeAttributes } from './mail-attributes.ts';
 import { type MailboxPolicy, mailStatusOf, quotaOf } from './mailbox.ts';
 import { changeMailboxRow, findMailboxRow, lockMailboxes, type MailboxRow, markProvisioned } from './mailbox-store.ts';
-import { queueAccess } from './queue-mailboxes.ts';
+import { queueAccess, queueForwarders } from './queue-mailboxes.ts';
 import { listAssignedQuotas, listClassSizes } from './quota-store.ts';
 import { filterShared } from './rights-store.ts';
 
@@ -26,19 +27,27 @@ export async function convergeOwnMailbox(dependencies: MailboxDependencies, mail
 
     // 2. LDAP, which Postfix and Dovecot read.
     const further = await listFurtherAttributes(database, [mailboxId]);
-    await writeEntry(ldap, baseDn, mailbox, { ...basicAttributes(mailbox), ...further(mailboxId) });
+    const routes = await routesOf(database, mailboxId);
+    const wanted = { ...basicAttributes(mailbox), ...further(mailboxId), ...routeAttributes(routes) };
+    await writeEntry(ldap, baseDn, mailbox, wanted);
 
     // 3. Dovecot: no session of one that is not active.
-    if (mailbox.state !== 'active') await doveadm.kick(mailbox.address);
+    if (mailbox.state !== 'active') {
+      for (const address of [mailbox.address, ...routes.aliases]) await doveadm.kick(address);
+    }
     await database.transaction(async (transaction) => {
       const first = await markProvisioned(transaction, [mailboxId]);
       await queueAccess(transaction, await filterShared(transaction, [...first]));
     });
 
     // 4. Again when it changed meanwhile.
-    if ((await findMailboxRow(database, mailboxId))?.version === mailbox.version) return;
+    const isSame = JSON.stringify(await routesOf(database, mailboxId)) === JSON.stringify(routes);
+    if (isSame && (await findMailboxRow(database, mailboxId))?.version === mailbox.version) return;
   }
 }
+
+const routesOf = async (connection: Connection, mailboxId: string): Promise<MailRoutes> =>
+  (await listRoutes(connection, [mailboxId])).get(mailboxId) ?? noRoutes;
 
 /** The row, locked and brought to what configuration and classes say of state and quota. */
 async function recordPolicy(
@@ -66,6 +75,7 @@ async function recordPolicy(
       quota_class: quota.quotaClass,
     };
     await changeMailboxRow(transaction, mailboxId, changes);
+    if (row.mail_status !== mailStatus) await queueForwarders(transaction, [mailboxId]);
     await recordEvents(transaction, [
       {
         actor: systemActor,

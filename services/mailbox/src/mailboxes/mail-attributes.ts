@@ -1,6 +1,7 @@
 /** What LDAP says of mailboxes, for Postfix and Dovecot: the attributes of one, those of its rights and of its holder's absence included. */
 import type { Connection } from '@congvu/database';
 import type { Attributes } from '@congvu/ldap';
+import type { MailRoutes } from '../aliases/forward-store.ts';
 import type { MailboxRow } from './mailbox-store.ts';
 import { listRights, listVacations } from './rights-store.ts';
 
@@ -8,6 +9,8 @@ export const mailAttributeNames = [
   'mail',
   'congvuMailStatus',
   'congvuMailQuotaBytes',
+  'congvuMailAlias',
+  'congvuMailForward',
   'congvuMailSender',
   'congvuVacationSubject',
   'congvuVacationText',
@@ -20,6 +23,11 @@ export const basicAttributes = (mailbox: Pick<MailboxRow, 'address' | 'mail_stat
   mail: [mailbox.address],
   congvuMailStatus: [mailbox.mail_status],
   congvuMailQuotaBytes: [mailbox.quota_bytes],
+});
+
+export const routeAttributes = ({ aliases, forwards }: MailRoutes): Attributes => ({
+  congvuMailAlias: aliases,
+  congvuMailForward: forwards,
 });
 
 /** Dovecot expands its own variables (%u …) in whatever it is given of a user, and takes two percent signs for one. */

@@ -9,6 +9,9 @@ export interface MailboxPolicy {
   suspendedMail: 'accept' | 'refuse';
 }
 
+/** Nobody's account: the mailbox service alone makes and keeps it. */
+export const isOwn = (kind: string): boolean => kind === 'shared' || kind === 'service';
+
 /** By class code, of the classes set by hand. */
 export type ClassSizes = ReadonlyMap<string, number>;
 

@@ -1,5 +1,7 @@
 /** The jobs that carry what changed of mailboxes to LDAP and Dovecot, queued in the transaction of the change. */
 import { addJobs, type JobSpec, type Transaction } from '@congvu/database';
+import { listForwardersTo } from '../aliases/forward-store.ts';
+import { isOwn } from './mailbox.ts';
 import { filterShared, touchShared } from './rights-store.ts';
 
 const batchSize = 500;
@@ -9,8 +11,8 @@ export async function queueMailboxes(
   transaction: Transaction,
   mailboxes: readonly { id: string; kind: string }[],
 ): Promise<void> {
-  const own = mailboxes.filter(({ kind }) => kind === 'shared' || kind === 'service');
-  const ofAccounts = mailboxes.filter(({ kind }) => kind !== 'shared' && kind !== 'service').map(({ id }) => id);
+  const own = mailboxes.filter(({ kind }) => isOwn(kind));
+  const ofAccounts = mailboxes.filter(({ kind }) => !isOwn(kind)).map(({ id }) => id);
   const jobs: JobSpec[] = own.map(({ id }) => ({
     task: 'converge-own-mailbox',
     payload: { mailboxId: id },
@@ -22,6 +24,11 @@ export async function queueMailboxes(
     jobs.push({ task: 'converge-mailboxes', payload: { accountIds }, ...key });
   }
   await addJobs(transaction, 'mailbox', jobs);
+}
+
+/** After addresses of mailboxes changed, or whether they receive mail: what is forwarded to them goes elsewhere. */
+export async function queueForwarders(transaction: Transaction, mailboxIds: readonly string[]): Promise<void> {
+  if (mailboxIds.length > 0) await queueMailboxes(transaction, await listForwardersTo(transaction, mailboxIds));
 }
 
 /** Who may open the mailbox in Dovecot, after LDAP says who may send as it. */

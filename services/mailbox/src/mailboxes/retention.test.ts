@@ -17,24 +17,11 @@ const dayFromNow = (days: number) =>
   new Date(Date.now() + days * 86_400_000 + 7 * 3_600_000).toISOString().slice(0, 10);
 const state = async (id: string) => (await mail.database('mailbox.mailboxes').where({ account_id: id }).first()).state;
 
-async function home(address: string): Promise<string> {
-  const response = await fetch(`${mail.doveadmUrl}/doveadm/v1`, {
-    method: 'POST',
-    headers: {
-      'Content-Type': 'application/json',
-      Authorization: `X-Dovecot-API ${Buffer.from(mail.doveadmApiKey).toString('base64')}`,
-    },
-    body: JSON.stringify([['user', { userMask: [address] }, 'x']]),
-  });
-  const [[, found]] = (await response.json()) as [[string, Record<string, { home: string }>]];
-  return String(found[address]?.home);
-}
-
 /** Retired with mail in the store, which is kept until that day; where the store lies. */
 async function retired(until: string): Promise<{ account: TestAccount; store: string }> {
   const account = await mail.person();
   await mail.lmtp({ from: 'a@example.org', to: account.address, subject: 'cũ' });
-  const store = await home(account.address);
+  const store = await mail.store(account.address);
   expect(existsSync(`${store}/Maildir/new`)).toBe(true);
   await retain(account, until);
   return { account, store };
@@ -122,7 +109,7 @@ test('a shared mailbox that was closed is kept, comes back, and is purged after 
       () => false,
     );
   await until(arrives);
-  const store = await home(address);
+  const store = await mail.store(address);
   const act = (name: string) => mail.ask('post', `/v1/mailboxes/${accountId}/${name}`, { reason: 'thử' });
   const dn = `uid=tamthoi,ou=mailboxes,${mail.baseDn}`;
   try {

@@ -1,5 +1,6 @@
 /** Mailboxes that several people or a program use, on the real programs: who reads, writes and sends as them, and when no longer. */
 import { once } from 'node:events';
+import { isDeepStrictEqual } from 'node:util';
 import { changeAccount, type TestAccount } from '@congvu/database/testing';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { connectDoveadm } from '../dovecot/doveadm.ts';
@@ -92,6 +93,48 @@ describe('a shared mailbox', () => {
     for (const password of ['', 'x']) await expect(mail.open(box.address, password)).rejects.toThrow();
     const { body } = await mail.ask('get', `/v1/mailboxes/${box.accountId}/rights`);
     expect(body.items.map((one: { rights: string[] }) => one.rights).sort()).toEqual([['read'], ['read', 'write']]);
+  });
+
+  test('has further addresses and forwards as any other, until its target closes and after', async () => {
+    const [box, target] = [await make('shared'), await make('shared')];
+    const path = `/v1/mailboxes/${box.accountId}`;
+    const address = `them.${box.address}`;
+    const dn = `uid=${box.address.slice(0, box.address.indexOf('@'))},ou=mailboxes,${mail.baseDn}`;
+    const routes = async () => {
+      const entry = await mail.ldap.find(dn, ['congvuMailAlias', 'congvuMailForward']);
+      const { congvuMailAlias = [], congvuMailForward = [] } = entry?.attributes ?? {};
+      return { congvuMailAlias, congvuMailForward: [...congvuMailForward].sort() };
+    };
+    const become = (wanted: object) => until(async () => isDeepStrictEqual(await routes(), wanted));
+
+    const { body: alias } = await mail.ask('post', `${path}/aliases`, { address }, 201);
+    expect(alias).toMatchObject({ mailboxId: box.accountId, agencyCode: 'H41.12', mailboxAddress: box.address });
+    const forwarding = { addresses: [target.address], keepCopy: true };
+    expect((await mail.ask('put', `${path}/forwarding`, forwarding)).body).toMatchObject(forwarding);
+    const both = [box.address, target.address].sort();
+    await become({ congvuMailAlias: [address], congvuMailForward: both });
+    expect((await mail.ask('get', `${path}/aliases`)).body.items).toEqual([alias]);
+    const listed = await mail.ask('get', '/v1/aliases?agency=H41.12');
+    expect(listed.body.items).toContainEqual(alias);
+    await mail.ask('get', `/v1/aliases/${address}`, undefined, 404, { agency: 'H41.02' });
+    const events = await mail
+      .owner('directory.audit_events')
+      .where({ subject_id: box.accountId, subject_type: 'mailbox' })
+      .pluck('action');
+    expect(events).toEqual(expect.arrayContaining(['mailbox.alias_added', 'mailbox.forwarding_changed']));
+    if (mail.withPostfix) {
+      const holder = await mail.person();
+      for (const one of [box, target]) await give(one, holder, ['read']);
+      await mail.smtp({ from: 'a@example.org', to: address, subject: 'đơn' });
+      for (const one of [box, target]) await until(async () => (await count(holder, one.address)) === 1);
+    }
+
+    await mail.ask('post', `/v1/mailboxes/${target.accountId}/close`, { reason: 'thử' });
+    await become({ congvuMailAlias: [address], congvuMailForward: [box.address] });
+    await mail.ask('delete', `/v1/aliases/${address}`, undefined, 204);
+    await become({ congvuMailAlias: [], congvuMailForward: [box.address] });
+    await mail.ask('put', `${path}/forwarding`, { addresses: [], keepCopy: true });
+    await become({ congvuMailAlias: [], congvuMailForward: [] });
   });
 
   test('is sent as by those who may, and by nobody else', async () => {

@@ -43,6 +43,21 @@ describe("Postfix's lines", () => {
       ),
     ).toEqual({ ...delivered, addressed: 'old@nghean.gov.vn' });
   });
+  test('a copy to another server, of mail to an address here, whatever that server answers', () => {
+    const rest =
+      'relay=mx.example.org[192.0.2.1]:25, delay=0.3, delays=0.1/0/0.1/0.1, dsn=2.0.0, status=sent (250 2.0.0 Ok: queued as 4d)';
+    const line = (orig: string) =>
+      postfix(`Nov 22 00:31:18 mail postfix/smtp[7]: B2: to=<a@example.org>, ${orig}${rest}`);
+    const addressed = 'cu@nghean.gov.vn';
+    expect(line('orig_to=<Cu@nghean.gov.vn>, ')).toEqual({
+      kind: 'passed',
+      at,
+      queueId: 'B2',
+      to: 'a@example.org',
+      addressed,
+    });
+    expect(line('')).toBeUndefined();
+  });
   test.each([
     [
       'deferred',
@@ -134,6 +149,17 @@ describe('what the lines add up to', () => {
     expect(first.addresses).toEqual([{ address: 'list@x.vn', day: '2026-11-22', uses: 1, lastUsedAt: at }]);
     expect(second.addresses).toEqual([]);
     expect(first.mailboxes.length + second.mailboxes.length).toBe(200);
+  });
+  test('mail to a former name that goes on outside is one use, with a copy and without, and no message received', () => {
+    const addressed = 'cu@x.vn';
+    const passed = { kind: 'passed', at, queueId: 'Q', to: 'a@example.org', addressed } as const;
+    const copied = tally([passed, { ...passed, to: 'b@example.org' }, { ...delivered, addressed }], new Map(), []);
+    expect(copied.addresses).toMatchObject([{ address: addressed, uses: 1 }]);
+    expect(copied.mailboxes).toMatchObject([{ address: to, received: 1 }]);
+    expect(tally([passed], new Map(), [])).toMatchObject({
+      addresses: [{ address: addressed, uses: 1 }],
+      mailboxes: [],
+    });
   });
   test('a day begins at midnight in Việt Nam', () => {
     const late = new Date('2026-11-21T17:00:00Z');

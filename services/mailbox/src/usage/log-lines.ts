@@ -10,6 +10,8 @@ export type LogEvent =
   | { kind: 'queued'; at: Date; queueId: string }
   /** A copy lies in a mailbox. `transaction` names the delivery, in which two ways to one mailbox make one copy. */
   | { kind: 'delivered'; at: Date; queueId: string; to: string; addressed: string | undefined; transaction: string }
+  /** A copy went to another server, of mail that was written to an address here. */
+  | { kind: 'passed'; at: Date; queueId: string; to: string; addressed: string }
   | { kind: 'left'; at: Date; queueId: string }
   | { kind: 'login'; at: Date; address: string };
 
@@ -17,6 +19,9 @@ const postfixLine = /^([A-Z][a-z]{2}) +(\d{1,2}) (\d\d:\d\d:\d\d) \S+ postfix(?:
 const submission = /^client=\S+, sasl_method=\S+, sasl_username=([!-~]+@[!-~]+?)(?:, sasl_sender=.*)?$/;
 const delivery =
   /^to=<([!-;=?-~]+)>,(?: orig_to=<([!-;=?-~]+)>,)? relay=\S+, (?:conn_use=\d+, )?delay=\S+, delays=\S+, dsn=2\.\S+, status=sent \(250 2\.0\.0 <[^<>]*> ([!-~]+) Saved\)$/;
+/** What the other server answered, behind, is whatever it likes. */
+const passing =
+  /^to=<([!-;=?-~]+)>, orig_to=<([!-;=?-~]+)>, relay=\S+, (?:conn_use=\d+, )?delay=\S+, delays=\S+, dsn=2\.\S+, status=sent \(/;
 const months = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'];
 
 /** @param now the year is not in the log: it is the one in which the line is not of the future. */
@@ -31,6 +36,11 @@ export function parsePostfixLine(line: string, now: Date): LogEvent | undefined 
   if (program === 'qmgr') {
     if (text === 'removed') return { kind: 'left', at, queueId };
     return text.startsWith('from=<') && text.endsWith(' (queue active)') ? { kind: 'queued', at, queueId } : undefined;
+  }
+  if (program === 'smtp') {
+    const [, to, addressed] = passing.exec(text) ?? [];
+    if (!to || !addressed) return undefined;
+    return { kind: 'passed', at, queueId, to: to.toLowerCase(), addressed: addressed.toLowerCase() };
   }
   if (program !== 'lmtp') return undefined;
   const [, to, addressed, transaction] = delivery.exec(text) ?? [];

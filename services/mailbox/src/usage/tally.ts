@@ -62,17 +62,12 @@ export function tally(events: readonly LogEvent[], underWay: Map<string, UnderWa
         message.sender = undefined;
         break;
       }
+      case 'passed':
+        countAddressed(addresses, underWay, event);
+        break;
       case 'delivered': {
-        const { addressed, queueId } = event;
-        if (addressed !== undefined && addressed !== event.to) {
-          const message = underWay.get(queueId) ?? { sender: undefined, addresses: new Set() };
-          underWay.set(queueId, message);
-          if (!message.addresses.has(addressed)) {
-            message.addresses.add(addressed);
-            countUse(addresses, addressed, event.at);
-          }
-        }
-        const copy = `${queueId} ${event.transaction} ${event.to}`;
+        countAddressed(addresses, underWay, event);
+        const copy = `${event.queueId} ${event.transaction} ${event.to}`;
         if (deliveries.has(copy)) break;
         deliveries.add(copy);
         const count = countOf(mailboxes, event.to, event.at);
@@ -89,6 +84,20 @@ export function tally(events: readonly LogEvent[], underWay: Map<string, UnderWa
     addresses: [...addresses.values()],
     recent: [...deliveries].slice(-lookBack),
   };
+}
+
+/** Mail that was written to another address than it went to is one use of that, however many copies it makes. */
+function countAddressed(
+  addresses: Map<string, AddressUse>,
+  underWay: Map<string, UnderWay>,
+  { queueId, at, to, addressed }: { queueId: string; at: Date; to: string; addressed: string | undefined },
+): void {
+  if (addressed === undefined || addressed === to) return;
+  const message = underWay.get(queueId) ?? { sender: undefined, addresses: new Set() };
+  underWay.set(queueId, message);
+  if (message.addresses.has(addressed)) return;
+  message.addresses.add(addressed);
+  countUse(addresses, addressed, at);
 }
 
 function countOf(counts: Map<string, MailboxCount>, address: string, at: Date): MailboxCount {

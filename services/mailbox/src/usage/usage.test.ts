@@ -1,8 +1,15 @@
+import { execFile } from 'node:child_process';
+import { once } from 'node:events';
+import { rename, writeFile } from 'node:fs/promises';
+import { type AddressInfo, createServer } from 'node:net';
+import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
 import { type TestAccount, testStack } from '@congvu/database/testing';
 import { createTestAuthority, type TestAuthority } from '@congvu/http/testing';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type { Express } from 'express';
+import { createTransport } from 'nodemailer';
 import { pino } from 'pino';
 import supertest from 'supertest';
 import { createMailboxApp } from '../app.ts';
@@ -15,6 +22,9 @@ let mailbox: TestMailbox;
 let authority: TestAuthority;
 let app: Express;
 const log = pino({ level: 'silent' });
+const { lmtpPort } = (testStack() as unknown as { dovecot: { lmtpPort: number } }).dovecot;
+const lmtp = createTransport({ host: '127.0.0.1', port: lmtpPort, lmtp: true, ignoreTLS: true });
+const run = promisify(execFile);
 const never = new AbortController().signal;
 
 beforeAll(async () => {
@@ -47,6 +57,34 @@ async function until<T>(ask: () => Promise<T>, done: (value: T) => boolean): Pro
     if (done(value) || Date.now() > deadline) return value;
     await sleep(100);
   }
+}
+
+/** Another server, which takes whatever it is given. */
+async function startReceiver() {
+  const recipients: string[] = [];
+  const server = createServer((socket) => {
+    let isText = false;
+    socket.on('error', () => undefined).write('220 x ESMTP\r\n');
+    createInterface({ input: socket }).on('line', (line) => {
+      if (isText && line !== '.') return;
+      isText = line === 'DATA';
+      const recipient = /^RCPT TO:<(.+?)>/.exec(line)?.[1];
+      if (recipient) recipients.push(recipient);
+      socket.write(isText ? '354 go on\r\n' : '250 2.0.0 Ok\r\n');
+    });
+  });
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  return { recipients, port: (server.address() as AddressInfo).port, stop: () => server.close() };
+}
+/** Mail for the domain goes to that port, until what is returned is called. */
+async function routeTo(domain: string, port: number): Promise<() => Promise<void>> {
+  const { configDirectory } = testStack().postfix as unknown as { configDirectory: string };
+  const set = async (value: string) => {
+    await run('/usr/sbin/postconf', ['-c', configDirectory, '-e', `transport_maps=${value}`]);
+    await run('/usr/sbin/postfix', ['-c', configDirectory, 'reload']);
+  };
+  await set(`inline:{${domain}=smtp:[127.0.0.1]:${port}}`);
+  return () => set('');
 }
 
 describe('on the running Postfix and Dovecot', () => {
@@ -87,5 +125,62 @@ describe('on the running Postfix and Dovecot', () => {
     } finally {
       await follower.stop();
     }
+  });
+
+  onPostfix('a further address whose mail goes on outside, without a copy, is used', async () => {
+    const [sender, account] = [await opened(), await opened()];
+    const address = `cu.${account.address}`;
+    const outside = await startReceiver();
+    const restore = await routeTo('moet.gov.vn', outside.port);
+    const follower = followLogs({
+      database: mailbox.database,
+      logs: [{ name: 'postfix', path: mailbox.mailLogs.postfix }],
+      log,
+    });
+    try {
+      await mailbox
+        .owner('mailbox.aliases')
+        .insert({ address, mailbox_id: account.id, reason: 'former_name', created_by: 'thu' });
+      await mailbox.owner('mailbox.forwardings').insert({ mailbox_id: account.id, keep_copy: false });
+      await mailbox
+        .owner('mailbox.forwards')
+        .insert({ mailbox_id: account.id, position: 0, address: 'ban.be@moet.gov.vn' });
+      await convergeMailboxes(mailbox, [account.id]);
+      await mailbox.submit(sender, [address], 'Kính gửi');
+      const alias = await until(
+        async () => (await get(`/v1/aliases/${address}`)).body,
+        ({ uses }) => uses > 0,
+      );
+      expect(outside.recipients).toEqual(['ban.be@moet.gov.vn']);
+      expect(alias.uses).toBe(1);
+      expect((await get(`/v1/mailboxes/${account.id}/usage`)).body.receivedCount).toBe(0);
+    } finally {
+      await follower.stop();
+      await restore();
+      outside.stop();
+    }
+  });
+
+  test('a store that cannot be opened is left out, and those after it are measured', async () => {
+    const accounts = [await opened(), await opened()].sort((one, other) => (one.id < other.id ? -1 : 1));
+    const [sick, well] = accounts as [TestAccount, TestAccount];
+    for (const { address } of accounts) {
+      const letter = { from: 'ai@example.org', to: address, subject: 'Kính gửi', text: 'Kính gửi' };
+      await lmtp.sendMail(letter);
+    }
+    const ids = accounts.map(({ id }) => id);
+    const rows = () => mailbox.database('mailbox.usage').whereIn('mailbox_id', ids).orderBy('mailbox_id');
+    await mailbox
+      .owner('mailbox.usage')
+      .whereIn('mailbox_id', ids)
+      .update({ touched_at: new Date(), measured_at: null });
+    const store = await mailbox.store(sick.address);
+    await rename(`${store}/Maildir`, `${store}/aside`);
+    await writeFile(`${store}/Maildir`, '');
+    await expect(mailbox.doveadm.quotas([sick.address])).rejects.toMatchObject({ kind: 'unavailable' });
+
+    await measureQuota(mailbox, { usedSince: true }, never);
+    expect(await rows()).toMatchObject([{ quota_used_bytes: null }, { message_count: '1' }]);
+    expect([...(await mailbox.doveadm.quotas([sick.address, well.address])).keys()]).toEqual([well.address]);
   });
 });
