@@ -1,5 +1,5 @@
 /** Every query on mailbox.group_members and mailbox.group_roles: who is in a list, and who runs it. */
-import type { Group, GroupMember } from '@congvu/contracts';
+import type { Group, GroupMember, Posting } from '@congvu/contracts';
 import type { Connection, Transaction } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
 
@@ -186,33 +186,33 @@ const membersOf = `
       join directory.accounts_v c on c.agency_id = tree.id and c.kind = 'person' and c.state = 'active'
     where g.rule_title is null or lower(c.title) = lower(g.rule_title))`;
 
-/** What a sender's account is to a list. */
-export interface Standing {
-  runsIt: boolean;
-  /** The own account of the agency that the list belongs to. */
-  isOffice: boolean;
-  /** Also an office's account of the agencies that the list is of, though only people are written to. */
-  isMember: boolean;
-}
-
-export async function standingOf(
+/**
+ * Of a list and those in it, one for `members` or `moderators` to which that sender may not write, the list itself first. To one may write:
+ * who runs it; the own account of the agency that it belongs to; where it is for members those, an office's account of the agencies
+ * that it is of among them, though only people are written to.
+ */
+export async function findRefusing(
   connection: Connection,
   groupId: string,
   senderAddress: string,
-): Promise<Standing | undefined> {
-  const { rows } = await connection.raw<{ rows: Standing[] }>(
-    `with inner_group as materialized (
-       select g.* from mailbox.groups g where g.id in (select mailbox.groups_within(?)))
-     select
-       exists (select 1 from mailbox.group_roles o where o.group_id = g.id and o.account_id = c.id) as "runsIt",
-       (c.kind = 'agency' and c.agency_id = g.agency_id) as "isOffice",
-       exists (select 1 from inner_group i join mailbox.group_members m on m.group_id = i.id and m.account_id = c.id)
-         or exists (select 1 from inner_group i join directory.agencies_v a on a.id = i.rule_agency_id
-              where c.agency_id in (select directory.agency_subtree(a.code))
-                and (i.rule_title is null or lower(c.title) = lower(i.rule_title))) as "isMember"
-     from mailbox.groups g, directory.accounts_v c
-     where g.id = ? and c.address = ? and c.state = 'active'`,
-    [groupId, groupId, senderAddress],
+): Promise<{ id: string; address: string; posting: Posting } | undefined> {
+  const { rows } = await connection.raw<{ rows: { id: string; address: string; posting: Posting }[] }>(
+    `with sender as materialized (
+       select c.* from directory.accounts_v c where c.address = :sender and c.state = 'active')
+     select g.id, g.address, g.posting from mailbox.groups g
+     where g.id in (select mailbox.groups_within(:groupId)) and g.posting in ('members', 'moderators')
+       and not exists (
+         select 1 from sender c
+         where exists (select 1 from mailbox.group_roles o where o.group_id = g.id and o.account_id = c.id)
+           or (c.kind = 'agency' and c.agency_id = g.agency_id)
+           or (g.posting = 'members' and exists (
+             select 1 from mailbox.groups i where i.id in (select mailbox.groups_within(g.id)) and (
+               exists (select 1 from mailbox.group_members m where m.group_id = i.id and m.account_id = c.id)
+               or exists (select 1 from directory.agencies_v a where a.id = i.rule_agency_id
+                 and c.agency_id in (select directory.agency_subtree(a.code))
+                 and (i.rule_title is null or lower(c.title) = lower(i.rule_title)))))))
+     order by g.id <> :groupId, g.address limit 1`,
+    { groupId, sender: senderAddress },
   );
   return rows[0];
 }

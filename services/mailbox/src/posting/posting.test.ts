@@ -348,6 +348,28 @@ describe('a list made by hand', () => {
     expect(seen).toEqual(answers);
   });
 
+  test.each(['members', 'moderators'] as const)(
+    'a list of its own around another for %s is no way round it',
+    async (posting) => {
+      const [member, stranger] = [await opened(), await opened({ agencyCode: 'H41.02' })];
+      const inner = await makeGroup({ ownerIds: [member.id], posting }, [member.id]);
+      const middle = await makeGroup({ ownerIds: [stranger.id], posting }, [inner.id]);
+      const outer = await makeGroup({ ownerIds: [stranger.id, member.id], posting }, [
+        middle.id,
+        stranger.id,
+        member.id,
+      ]);
+      const refused = new RegExp(`^550 5\\.7\\.1 .*${inner.address}`);
+      expect(await post(stranger, inner.address)).toMatch(/^550 5\.7\.1/);
+      expect(await post(stranger, outer.address)).toMatch(refused);
+      // Whoever may write to each of them may write to all at once.
+      await addToRole(mailbox.database, middle.id, 'moderator', member.id, actor);
+      expect(await post(member, outer.address)).toMatch(/^250/);
+      await addToRole(mailbox.database, inner.id, 'moderator', stranger.id, actor);
+      expect(await post(stranger, outer.address)).toMatch(/^250/);
+    },
+  );
+
   test('who may write changes at once', async () => {
     const [owner, member] = [await opened(), await opened()];
     const group = await makeGroup({ ownerIds: [owner.id], posting: 'anyone' }, [member.id]);
