@@ -88,7 +88,7 @@ const worker = await startWorker({
     'repair-groups': () => convergeGroups({ database, ldap, baseDn: config.LDAP_BASE_DN }, 'all'),
     'converge-agency-lists': ({ agencyIds }: { agencyIds?: string[] }) =>
       convergeAgencyLists(
-        database,
+        { database, domain: config.MAIL_DOMAIN },
         {
           namePattern: config.AGENCY_LIST_NAME,
           provinceName: config.PROVINCE_LIST_NAME,

@@ -6,6 +6,7 @@ import { randomUUID } from 'node:crypto';
 import type { Posting } from '@congvu/contracts';
 import type { Database, Transaction } from '@congvu/database';
 import { searchKey } from '@congvu/vietnamese';
+import { bringDomains } from '../domains/converge-domains.ts';
 import { type GroupEvent, recordGroupEvents } from './group-event.ts';
 import {
   insertGroup,
@@ -32,7 +33,7 @@ const batchSize = 100;
 
 /** Of the agencies of these ids, or of all. */
 export async function convergeAgencyLists(
-  database: Database,
+  { database, domain }: { database: Database; domain: string },
   policy: AgencyListPolicy,
   agencyIds: readonly string[] | undefined,
 ): Promise<void> {
@@ -44,8 +45,15 @@ export async function convergeAgencyLists(
       const ids = agencies.map(({ id }) => id);
       const lists = new Map((await lockAgencyLists(transaction, ids)).map((list) => [list.agency_id, list]));
       // Read again under the lock: of two at once the later has the later facts.
+      const now = await listListAgencies(transaction, ids, '', batchSize);
+      const open = now.filter(({ status }) => status === 'active');
+      await bringDomains(
+        transaction,
+        domain,
+        open.map(({ mail_domain }) => mail_domain),
+      );
       const events: GroupEvent[] = [];
-      for (const agency of await listListAgencies(transaction, ids, '', batchSize)) {
+      for (const agency of now) {
         const event = await followAgency(transaction, policy, agency, lists.get(agency.id));
         if (event) events.push(event);
       }
