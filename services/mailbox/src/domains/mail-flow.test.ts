@@ -18,6 +18,8 @@ import supertest from 'supertest';
 import { countAliasUse } from '../aliases/alias-store.ts';
 import { endAliases } from '../aliases/change-aliases.ts';
 import { createMailboxApp } from '../app.ts';
+import { closeGroup } from '../groups/change-group.ts';
+import { createGroup } from '../groups/create-group.ts';
 import { convergeMailboxes } from '../mailboxes/converge-mailboxes.ts';
 import { startTestMailbox, type TestMailbox } from '../testing.ts';
 import { convergeDomains } from './converge-domains.ts';
@@ -277,6 +279,27 @@ describe('an agency’s own domain', () => {
       code: 'domain_in_use',
       detail: expect.stringContaining('1 agencies, 1 mailboxes'),
     });
+  });
+
+  test('with a list and nothing else in it is neither closed, nor given an end, nor made to stand for another', async () => {
+    const name = `danhsach-${tag}.${province}`;
+    const agency = mailbox.owner('directory.agencies').where({ code: 'H41.12.05' });
+    const owner = await opened();
+    await agency.clone().update({ mail_domain: name });
+    const actor = { kind: 'client' as const, id: crypto.randomUUID(), ip: null, agencyCode: 'H41' };
+    const input = { localPart: `nhom-${tag}`, name: 'Nhóm', posting: 'members' as const, ownerIds: [owner.id] };
+    const { id } = await createGroup(mailbox, { ...input, agencyCode: 'H41.12.05' }, actor, undefined);
+    await agency.clone().update({ mail_domain: province });
+    const inUse = { status: 409, code: 'domain_in_use', detail: `${name} is still used by: 1 lists.` };
+    expect((await call('delete', `/v1/domains/${name}`)).body).toMatchObject(inUse);
+    expect((await call('patch', `/v1/domains/${name}`, { until: '2099-01-01' })).body).toMatchObject(inUse);
+    // As by an older release, which let it be closed.
+    await mailbox.owner('mailbox.domains').where({ name }).update({ until: '2020-01-01' });
+    const alias = await call('post', '/v1/domains', { kind: 'alias', name, target: province });
+    expect(alias.body).toMatchObject(inUse);
+    await closeGroup(mailbox.database, { id }, actor);
+    expect((await call('post', '/v1/domains', { kind: 'alias', name, target: province })).status).toBe(201);
+    await follow();
   });
 
   test('what somebody wrote there by hand goes, what is missing comes back', async () => {
