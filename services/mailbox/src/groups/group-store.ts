@@ -37,7 +37,7 @@ const groups = (connection: Connection) =>
 
 const isOwnerless = `(g.kind = 'hand_made' and not exists (
   select 1 from mailbox.group_roles o join directory.accounts_v c on c.id = o.account_id
-  where o.group_id = g.id and o.role = 'owner' and c.state = 'active'))`;
+  where o.group_id = g.id and o.role = 'owner' and c.state = 'active' and mailbox.role_holds(o.is_bound, g.agency_id, c.agency_id)))`;
 
 const inScope = (column: string): string => `${column} in (select directory.agency_subtree(?))`;
 

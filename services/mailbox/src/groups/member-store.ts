@@ -34,12 +34,21 @@ export async function requireAccounts(
   });
 }
 
-export const listRole = (connection: Connection, groupId: string, role: GroupRole): Promise<AccountInGroup[]> =>
+/** `holds` is false of a last owner who was transferred away. */
+export const listRole = (
+  connection: Connection,
+  groupId: string,
+  role: GroupRole,
+): Promise<(AccountInGroup & { holds: boolean })[]> =>
   connection('mailbox.group_roles as o')
     .join('directory.accounts_v as c', 'c.id', 'o.account_id')
+    .join('mailbox.groups as g', 'g.id', 'o.group_id')
     .where({ group_id: groupId, role })
     .orderBy('c.address')
-    .select<AccountInGroup[]>(...accountColumns);
+    .select<(AccountInGroup & { holds: boolean })[]>(
+      ...accountColumns,
+      connection.raw('mailbox.role_holds(o.is_bound, g.agency_id, c.agency_id) as holds'),
+    );
 
 /** False when it was so already. */
 export async function insertRole(
@@ -49,11 +58,63 @@ export async function insertRole(
   accountId: string,
 ): Promise<boolean> {
   const made = await transaction('mailbox.group_roles')
-    .insert({ group_id: groupId, role, account_id: accountId })
-    .onConflict()
-    .ignore()
+    .insert({
+      group_id: groupId,
+      role,
+      account_id: accountId,
+      is_bound: transaction.raw(
+        `exists (select 1 from mailbox.groups g join directory.accounts_v c on c.id = ?
+           where g.id = ? and mailbox.role_holds(true, g.agency_id, c.agency_id))`,
+        [accountId, groupId],
+      ),
+    })
+    // Given again, to somebody who was transferred meanwhile, it holds where they are now.
+    .onConflict(['group_id', 'role', 'account_id'])
+    .merge(['is_bound'])
+    .where('group_roles.is_bound', '<>', transaction.raw('excluded.is_bound'))
     .returning('account_id');
   return made.length === 1;
+}
+
+export interface LostRole {
+  group_id: string;
+  agency_id: string;
+  role: GroupRole;
+  account_id: string;
+}
+
+/**
+ * Takes their roles from those who were transferred away from a list's agency, of these accounts or of all. The
+ * last owner of a list made by hand stays on record, and has no say: that the list is without one is to be seen.
+ */
+export async function deleteLostRoles(
+  transaction: Transaction,
+  accountIds: readonly string[] | undefined,
+): Promise<LostRole[]> {
+  // 1. Their lists, locked in one order: whoever else changes owners has done so, or waits.
+  const { rows: groups } = await transaction.raw<{ rows: { id: string }[] }>(
+    `select g.id from mailbox.groups g where exists (
+       select 1 from mailbox.group_roles o join directory.accounts_v c on c.id = o.account_id
+       where o.group_id = g.id and g.state = 'active' ${accountIds ? 'and o.account_id = any(?::uuid[])' : ''}
+         and not mailbox.role_holds(o.is_bound, g.agency_id, c.agency_id))
+     order by g.id for update of g`,
+    accountIds ? [[...accountIds]] : [],
+  );
+  if (groups.length === 0) return [];
+
+  // 2. The roles.
+  const { rows } = await transaction.raw<{ rows: LostRole[] }>(
+    `delete from mailbox.group_roles o using mailbox.groups g, directory.accounts_v c
+     where g.id = o.group_id and c.id = o.account_id and o.group_id = any(:groups::uuid[])
+       and not mailbox.role_holds(o.is_bound, g.agency_id, c.agency_id)
+       and (o.role = 'moderator' or exists (
+         select 1 from mailbox.group_roles other join directory.accounts_v a on a.id = other.account_id
+         where other.group_id = g.id and other.role = 'owner' and a.state <> 'retired'
+           and mailbox.role_holds(other.is_bound, g.agency_id, a.agency_id)))
+     returning o.group_id, g.agency_id, o.role, o.account_id`,
+    { groups: groups.map(({ id }) => id) },
+  );
+  return rows;
 }
 
 export const deleteRole = async (
@@ -203,7 +264,8 @@ export async function findRefusing(
      where g.id in (select mailbox.groups_within(:groupId)) and g.posting in ('members', 'moderators')
        and not exists (
          select 1 from sender c
-         where exists (select 1 from mailbox.group_roles o where o.group_id = g.id and o.account_id = c.id)
+         where exists (select 1 from mailbox.group_roles o where o.group_id = g.id and o.account_id = c.id
+             and mailbox.role_holds(o.is_bound, g.agency_id, c.agency_id))
            or (c.kind = 'agency' and c.agency_id = g.agency_id)
            or (g.posting = 'members' and exists (
              select 1 from mailbox.groups i where i.id in (select mailbox.groups_within(g.id)) and (

@@ -12,7 +12,7 @@ import { addMember, addToRole, removeMember } from '../groups/change-members.ts'
 import { convergeAgencyLists } from '../groups/converge-agency-lists.ts';
 import { convergeGroups, groupDn } from '../groups/converge-groups.ts';
 import { createGroup } from '../groups/create-group.ts';
-import type { GroupRow } from '../groups/group-store.ts';
+import { type GroupRow, requireGroup } from '../groups/group-store.ts';
 import { convergeMailboxes } from '../mailboxes/converge-mailboxes.ts';
 import { startTestMailbox, type TestMailbox } from '../testing.ts';
 import { type PostingServer, startPostingServer } from './posting-server.ts';
@@ -406,6 +406,49 @@ describe('a list made by hand', () => {
       expect(await post(stranger, outer.address)).toMatch(/^250/);
     },
   );
+
+  test('whoever is transferred away from its agency runs it no more, and is in it still', async () => {
+    const [leaving, staying] = [await opened(), await opened()];
+    const posting = 'moderators' as const;
+    const ours = { agencyCode: 'H41.12', posting };
+    const list = await makeGroup({ ...ours, ownerIds: [leaving.id, staying.id] }, [leaving.id]);
+    await addToRole(mailbox.database, list.id, 'moderator', leaving.id, actor);
+    const alone = await makeGroup({ ...ours, ownerIds: [leaving.id] }, [staying.id]);
+    // Named from elsewhere on purpose: a transfer changes nothing of that.
+    const other = await makeGroup({ agencyCode: 'H41.12.05', posting, ownerIds: [leaving.id] }, [staying.id]);
+    const seen = async () => {
+      const answers = [];
+      for (const { address } of [list, alone, other]) answers.push(Number((await post(leaving, address)).slice(0, 3)));
+      return answers;
+    };
+    const roles = () => mailbox.owner('mailbox.group_roles').where({ account_id: leaving.id });
+    expect(await seen()).toEqual([250, 250, 250]);
+
+    await changeAccount(mailbox.owner, leaving.id, { agency_id: await agencyId('H41.02') });
+    expect(await seen()).toEqual([550, 550, 250]);
+    for (const _ of [1, 2]) await follow(leaving);
+    expect(await roles().orderBy('group_id').pluck('group_id')).toEqual([alone.id, other.id].sort());
+    const events = await mailbox
+      .owner('directory.audit_events')
+      .where({ subject_id: list.id, actor_kind: 'system' })
+      .orderBy('action')
+      .select('action', 'before');
+    expect(events).toEqual([
+      { action: 'group.moderator_removed', before: { accountId: leaving.id } },
+      { action: 'group.owner_removed', before: { accountId: leaving.id } },
+    ]);
+    const isOwnerless = async ({ id }: GroupRow) => (await requireGroup(mailbox.database, id, 'H41')).is_ownerless;
+    expect([await isOwnerless(list), await isOwnerless(alone), await isOwnerless(other)]).toEqual([false, true, false]);
+    expect(await post(staying, list.address, 'vẫn là thành viên')).toMatch(/^250/);
+    expect(await arrivals('vẫn là thành viên', 1, [leaving])).toEqual([1]);
+
+    // A platform administrator names them where they are now.
+    await addToRole(mailbox.database, alone.id, 'owner', leaving.id, actor);
+    expect(await isOwnerless(alone)).toBe(false);
+    expect(await seen()).toEqual([550, 250, 250]);
+    await follow(leaving);
+    expect(await seen()).toEqual([550, 250, 250]);
+  });
 
   test('who may write changes at once', async () => {
     const [owner, member] = [await opened(), await opened()];
