@@ -200,11 +200,8 @@ export async function countUsers(
   return rows[0];
 }
 
-export const findAgency = (
-  connection: Connection,
-  code: string,
-): Promise<{ id: string; code: string; parent_code: string | null } | undefined> =>
-  connection('directory.agencies_v').where({ code }).first('id', 'code', 'parent_code');
+export const findAgency = (connection: Connection, code: string): Promise<{ id: string } | undefined> =>
+  connection('directory.agencies_v').where({ code }).first('id');
 
 export const isToCome = async (connection: Connection, day: string): Promise<boolean> => {
   const { rows } = await connection.raw<{ rows: [{ later: boolean }] }>('select ?::date > directory.today() as later', [

@@ -58,8 +58,14 @@ afterAll(async () => {
 });
 
 const permissions = ['mailboxes:read', 'mailboxes:write', 'domains:write'];
-async function call(method: 'get' | 'post' | 'put' | 'patch' | 'delete', path: string, body?: object, headers = {}) {
-  const bearer = await authority.bearer({ agency: 'H41', permissions });
+async function call(
+  method: 'get' | 'post' | 'put' | 'patch' | 'delete',
+  path: string,
+  body?: object,
+  headers = {},
+  agency = 'H41',
+) {
+  const bearer = await authority.bearer({ agency, permissions });
   return supertest(app)[method](path).set('Authorization', bearer).set(headers).send(body);
 }
 const codes = (answer: supertest.Response) =>
@@ -182,6 +188,15 @@ describe('a domain that stands for another', () => {
     await arrives(other, 'as before');
     const others = `${other.username}@${oldDomain}`;
     expect(await refusal(submit(account.address, password, others, other.address, 'not mine'))).toBe(553);
+  });
+
+  test('is the whole province’s to change, as quota classes are: one answer to every other client', async () => {
+    const answers = [
+      await call('post', '/v1/domains', { kind: 'alias', name: `h-${tag}.gov.vn`, target: province }, {}, 'H41.12'),
+      await call('delete', `/v1/domains/${province}`, undefined, {}, 'H41.12'),
+      await call('post', '/v1/quota-classes', { code: 'be', name: 'Bé', quotaBytes: 1_048_576 }, {}, 'H41.12'),
+    ];
+    for (const { body } of answers) expect(body).toMatchObject({ status: 403, code: 'province_only' });
   });
 
   test('cannot be a circle, stand for what is not ours, or be opened twice', async () => {

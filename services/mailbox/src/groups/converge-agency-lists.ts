@@ -7,6 +7,7 @@ import type { Posting } from '@congvu/contracts';
 import type { Database, Transaction } from '@congvu/database';
 import { searchKey } from '@congvu/vietnamese';
 import { bringDomains } from '../domains/converge-domains.ts';
+import { takeMailName } from '../mailboxes/mailbox-store.ts';
 import { type GroupEvent, recordGroupEvents } from './group-event.ts';
 import {
   insertGroup,
@@ -15,7 +16,6 @@ import {
   lockAgencyListing,
   lockAgencyLists,
   type OwnList,
-  takeLocalPart,
   updateGroup,
 } from './group-store.ts';
 
@@ -104,6 +104,6 @@ async function makeList(transaction: Transaction, policy: AgencyListPolicy, agen
 async function takeFirstFree(transaction: Transaction, name: string, groupId: string): Promise<string> {
   for (let number = 1; ; number += 1) {
     const candidate = number === 1 ? name : `${name}${number}`;
-    if (await takeLocalPart(transaction, candidate, groupId)) return candidate;
+    if (await takeMailName(transaction, candidate, groupId)) return candidate;
   }
 }

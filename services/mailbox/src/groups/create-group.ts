@@ -6,9 +6,10 @@ import { invalid, keyReused, ServiceError } from '@congvu/errors';
 import { isLocalPart, isReservedLocalPart, searchKey } from '@congvu/vietnamese';
 import type { Actor } from '../audit/audit-event.ts';
 import { bringDomains } from '../domains/converge-domains.ts';
+import { takeMailName } from '../mailboxes/mailbox-store.ts';
 import { codeOf } from './agency-code.ts';
 import { recordGroupEvents } from './group-event.ts';
-import { findByIdempotencyKey, insertGroup, requireOpenAgency, takeLocalPart } from './group-store.ts';
+import { findByIdempotencyKey, insertGroup, requireOpenAgency } from './group-store.ts';
 import { insertRole, requireAccounts } from './member-store.ts';
 
 export async function createGroup(
@@ -59,7 +60,7 @@ async function insert(
   const ownerIds = [...new Set(input.ownerIds)];
   await requireAccounts(transaction, ownerIds, scope);
   const id = randomUUID();
-  if (!(await takeLocalPart(transaction, localPart, id))) throw addressTaken();
+  if (!(await takeMailName(transaction, localPart, id))) throw addressTaken();
   const address = `${localPart}@${agency.mail_domain}`;
   const rule = { ruleAgencyId: ruleAgency?.id ?? null, ruleTitle: memberRule?.title ?? null };
   const key = searchKey(`${name} ${address}`);

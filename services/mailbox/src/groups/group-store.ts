@@ -258,15 +258,6 @@ export type OwnList = Pick<GroupRow, 'id' | 'agency_id' | 'local_part' | 'addres
 export const lockAgencyListing = (transaction: Transaction): Promise<unknown> =>
   transaction.raw("select pg_advisory_xact_lock(hashtextextended('mailbox.agency-lists', 0))");
 
-/** True when the name is this list's from now on. */
-export async function takeLocalPart(transaction: Transaction, localPart: string, groupId: string): Promise<boolean> {
-  const { rows } = await transaction.raw<{ rows: { taken: boolean }[] }>(
-    'select directory.take_mail_name(?, ?) as taken',
-    [localPart, groupId],
-  );
-  return rows[0]?.taken === true;
-}
-
 /** Lists whose LDAP entry is behind the record, or all, by id. */
 export const listToConverge = (
   connection: Connection,
