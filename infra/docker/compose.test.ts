@@ -191,6 +191,11 @@ describe.each(Object.entries(configSchemas))('the environment of the %s service'
   });
 });
 
+test('the example sets every name that the record keeps for ever', () => {
+  const names = { AGENCY_LIST_NAME: 'tatca.{shortName}', PROVINCE_LIST_NAME: 'tatca' };
+  expect(environmentOf('mailbox')).toMatchObject(names);
+});
+
 describe.each([...engines])('the engine %s', (name, engine) => {
   test('has every value of its templates from its environment, and no variable that none uses', () => {
     const given = environmentOf(name);

@@ -56,6 +56,8 @@ create table mailbox.group_roles (
   group_id uuid not null references mailbox.groups,
   account_id uuid not null,
   role text not null check (role in ('owner', 'moderator')),
+  -- Of an agency at or below the list's when the role was given: then the role is had no longer than that is so.
+  is_bound boolean not null,
   primary key (group_id, role, account_id)
 );
 create index group_roles_account on mailbox.group_roles (account_id);
@@ -71,6 +73,13 @@ language sql stable set search_path = mailbox, pg_temp as $$
   select id from inner_groups
 $$;
 
+-- Whether the holder of a role, who is of that agency, still has it.
+create function mailbox.role_holds(is_bound boolean, list_agency uuid, agency uuid) returns boolean
+language sql stable set search_path = mailbox, pg_temp as $$
+  select not is_bound or agency = list_agency
+    or agency in (select directory.agency_subtree((select code from directory.agencies_v where id = list_agency)))
+$$;
+
 -- The directory says here, in its own transaction, which agencies changed, and can do nothing else with lists.
 create function mailbox.request_agency_lists(agency_ids uuid[]) returns void
 language sql security definer set search_path = mailbox, pg_temp as $$
@@ -79,9 +88,10 @@ language sql security definer set search_path = mailbox, pg_temp as $$
     from (select array_agg(id) as ids from unnest(agency_ids) with ordinality as one(id, place) group by (place - 1) / 500) part))
 $$;
 
-revoke execute on function mailbox.groups_within, mailbox.request_agency_lists from public;
+revoke execute on function mailbox.groups_within, mailbox.role_holds, mailbox.request_agency_lists from public;
 grant execute on function mailbox.request_agency_lists to congvu_directory;
-grant execute on function mailbox.groups_within to congvu_mailbox;
+grant execute on function mailbox.groups_within, mailbox.role_holds to congvu_mailbox;
 grant select, insert, update on mailbox.groups to congvu_mailbox;
 grant select, insert, delete on mailbox.group_members, mailbox.group_roles to congvu_mailbox;
+grant update (is_bound) on mailbox.group_roles to congvu_mailbox;
 `);

@@ -93,7 +93,7 @@ beforeAll(async () => {
       .returning('id')
   )[0].id;
   const actor = { kind: 'client' as const, id: crypto.randomUUID(), ip: null, agencyCode: 'H41' };
-  groupId = (await createGroup(mailbox.database, groupInput('bang'), actor, undefined)).id;
+  groupId = (await createGroup(mailbox, groupInput('bang'), actor, undefined)).id;
 });
 const groupInput = (localPart: string): GroupInput => ({
   localPart,

@@ -60,7 +60,7 @@ export function createMailboxApp(dependencies: MailboxAppDependencies): Express 
       ...domainRoutes(dependencies),
       ...aliasRoutes(dependencies),
       ...noticeRoutes(dependencies),
-      ...groupRoutes(database),
+      ...groupRoutes(dependencies),
       ...usageRoutes(database),
     ],
   });

@@ -9,6 +9,7 @@ import { convergeDomains, queueDomains } from './domains/converge-domains.ts';
 import { connectDoveadm } from './dovecot/doveadm.ts';
 import { convergeAgencyLists } from './groups/converge-agency-lists.ts';
 import { convergeGroups } from './groups/converge-groups.ts';
+import { endLostRoles } from './groups/end-roles.ts';
 import { applySettings } from './mailboxes/apply-settings.ts';
 import { applyQuotas } from './mailboxes/change-quotas.ts';
 import { convergeAccess } from './mailboxes/converge-access.ts';
@@ -85,10 +86,13 @@ const worker = await startWorker({
     'apply-quotas': () => applyQuotas(mailboxes),
     'purge-mailboxes': (_payload: object, signal: AbortSignal) => purgeMailboxes(mailboxes, signal),
     'converge-groups': () => convergeGroups({ database, ldap, baseDn: config.LDAP_BASE_DN }),
-    'repair-groups': () => convergeGroups({ database, ldap, baseDn: config.LDAP_BASE_DN }, 'all'),
+    'repair-groups': async () => {
+      await endLostRoles(database); // also of those whose agency was put elsewhere
+      await convergeGroups({ database, ldap, baseDn: config.LDAP_BASE_DN }, 'all');
+    },
     'converge-agency-lists': ({ agencyIds }: { agencyIds?: string[] }) =>
       convergeAgencyLists(
-        database,
+        { database, domain: config.MAIL_DOMAIN },
         {
           namePattern: config.AGENCY_LIST_NAME,
           provinceName: config.PROVINCE_LIST_NAME,

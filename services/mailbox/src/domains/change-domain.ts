@@ -9,6 +9,7 @@ import { invalid, keyReused, ServiceError } from '@congvu/errors';
 import { parseAgencyCode } from '@congvu/vietnamese';
 import { listForwardersOutside, lockForwards } from '../aliases/forward-store.ts';
 import { type Actor, recordEvents } from '../audit/audit-event.ts';
+import { requireRoot } from '../audit/require-root.ts';
 import { ensureDomains, queueDomains } from './converge-domains.ts';
 import {
   countUsers,
@@ -37,7 +38,7 @@ export async function openDomain(
 ): Promise<MailDomain> {
   const bodyHash = createHash('sha256').update(JSON.stringify(input)).digest();
   const name = await database.transaction(async (transaction) => {
-    await requireRoot(transaction, actor.agencyCode);
+    await requireRoot(transaction, actor);
     await lockDomains(transaction);
     const repeated = idempotencyKey && (await findByIdempotencyKey(transaction, actor.id, idempotencyKey));
     if (repeated) {
@@ -134,7 +135,7 @@ async function requireForChange(
   version: number | undefined,
   actor: Actor,
 ): Promise<DomainFacts> {
-  await requireRoot(transaction, actor.agencyCode);
+  await requireRoot(transaction, actor);
   await lockDomains(transaction);
   await requireDomain(transaction, name, actor.agencyCode);
   const domain = (await findDomain(transaction, name)) as DomainFacts;
@@ -147,17 +148,6 @@ async function requireForChange(
   }
   if (!domain.open) throw conflict('domain_closed', `${name} is closed; open it again before changing it.`);
   return domain;
-}
-
-/** A domain is everybody's. */
-async function requireRoot(connection: Connection, agencyCode: string): Promise<void> {
-  const agency = await findAgency(connection, agencyCode);
-  if (agency && agency.parent_code === null) return;
-  throw new ServiceError({
-    kind: 'forbidden',
-    code: 'root_agency_only',
-    detail: 'Mail domains are changed by clients that act for the whole province.',
-  });
 }
 
 async function checkTarget(connection: Connection, target: string, name: string): Promise<void> {

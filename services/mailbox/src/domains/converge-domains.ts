@@ -47,6 +47,12 @@ export async function convergeDomains({ database, ldap, baseDn, domain }: Domain
 export const queueDomains = (connection: Connection): Promise<void> =>
   addJobs(connection, 'mailbox', [{ task: 'converge-domains', payload: {}, key: 'domains', queue: 'domains' }]);
 
+/** What gets an address in a domain brings it: mail there is taken within a second or two. */
+export async function bringDomains(transaction: Transaction, province: string, names: Iterable<string>): Promise<void> {
+  const others = [...new Set(names)].filter((name) => name !== province);
+  if (others.length > 0 && (await ensureDomains(transaction, province, others))) await queueDomains(transaction);
+}
+
 /**
  * Puts the province's domain, and of `names` those below it, on record; the rest are not ours to open. Whether any was not there before:
  * then LDAP has to follow.

@@ -187,23 +187,21 @@ export const listAgencyDomains = (connection: Connection): Promise<string[]> =>
 export async function countUsers(
   connection: Connection,
   name: string,
-): Promise<{ agencies: number; mailboxes: number; aliases: number; domains: number }> {
+): Promise<{ agencies: number; mailboxes: number; aliases: number; lists: number; domains: number }> {
   const { rows } = await connection.raw<{ rows: [Awaited<ReturnType<typeof countUsers>>] }>(
     `select
        (select count(*) from directory.agencies_v where mail_domain = :name and status <> 'closed')::int as agencies,
        (select count(*) from mailbox.mailboxes where state <> 'purged' and split_part(address, '@', 2) = :name)::int as mailboxes,
        (select count(*) from mailbox.aliases where ended_at is null and split_part(address, '@', 2) = :name)::int as aliases,
+       (select count(*) from mailbox.groups where state = 'active' and split_part(address, '@', 2) = :name)::int as lists,
        (select count(*) from mailbox.domains d where d.target = :name and ${isOpen})::int as domains`,
     { name },
   );
   return rows[0];
 }
 
-export const findAgency = (
-  connection: Connection,
-  code: string,
-): Promise<{ id: string; code: string; parent_code: string | null } | undefined> =>
-  connection('directory.agencies_v').where({ code }).first('id', 'code', 'parent_code');
+export const findAgency = (connection: Connection, code: string): Promise<{ id: string } | undefined> =>
+  connection('directory.agencies_v').where({ code }).first('id');
 
 export const isToCome = async (connection: Connection, day: string): Promise<boolean> => {
   const { rows } = await connection.raw<{ rows: [{ later: boolean }] }>('select ?::date > directory.today() as later', [

@@ -18,6 +18,8 @@ import supertest from 'supertest';
 import { countAliasUse } from '../aliases/alias-store.ts';
 import { endAliases } from '../aliases/change-aliases.ts';
 import { createMailboxApp } from '../app.ts';
+import { closeGroup } from '../groups/change-group.ts';
+import { createGroup } from '../groups/create-group.ts';
 import { applySettings } from '../mailboxes/apply-settings.ts';
 import { convergeMailboxes } from '../mailboxes/converge-mailboxes.ts';
 import { startTestMailbox, type TestMailbox } from '../testing.ts';
@@ -57,8 +59,14 @@ afterAll(async () => {
 });
 
 const permissions = ['mailboxes:read', 'mailboxes:write', 'domains:write'];
-async function call(method: 'get' | 'post' | 'put' | 'patch' | 'delete', path: string, body?: object, headers = {}) {
-  const bearer = await authority.bearer({ agency: 'H41', permissions });
+async function call(
+  method: 'get' | 'post' | 'put' | 'patch' | 'delete',
+  path: string,
+  body?: object,
+  headers = {},
+  agency = 'H41',
+) {
+  const bearer = await authority.bearer({ agency, permissions });
   return supertest(app)[method](path).set('Authorization', bearer).set(headers).send(body);
 }
 const codes = (answer: supertest.Response) =>
@@ -183,6 +191,15 @@ describe('a domain that stands for another', () => {
     expect(await refusal(submit(account.address, password, others, other.address, 'not mine'))).toBe(553);
   });
 
+  test('is the whole province’s to change, as quota classes are: one answer to every other client', async () => {
+    const answers = [
+      await call('post', '/v1/domains', { kind: 'alias', name: `h-${tag}.gov.vn`, target: province }, {}, 'H41.12'),
+      await call('delete', `/v1/domains/${province}`, undefined, {}, 'H41.12'),
+      await call('post', '/v1/quota-classes', { code: 'be', name: 'Bé', quotaBytes: 1_048_576 }, {}, 'H41.12'),
+    ];
+    for (const { body } of answers) expect(body).toMatchObject({ status: 403, code: 'province_only' });
+  });
+
   test('cannot be a circle, stand for what is not ours, or be opened twice', async () => {
     const post = async (body: object) => {
       const answer = await call('post', '/v1/domains', body);
@@ -278,6 +295,27 @@ describe('an agency’s own domain', () => {
       code: 'domain_in_use',
       detail: expect.stringContaining('1 agencies, 1 mailboxes'),
     });
+  });
+
+  test('with a list and nothing else in it is neither closed, nor given an end, nor made to stand for another', async () => {
+    const name = `danhsach-${tag}.${province}`;
+    const agency = mailbox.owner('directory.agencies').where({ code: 'H41.12.05' });
+    const owner = await opened();
+    await agency.clone().update({ mail_domain: name });
+    const actor = { kind: 'client' as const, id: crypto.randomUUID(), ip: null, agencyCode: 'H41' };
+    const input = { localPart: `nhom-${tag}`, name: 'Nhóm', posting: 'members' as const, ownerIds: [owner.id] };
+    const { id } = await createGroup(mailbox, { ...input, agencyCode: 'H41.12.05' }, actor, undefined);
+    await agency.clone().update({ mail_domain: province });
+    const inUse = { status: 409, code: 'domain_in_use', detail: `${name} is still used by: 1 lists.` };
+    expect((await call('delete', `/v1/domains/${name}`)).body).toMatchObject(inUse);
+    expect((await call('patch', `/v1/domains/${name}`, { until: '2099-01-01' })).body).toMatchObject(inUse);
+    // As by an older release, which let it be closed.
+    await mailbox.owner('mailbox.domains').where({ name }).update({ until: '2020-01-01' });
+    const alias = await call('post', '/v1/domains', { kind: 'alias', name, target: province });
+    expect(alias.body).toMatchObject(inUse);
+    await closeGroup(mailbox.database, { id }, actor);
+    expect((await call('post', '/v1/domains', { kind: 'alias', name, target: province })).status).toBe(201);
+    await follow();
   });
 
   test('what somebody wrote there by hand goes, what is missing comes back', async () => {

@@ -95,7 +95,7 @@ export const removeFromRole = (database: Database, groupId: string, role: GroupR
     if (role === 'owner') refuseAgencyList(group);
     if (!(await deleteRole(transaction, groupId, role, accountId))) return;
     const left = role === 'owner' ? await listRole(transaction, groupId, role) : undefined;
-    if (left && !left.some(({ state }) => state !== 'retired'))
+    if (left && !left.some(({ state, holds }) => state !== 'retired' && holds))
       throw refusal('last_owner', 'This is the last owner of the list; name another first, or close the list.');
     await updateGroup(transaction, groupId);
     await recordGroupEvents(transaction, [{ action: `group.${role}_removed`, group, before: { accountId } }], actor);

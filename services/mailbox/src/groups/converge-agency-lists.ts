@@ -6,6 +6,8 @@ import { randomUUID } from 'node:crypto';
 import type { Posting } from '@congvu/contracts';
 import type { Database, Transaction } from '@congvu/database';
 import { searchKey } from '@congvu/vietnamese';
+import { bringDomains } from '../domains/converge-domains.ts';
+import { takeMailName } from '../mailboxes/mailbox-store.ts';
 import { type GroupEvent, recordGroupEvents } from './group-event.ts';
 import {
   insertGroup,
@@ -14,7 +16,6 @@ import {
   lockAgencyListing,
   lockAgencyLists,
   type OwnList,
-  takeLocalPart,
   updateGroup,
 } from './group-store.ts';
 
@@ -32,7 +33,7 @@ const batchSize = 100;
 
 /** Of the agencies of these ids, or of all. */
 export async function convergeAgencyLists(
-  database: Database,
+  { database, domain }: { database: Database; domain: string },
   policy: AgencyListPolicy,
   agencyIds: readonly string[] | undefined,
 ): Promise<void> {
@@ -44,8 +45,15 @@ export async function convergeAgencyLists(
       const ids = agencies.map(({ id }) => id);
       const lists = new Map((await lockAgencyLists(transaction, ids)).map((list) => [list.agency_id, list]));
       // Read again under the lock: of two at once the later has the later facts.
+      const now = await listListAgencies(transaction, ids, '', batchSize);
+      const open = now.filter(({ status }) => status === 'active');
+      await bringDomains(
+        transaction,
+        domain,
+        open.map(({ mail_domain }) => mail_domain),
+      );
       const events: GroupEvent[] = [];
-      for (const agency of await listListAgencies(transaction, ids, '', batchSize)) {
+      for (const agency of now) {
         const event = await followAgency(transaction, policy, agency, lists.get(agency.id));
         if (event) events.push(event);
       }
@@ -96,6 +104,6 @@ async function makeList(transaction: Transaction, policy: AgencyListPolicy, agen
 async function takeFirstFree(transaction: Transaction, name: string, groupId: string): Promise<string> {
   for (let number = 1; ; number += 1) {
     const candidate = number === 1 ? name : `${name}${number}`;
-    if (await takeLocalPart(transaction, candidate, groupId)) return candidate;
+    if (await takeMailName(transaction, candidate, groupId)) return candidate;
   }
 }

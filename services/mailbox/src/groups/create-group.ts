@@ -5,13 +5,15 @@ import { brokenConstraint, type Database, type Transaction } from '@congvu/datab
 import { invalid, keyReused, ServiceError } from '@congvu/errors';
 import { isLocalPart, isReservedLocalPart, searchKey } from '@congvu/vietnamese';
 import type { Actor } from '../audit/audit-event.ts';
+import { bringDomains } from '../domains/converge-domains.ts';
+import { takeMailName } from '../mailboxes/mailbox-store.ts';
 import { codeOf } from './agency-code.ts';
 import { recordGroupEvents } from './group-event.ts';
-import { findByIdempotencyKey, insertGroup, requireOpenAgency, takeLocalPart } from './group-store.ts';
+import { findByIdempotencyKey, insertGroup, requireOpenAgency } from './group-store.ts';
 import { insertRole, requireAccounts } from './member-store.ts';
 
 export async function createGroup(
-  database: Database,
+  { database, domain }: { database: Database; domain: string },
   input: GroupInput,
   actor: Actor,
   idempotencyKey: string | undefined,
@@ -33,7 +35,7 @@ export async function createGroup(
   try {
     return {
       created: true,
-      id: await database.transaction((transaction) => insert(transaction, input, actor, repeat)),
+      id: await database.transaction((transaction) => insert(transaction, domain, input, actor, repeat)),
     };
   } catch (error) {
     const sent = error instanceof ServiceError || brokenConstraint(error) === 'groups_idempotency_unique';
@@ -45,6 +47,7 @@ export async function createGroup(
 
 async function insert(
   transaction: Transaction,
+  province: string,
   input: GroupInput,
   actor: Actor,
   repeat: { clientId: string; idempotencyKey: string | null; bodyHash: Buffer },
@@ -57,12 +60,13 @@ async function insert(
   const ownerIds = [...new Set(input.ownerIds)];
   await requireAccounts(transaction, ownerIds, scope);
   const id = randomUUID();
-  if (!(await takeLocalPart(transaction, localPart, id))) throw addressTaken();
+  if (!(await takeMailName(transaction, localPart, id))) throw addressTaken();
   const address = `${localPart}@${agency.mail_domain}`;
   const rule = { ruleAgencyId: ruleAgency?.id ?? null, ruleTitle: memberRule?.title ?? null };
   const key = searchKey(`${name} ${address}`);
   const group = { id, kind: 'hand_made' as const, localPart, address, name, searchKey: key, posting };
   await insertGroup(transaction, { ...group, agencyId: agency.id, ...rule, repeat });
+  await bringDomains(transaction, province, [agency.mail_domain]);
   for (const ownerId of ownerIds) await insertRole(transaction, id, 'owner', ownerId);
   const after = { address, name, posting, memberRule: memberRule ?? null, ownerIds };
   await recordGroupEvents(

@@ -37,7 +37,7 @@ const groups = (connection: Connection) =>
 
 const isOwnerless = `(g.kind = 'hand_made' and not exists (
   select 1 from mailbox.group_roles o join directory.accounts_v c on c.id = o.account_id
-  where o.group_id = g.id and o.role = 'owner' and c.state = 'active'))`;
+  where o.group_id = g.id and o.role = 'owner' and c.state = 'active' and mailbox.role_holds(o.is_bound, g.agency_id, c.agency_id)))`;
 
 const inScope = (column: string): string => `${column} in (select directory.agency_subtree(?))`;
 
@@ -257,15 +257,6 @@ export type OwnList = Pick<GroupRow, 'id' | 'agency_id' | 'local_part' | 'addres
 /** One at a time per agency, also before it has a list whose row could be locked. */
 export const lockAgencyListing = (transaction: Transaction): Promise<unknown> =>
   transaction.raw("select pg_advisory_xact_lock(hashtextextended('mailbox.agency-lists', 0))");
-
-/** True when the name is this list's from now on. */
-export async function takeLocalPart(transaction: Transaction, localPart: string, groupId: string): Promise<boolean> {
-  const { rows } = await transaction.raw<{ rows: { taken: boolean }[] }>(
-    'select directory.take_mail_name(?, ?) as taken',
-    [localPart, groupId],
-  );
-  return rows[0]?.taken === true;
-}
 
 /** Lists whose LDAP entry is behind the record, or all, by id. */
 export const listToConverge = (

@@ -42,7 +42,7 @@ beforeAll(async () => {
     await mailbox.account({ agencyCode: 'H41.12.05' }),
     await mailbox.account({ agencyCode: 'H41.02' }),
   ];
-  await convergeAgencyLists(mailbox.database, policy, undefined);
+  await convergeAgencyLists(mailbox, policy, undefined);
 });
 afterAll(async () => {
   for (const { local_part } of await mailbox.owner('mailbox.groups').select('local_part'))
@@ -392,7 +392,7 @@ describe('convergence', () => {
       .owner('mailbox.groups')
       .where({ kind: 'agency', agency_id: mailbox.owner('directory.agencies').where({ code: 'H41.02' }).select('id') })
       .delete();
-    await convergeAgencyLists(mailbox.database, { ...policy, namePattern: `tatca.{shortName}-x${unique}` }, undefined);
+    await convergeAgencyLists(mailbox, { ...policy, namePattern: `tatca.{shortName}-x${unique}` }, undefined);
     expect((await agencyList('H41.02')).address).toBe(`${taken}2@nghean.gov.vn`);
   });
 });

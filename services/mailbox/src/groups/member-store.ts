@@ -1,5 +1,5 @@
 /** Every query on mailbox.group_members and mailbox.group_roles: who is in a list, and who runs it. */
-import type { Group, GroupMember } from '@congvu/contracts';
+import type { Group, GroupMember, Posting } from '@congvu/contracts';
 import type { Connection, Transaction } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
 
@@ -34,12 +34,21 @@ export async function requireAccounts(
   });
 }
 
-export const listRole = (connection: Connection, groupId: string, role: GroupRole): Promise<AccountInGroup[]> =>
+/** `holds` is false of a last owner who was transferred away. */
+export const listRole = (
+  connection: Connection,
+  groupId: string,
+  role: GroupRole,
+): Promise<(AccountInGroup & { holds: boolean })[]> =>
   connection('mailbox.group_roles as o')
     .join('directory.accounts_v as c', 'c.id', 'o.account_id')
+    .join('mailbox.groups as g', 'g.id', 'o.group_id')
     .where({ group_id: groupId, role })
     .orderBy('c.address')
-    .select<AccountInGroup[]>(...accountColumns);
+    .select<(AccountInGroup & { holds: boolean })[]>(
+      ...accountColumns,
+      connection.raw('mailbox.role_holds(o.is_bound, g.agency_id, c.agency_id) as holds'),
+    );
 
 /** False when it was so already. */
 export async function insertRole(
@@ -49,11 +58,63 @@ export async function insertRole(
   accountId: string,
 ): Promise<boolean> {
   const made = await transaction('mailbox.group_roles')
-    .insert({ group_id: groupId, role, account_id: accountId })
-    .onConflict()
-    .ignore()
+    .insert({
+      group_id: groupId,
+      role,
+      account_id: accountId,
+      is_bound: transaction.raw(
+        `exists (select 1 from mailbox.groups g join directory.accounts_v c on c.id = ?
+           where g.id = ? and mailbox.role_holds(true, g.agency_id, c.agency_id))`,
+        [accountId, groupId],
+      ),
+    })
+    // Given again, to somebody who was transferred meanwhile, it holds where they are now.
+    .onConflict(['group_id', 'role', 'account_id'])
+    .merge(['is_bound'])
+    .where('group_roles.is_bound', '<>', transaction.raw('excluded.is_bound'))
     .returning('account_id');
   return made.length === 1;
+}
+
+export interface LostRole {
+  group_id: string;
+  agency_id: string;
+  role: GroupRole;
+  account_id: string;
+}
+
+/**
+ * Takes their roles from those who were transferred away from a list's agency, of these accounts or of all. The
+ * last owner of a list made by hand stays on record, and has no say: that the list is without one is to be seen.
+ */
+export async function deleteLostRoles(
+  transaction: Transaction,
+  accountIds: readonly string[] | undefined,
+): Promise<LostRole[]> {
+  // 1. Their lists, locked in one order: whoever else changes owners has done so, or waits.
+  const { rows: groups } = await transaction.raw<{ rows: { id: string }[] }>(
+    `select g.id from mailbox.groups g where exists (
+       select 1 from mailbox.group_roles o join directory.accounts_v c on c.id = o.account_id
+       where o.group_id = g.id and g.state = 'active' ${accountIds ? 'and o.account_id = any(?::uuid[])' : ''}
+         and not mailbox.role_holds(o.is_bound, g.agency_id, c.agency_id))
+     order by g.id for update of g`,
+    accountIds ? [[...accountIds]] : [],
+  );
+  if (groups.length === 0) return [];
+
+  // 2. The roles.
+  const { rows } = await transaction.raw<{ rows: LostRole[] }>(
+    `delete from mailbox.group_roles o using mailbox.groups g, directory.accounts_v c
+     where g.id = o.group_id and c.id = o.account_id and o.group_id = any(:groups::uuid[])
+       and not mailbox.role_holds(o.is_bound, g.agency_id, c.agency_id)
+       and (o.role = 'moderator' or exists (
+         select 1 from mailbox.group_roles other join directory.accounts_v a on a.id = other.account_id
+         where other.group_id = g.id and other.role = 'owner' and a.state <> 'retired'
+           and mailbox.role_holds(other.is_bound, g.agency_id, a.agency_id)))
+     returning o.group_id, g.agency_id, o.role, o.account_id`,
+    { groups: groups.map(({ id }) => id) },
+  );
+  return rows;
 }
 
 export const deleteRole = async (
@@ -186,33 +247,34 @@ const membersOf = `
       join directory.accounts_v c on c.agency_id = tree.id and c.kind = 'person' and c.state = 'active'
     where g.rule_title is null or lower(c.title) = lower(g.rule_title))`;
 
-/** What a sender's account is to a list. */
-export interface Standing {
-  runsIt: boolean;
-  /** The own account of the agency that the list belongs to. */
-  isOffice: boolean;
-  /** Also an office's account of the agencies that the list is of, though only people are written to. */
-  isMember: boolean;
-}
-
-export async function standingOf(
+/**
+ * Of a list and those in it, one for `members` or `moderators` to which that sender may not write, the list itself first. To one may write:
+ * who runs it; the own account of the agency that it belongs to; where it is for members those, an office's account of the agencies
+ * that it is of among them, though only people are written to.
+ */
+export async function findRefusing(
   connection: Connection,
   groupId: string,
   senderAddress: string,
-): Promise<Standing | undefined> {
-  const { rows } = await connection.raw<{ rows: Standing[] }>(
-    `with inner_group as materialized (
-       select g.* from mailbox.groups g where g.id in (select mailbox.groups_within(?)))
-     select
-       exists (select 1 from mailbox.group_roles o where o.group_id = g.id and o.account_id = c.id) as "runsIt",
-       (c.kind = 'agency' and c.agency_id = g.agency_id) as "isOffice",
-       exists (select 1 from inner_group i join mailbox.group_members m on m.group_id = i.id and m.account_id = c.id)
-         or exists (select 1 from inner_group i join directory.agencies_v a on a.id = i.rule_agency_id
-              where c.agency_id in (select directory.agency_subtree(a.code))
-                and (i.rule_title is null or lower(c.title) = lower(i.rule_title))) as "isMember"
-     from mailbox.groups g, directory.accounts_v c
-     where g.id = ? and c.address = ? and c.state = 'active'`,
-    [groupId, groupId, senderAddress],
+): Promise<{ id: string; address: string; posting: Posting } | undefined> {
+  const { rows } = await connection.raw<{ rows: { id: string; address: string; posting: Posting }[] }>(
+    `with sender as materialized (
+       select c.* from directory.accounts_v c where c.address = :sender and c.state = 'active')
+     select g.id, g.address, g.posting from mailbox.groups g
+     where g.id in (select mailbox.groups_within(:groupId)) and g.posting in ('members', 'moderators')
+       and not exists (
+         select 1 from sender c
+         where exists (select 1 from mailbox.group_roles o where o.group_id = g.id and o.account_id = c.id
+             and mailbox.role_holds(o.is_bound, g.agency_id, c.agency_id))
+           or (c.kind = 'agency' and c.agency_id = g.agency_id)
+           or (g.posting = 'members' and exists (
+             select 1 from mailbox.groups i where i.id in (select mailbox.groups_within(g.id)) and (
+               exists (select 1 from mailbox.group_members m where m.group_id = i.id and m.account_id = c.id)
+               or exists (select 1 from directory.agencies_v a where a.id = i.rule_agency_id
+                 and c.agency_id in (select directory.agency_subtree(a.code))
+                 and (i.rule_title is null or lower(c.title) = lower(i.rule_title)))))))
+     order by g.id <> :groupId, g.address limit 1`,
+    { groupId, sender: senderAddress },
   );
   return rows[0];
 }

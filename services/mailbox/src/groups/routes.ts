@@ -30,7 +30,7 @@ const ById = z.object({ id: z.uuid() });
 const ByAccount = ById.extend({ accountId: z.uuid() });
 const columnsOf = <T extends object>(schema: { shape: T }) => Object.keys(schema.shape) as (keyof T & string)[];
 
-export function groupRoutes(database: Database): Route[] {
+export function groupRoutes({ database, domain }: { database: Database; domain: string }): Route[] {
   const answer = async (context: RouteContext, id: string) => {
     const group = await readGroup(database, id, client(context).agencyCode);
     return { headers: versionTag(group), body: group };
@@ -89,7 +89,7 @@ export function groupRoutes(database: Database): Route[] {
       status: 201,
       response: GroupDetail,
       handle: async (context) => {
-        const made = await createGroup(database, context.body, actorOf(context), context.idempotencyKey);
+        const made = await createGroup({ database, domain }, context.body, actorOf(context), context.idempotencyKey);
         return { status: made.created ? 201 : 200, ...(await answer(context, made.id)) };
       },
     }),

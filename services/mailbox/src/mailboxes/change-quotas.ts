@@ -7,8 +7,9 @@ import { addJobs, type Database, type Transaction } from '@congvu/database';
 import { type Fault, invalid, ServiceError } from '@congvu/errors';
 import { parseAgencyCode } from '@congvu/vietnamese';
 import { type Actor, type AuditEvent, recordEvents } from '../audit/audit-event.ts';
+import { requireRoot } from '../audit/require-root.ts';
 import { conflict } from './change-mailbox.ts';
-import { findOpenAgency, isRootAgency, listKinds } from './mailbox-store.ts';
+import { findOpenAgency, listKinds } from './mailbox-store.ts';
 import { queueMailboxes } from './queue-mailboxes.ts';
 import {
   deleteQuotaClass,
@@ -130,15 +131,6 @@ async function requireClass(transaction: Transaction, code: string) {
     kind: 'not_found',
     code: 'quota_class_not_found',
     detail: 'There is no quota class of that code.',
-  });
-}
-
-async function requireRoot(transaction: Transaction, actor: Actor): Promise<void> {
-  if (await isRootAgency(transaction, actor.agencyCode)) return;
-  throw new ServiceError({
-    kind: 'forbidden',
-    code: 'province_only',
-    detail: 'Quota classes are the whole province’s: only a client of the province itself changes them.',
   });
 }
 

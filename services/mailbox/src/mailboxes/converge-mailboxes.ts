@@ -12,6 +12,7 @@ import { listRoutes, type MailRoutes, noRoutes } from '../aliases/forward-store.
 import { type AuditEvent, recordEvents, systemActor } from '../audit/audit-event.ts';
 import { ensureDomains, queueDomains } from '../domains/converge-domains.ts';
 import type { Doveadm } from '../dovecot/doveadm.ts';
+import { endLostRoles } from '../groups/end-roles.ts';
 import { identityOf, listWaitingFor, noticeJob } from '../notices/notice-store.ts';
 import { queueStateNotices, type RecordedState } from '../notices/queue-notices.ts';
 import { refreshListKeys } from '../usage/usage-store.ts';
@@ -65,6 +66,10 @@ export async function convergeMailboxes(
 
     // 2. The record, with its audit events.
     const pairs = await database.transaction((transaction) => recordStates(transaction, sources, dependencies));
+    await endLostRoles(
+      database,
+      sources.map(({ id }) => id),
+    );
 
     // 3. LDAP, which Postfix and Dovecot read.
     const errors = await convergeMailAttributes(database, ldap, baseDn, pairs);

@@ -5,7 +5,7 @@
 import type { Connection, Database } from '@congvu/database';
 import { distinguishedName, type Ldap } from '@congvu/ldap';
 import { findPostedTo, isAgencyDomain, type PostedTo } from '../groups/group-store.ts';
-import { standingOf } from '../groups/member-store.ts';
+import { findRefusing } from '../groups/member-store.ts';
 
 export interface PostingDependencies {
   database: Database;
@@ -35,19 +35,22 @@ export async function decidePosting(dependencies: PostingDependencies, posting: 
   const group = await findPostedTo(database, localPart);
   // Another province may have a list of that name, and ours has a list behind each name of our domain.
   if (!group || !(await isOurs(dependencies, domain))) return 'dunno';
-  if (!(await mayPost(database, group, posting.sender.toLowerCase()))) return { refuse: refusals[group.posting] };
+  const refusal = await refusalOf(database, group, posting.sender.toLowerCase());
+  if (refusal !== undefined) return { refuse: refusal };
   if (posting.sizeBytes > dependencies.maxListMessageBytes)
     return { refuse: tooLarge(dependencies.maxListMessageBytes) };
   return 'dunno';
 }
 
-async function mayPost(connection: Connection, group: PostedTo, sender: string): Promise<boolean> {
-  if (group.posting === 'anyone') return true;
-  if (sender === '') return false;
-  if (group.posting === 'province') return true;
-  const standing = await standingOf(connection, group.id, sender);
-  if (!standing) return false;
-  return standing.runsIt || standing.isOffice || (group.posting === 'members' && standing.isMember);
+/** Who writes to a list writes to those in it too: each of them has its say, else another list around it would lead past its rule. */
+async function refusalOf(connection: Connection, group: PostedTo, sender: string): Promise<string | undefined> {
+  if (group.posting === 'anyone') return undefined;
+  if (sender === '') return refusals[group.posting]('this list');
+  const refusing = await findRefusing(connection, group.id, sender);
+  if (!refusing) return undefined;
+  return refusals[refusing.posting](
+    refusing.id === group.id ? 'this list' : `${refusing.address}, which is in this list`,
+  );
 }
 
 async function isOurs({ database, ldap, baseDn, domain: own }: PostingDependencies, domain: string): Promise<boolean> {
@@ -65,11 +68,11 @@ function splitAddress(address: string): [localPart: string, domain: string] {
 }
 
 /** As the sender reads them, in ASCII as SMTP wants it; the enhanced code is RFC 3463's "delivery not authorized". */
-const refusals: Readonly<Record<PostedTo['posting'], string>> = {
-  anyone: '',
-  province: '550 5.7.1 only people of the province, logged in, may write to this list',
-  members: '550 5.7.1 only members may write to this list',
-  moderators: '550 5.7.1 only its moderators may write to this list',
+const refusals: Readonly<Record<PostedTo['posting'], (list: string) => string>> = {
+  anyone: () => '',
+  province: (list) => `550 5.7.1 only people of the province, logged in, may write to ${list}`,
+  members: (list) => `550 5.7.1 only members may write to ${list}`,
+  moderators: (list) => `550 5.7.1 only its moderators may write to ${list}`,
 };
 
 /** Each member's mailbox gets a copy: a large one for thousands is put where it can be fetched. */

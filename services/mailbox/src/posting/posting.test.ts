@@ -6,12 +6,13 @@ import { changeAccount, type TestAccount, testStack } from '@congvu/database/tes
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { pino } from 'pino';
 import { openSmtp } from '../../../../infra/local/smtp-session.ts';
+import { convergeDomains } from '../domains/converge-domains.ts';
 import { changeGroup, closeGroup } from '../groups/change-group.ts';
 import { addMember, addToRole, removeMember } from '../groups/change-members.ts';
 import { convergeAgencyLists } from '../groups/converge-agency-lists.ts';
 import { convergeGroups, groupDn } from '../groups/converge-groups.ts';
 import { createGroup } from '../groups/create-group.ts';
-import type { GroupRow } from '../groups/group-store.ts';
+import { type GroupRow, requireGroup } from '../groups/group-store.ts';
 import { convergeMailboxes } from '../mailboxes/converge-mailboxes.ts';
 import { startTestMailbox, type TestMailbox } from '../testing.ts';
 import { type PostingServer, startPostingServer } from './posting-server.ts';
@@ -77,7 +78,7 @@ async function makeGroup(
     agencyCode: 'H41',
     posting: 'anyone' as const,
   };
-  const { id } = await createGroup(mailbox.database, { ...wanted, ...input }, actor, undefined);
+  const { id } = await createGroup(mailbox, { ...wanted, ...input }, actor, undefined);
   for (const member of members) await addMember(mailbox.database, id, member, actor);
   await convergeGroups(mailbox);
   return groupRow(id);
@@ -143,7 +144,7 @@ describe('the list of an agency', () => {
       await opened({ agencyCode: 'H41.02' }),
       await opened({ kind: 'agency', agencyCode: 'H41', displayName: 'Ủy ban nhân dân tỉnh' }),
     ];
-    await convergeAgencyLists(mailbox.database, policy, undefined);
+    await convergeAgencyLists(mailbox, policy, undefined);
     await convergeGroups(mailbox);
     const rows = await mailbox
       .owner('mailbox.groups as g')
@@ -222,23 +223,59 @@ describe('the list of an agency', () => {
     expect((await mailbox.messages(department!)).filter(({ subject }) => /Undelivered/.test(subject))).toEqual([]);
   });
 
+  test("in the agency's own domain takes mail as soon as the agency has one; so does a list made by hand", async () => {
+    const [ofAgency, byHand] = [`soyte-${unique}.nghean.gov.vn`, `ubnd-${unique}.nghean.gov.vn`];
+    const agency = (code: string) => mailbox.owner('directory.agencies').where({ code });
+    const isQueued = async () => (await mailbox.queued()).includes('domains');
+    const setAside = () => mailbox.owner('mailbox_jobs._private_jobs').where({ key: 'domains' }).delete();
+    await agency('H41.02').update({ mail_domain: ofAgency });
+    await agency('H41.12').update({ mail_domain: byHand });
+    try {
+      await setAside();
+      await convergeAgencyLists(mailbox, policy, [lists['H41.02']!.agency_id]);
+      expect(await isQueued()).toBe(true);
+      await setAside();
+      const group = await makeGroup({ ownerIds: [district!.id], agencyCode: 'H41.12' }, [district!.id]);
+      expect(await isQueued()).toBe(true);
+      // The record of both is there: the job itself need not look for domains of agencies.
+      expect(await mailbox.owner('mailbox.domains').whereIn('name', [ofAgency, byHand]).count('* as count')).toEqual([
+        { count: '2' },
+      ]);
+      await convergeDomains(mailbox);
+      await convergeGroups(mailbox);
+      expect(await post(undefined, group.address, 'miền riêng 1')).toMatch(/^250/);
+      const list = await groupRow(lists['H41.02']!.id);
+      expect(list.address).toBe(`tatca.h41-02@${ofAgency}`);
+      expect(await post(department, list.address, 'miền riêng 2')).toMatch(/^250/);
+      expect(await arrivals('miền riêng 1', 1, [district!, department!])).toEqual([1, 0]);
+      expect(await arrivals('miền riêng 2', 1, [district!, department!])).toEqual([0, 1]);
+    } finally {
+      await agency('H41.02').update({ mail_domain: 'nghean.gov.vn' });
+      await agency('H41.12').update({ mail_domain: 'nghean.gov.vn' });
+      await convergeAgencyLists(mailbox, policy, undefined);
+      await convergeGroups(mailbox);
+      await mailbox.owner('mailbox.domains').whereIn('name', [ofAgency, byHand]).update({ until: '2020-01-01' });
+      await convergeDomains(mailbox);
+    }
+  });
+
   test('follows the agency: its name, its end, its coming back; running it again changes nothing', async () => {
     const list = lists['H41.12.05']!;
     await mailbox
       .owner('directory.agencies')
       .where({ code: 'H41.12.05' })
       .update({ name: 'Xã Quỳnh Mới', valid_to: '2020-01-01' });
-    await convergeAgencyLists(mailbox.database, policy, [list.agency_id]);
+    await convergeAgencyLists(mailbox, policy, [list.agency_id]);
     await convergeGroups(mailbox);
     expect(await groupRow(list.id)).toMatchObject({ name: 'Xã Quỳnh Mới', state: 'closed' });
     expect(await mailbox.ldap.find(groupDn(list, mailbox.baseDn), ['mail'])).toBeUndefined();
     expect(await post(commune, list.address)).toMatch(/^550 5\.1\.1/);
     await mailbox.owner('directory.agencies').where({ code: 'H41.12.05' }).update({ valid_to: null });
-    await convergeAgencyLists(mailbox.database, policy, undefined);
+    await convergeAgencyLists(mailbox, policy, undefined);
     await convergeGroups(mailbox);
     expect(await post(commune, list.address)).toMatch(/^250/);
     const before = await mailbox.owner('mailbox.groups').orderBy('id').select('*');
-    await Promise.all([1, 2].map(() => convergeAgencyLists(mailbox.database, policy, undefined)));
+    await Promise.all([1, 2].map(() => convergeAgencyLists(mailbox, policy, undefined)));
     await convergeGroups(mailbox);
     expect(await mailbox.owner('mailbox.groups').orderBy('id').select('*')).toEqual(before);
     const events = await mailbox
@@ -346,6 +383,71 @@ describe('a list made by hand', () => {
     for (const [name, account] of Object.entries(senders))
       seen[name] = Number((await post(account, group.address)).slice(0, 3));
     expect(seen).toEqual(answers);
+  });
+
+  test.each(['members', 'moderators'] as const)(
+    'a list of its own around another for %s is no way round it',
+    async (posting) => {
+      const [member, stranger] = [await opened(), await opened({ agencyCode: 'H41.02' })];
+      const inner = await makeGroup({ ownerIds: [member.id], posting }, [member.id]);
+      const middle = await makeGroup({ ownerIds: [stranger.id], posting }, [inner.id]);
+      const outer = await makeGroup({ ownerIds: [stranger.id, member.id], posting }, [
+        middle.id,
+        stranger.id,
+        member.id,
+      ]);
+      const refused = new RegExp(`^550 5\\.7\\.1 .*${inner.address}`);
+      expect(await post(stranger, inner.address)).toMatch(/^550 5\.7\.1/);
+      expect(await post(stranger, outer.address)).toMatch(refused);
+      // Whoever may write to each of them may write to all at once.
+      await addToRole(mailbox.database, middle.id, 'moderator', member.id, actor);
+      expect(await post(member, outer.address)).toMatch(/^250/);
+      await addToRole(mailbox.database, inner.id, 'moderator', stranger.id, actor);
+      expect(await post(stranger, outer.address)).toMatch(/^250/);
+    },
+  );
+
+  test('whoever is transferred away from its agency runs it no more, and is in it still', async () => {
+    const [leaving, staying] = [await opened(), await opened()];
+    const posting = 'moderators' as const;
+    const ours = { agencyCode: 'H41.12', posting };
+    const list = await makeGroup({ ...ours, ownerIds: [leaving.id, staying.id] }, [leaving.id]);
+    await addToRole(mailbox.database, list.id, 'moderator', leaving.id, actor);
+    const alone = await makeGroup({ ...ours, ownerIds: [leaving.id] }, [staying.id]);
+    // Named from elsewhere on purpose: a transfer changes nothing of that.
+    const other = await makeGroup({ agencyCode: 'H41.12.05', posting, ownerIds: [leaving.id] }, [staying.id]);
+    const seen = async () => {
+      const answers = [];
+      for (const { address } of [list, alone, other]) answers.push(Number((await post(leaving, address)).slice(0, 3)));
+      return answers;
+    };
+    const roles = () => mailbox.owner('mailbox.group_roles').where({ account_id: leaving.id });
+    expect(await seen()).toEqual([250, 250, 250]);
+
+    await changeAccount(mailbox.owner, leaving.id, { agency_id: await agencyId('H41.02') });
+    expect(await seen()).toEqual([550, 550, 250]);
+    for (const _ of [1, 2]) await follow(leaving);
+    expect(await roles().orderBy('group_id').pluck('group_id')).toEqual([alone.id, other.id].sort());
+    const events = await mailbox
+      .owner('directory.audit_events')
+      .where({ subject_id: list.id, actor_kind: 'system' })
+      .orderBy('action')
+      .select('action', 'before');
+    expect(events).toEqual([
+      { action: 'group.moderator_removed', before: { accountId: leaving.id } },
+      { action: 'group.owner_removed', before: { accountId: leaving.id } },
+    ]);
+    const isOwnerless = async ({ id }: GroupRow) => (await requireGroup(mailbox.database, id, 'H41')).is_ownerless;
+    expect([await isOwnerless(list), await isOwnerless(alone), await isOwnerless(other)]).toEqual([false, true, false]);
+    expect(await post(staying, list.address, 'vẫn là thành viên')).toMatch(/^250/);
+    expect(await arrivals('vẫn là thành viên', 1, [leaving])).toEqual([1]);
+
+    // A platform administrator names them where they are now.
+    await addToRole(mailbox.database, alone.id, 'owner', leaving.id, actor);
+    expect(await isOwnerless(alone)).toBe(false);
+    expect(await seen()).toEqual([550, 250, 250]);
+    await follow(leaving);
+    expect(await seen()).toEqual([550, 250, 250]);
   });
 
   test('who may write changes at once', async () => {
