@@ -15,6 +15,7 @@ import type { Doveadm } from '../dovecot/doveadm.ts';
 import { identityOf, listWaitingFor, noticeJob } from '../notices/notice-store.ts';
 import { queueStateNotices, type RecordedState } from '../notices/queue-notices.ts';
 import { refreshListKeys } from '../usage/usage-store.ts';
+import { endRightsLeft } from './end-rights.ts';
 import { basicAttributes, listFurtherAttributes, mailAttributeNames } from './mail-attributes.ts';
 import { type MailboxPolicy, wantedMailbox } from './mailbox.ts';
 import {
@@ -166,11 +167,12 @@ async function recordStates(
     pairs.push({ source, mailbox: before && !isNew ? changedRow(row, wanted) : row, routes: noRoutes, isNew });
   }
   await updateMailboxes(transaction, changed);
+  const known = pairs.flatMap(({ source, isNew }) => (isNew ? [] : source.id));
+  await endRightsLeft(transaction, known);
   await queueShared(transaction, shownElsewhere);
   await recordEvents(transaction, events);
   await queueStateNotices(transaction, states);
   await keepReachable(transaction, pairs, moved, policy);
-  const known = pairs.flatMap(({ source, isNew }) => (isNew ? [] : source.id));
   await refreshListKeys(transaction, known);
   const routes = await listRoutes(transaction, known);
   for (const pair of pairs) pair.routes = routes.get(pair.source.id) ?? noRoutes;

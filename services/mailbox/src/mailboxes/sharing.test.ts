@@ -6,7 +6,8 @@ import { connectDoveadm } from '../dovecot/doveadm.ts';
 import { startTestMail, type TestMail, until } from '../testing-mail.ts';
 import { applySettings } from './apply-settings.ts';
 import { convergeAccess } from './converge-access.ts';
-import { convergeOwnMailbox } from './converge-own-mailbox.ts';
+import { convergeMailboxes } from './converge-mailboxes.ts';
+import { convergeOwnMailbox, ownMailboxDn } from './converge-own-mailbox.ts';
 
 let mail: TestMail;
 let counter = 0;
@@ -20,7 +21,7 @@ afterAll(async () => {
   await mail.stop();
 });
 
-const make = async (kind: 'shared' | 'service', options: { quotaBytes?: number } = {}) => {
+const make = async (kind: 'shared' | 'service', options: { quotaBytes?: number; agencyCode?: string } = {}) => {
   counter += 1;
   const localPart = `${kind === 'shared' ? 'chung' : 'mayquet'}${counter}`;
   const input = { kind, localPart, displayName: `Phòng ${counter}`, agencyCode: 'H41.12', ...options };
@@ -163,6 +164,55 @@ describe('a shared mailbox', () => {
     await mail.ask('delete', `/v1/mailboxes/${box.accountId}/rights/${holder.id}`);
     await closed;
     expect(await rightsInDovecot()).toEqual([]);
+  });
+
+  test('rights stay behind with whoever goes to another agency: those of the agency left and below it, no others', async () => {
+    const holder = await mail.person();
+    const [box, above] = [await make('shared'), await make('shared', { agencyCode: 'H41' })];
+    const [office, inner] = [await mail.person({ kind: 'agency' }), await make('shared', { agencyCode: 'H41.12.05' })];
+    const left = [box, inner, { accountId: office.id, address: office.address }];
+    for (const one of [...left, above]) await give(one, holder, ['read', 'write', 'send_as']);
+    for (const one of left) await until(async () => (await count(holder, one.address)) !== undefined);
+    const senders = async (dn: string) =>
+      (await mail.ldap.find(dn, ['congvuMailSender']))?.attributes.congvuMailSender ?? [];
+    const dns = [ownMailboxDn(box.address, mail.baseDn), ownMailboxDn(inner.address, mail.baseDn), mail.dn(office)];
+    for (const dn of dns) await until(async () => (await senders(dn)).join() === holder.address);
+
+    const session = await mail.open(holder.address, await mail.password(holder));
+    const closed = once(session, 'close');
+    const agency = await mail.owner('directory.agencies').where({ code: 'H41.02' }).first('id');
+    await changeAccount(mail.owner, holder.id, { agency_id: agency.id });
+    await mail.convergeEntry(holder);
+    await mail.owner.raw('select mailbox.request_convergence(array[?]::uuid[])', [holder.id]);
+    await closed;
+    for (const one of left) {
+      await until(async () => ((await mail.doveadm.access(one.address)) ?? new Map()).size === 0, 2_000);
+      expect(await count(holder, one.address)).toBeUndefined();
+    }
+    for (const dn of dns) await until(async () => (await senders(dn)).length === 0, 2_000);
+    if (mail.withPostfix) {
+      const asBox = { from: box.address, to: holder.address, subject: 'x' };
+      const sent = mail.submit(holder.address, await mail.password(holder), asBox);
+      await expect(sent).rejects.toMatchObject({ responseCode: 553 });
+    }
+    const rights = await mail.owner('mailbox.rights').where({ account_id: holder.id });
+    expect(rights).toMatchObject([{ mailbox_id: above.accountId, agency_id: agency.id, can_send_as: true }]);
+    for (const one of left) {
+      const [event] = await mail
+        .owner('directory.audit_events')
+        .where({ subject_id: one.accountId, action: 'mailbox.rights_changed' })
+        .orderBy('id', 'desc');
+      expect(event).toMatchObject({
+        actor_kind: 'system',
+        before: { holderId: holder.id, rights: ['read', 'write', 'send_as'] },
+        after: { holderId: holder.id, rights: [] },
+      });
+    }
+
+    // What is given anew, to her in the other agency, stays.
+    await give(box, holder, ['read']);
+    await convergeMailboxes(mail, [holder.id]);
+    await until(async () => (await count(holder, box.address)) !== undefined, 2_000);
   });
 
   test('suspended it opens for nobody and nobody sends as it; closed it takes no mail; its name is taken for ever', async () => {
