@@ -225,12 +225,11 @@ export const listKinds = (
     .select('account_id as id', 'kind');
 
 /** Those that are nobody's account, and not gone. */
-export const listOwnMailboxes = (connection: Connection): Promise<{ id: string; kind: MailboxKind }[]> =>
+export const listOwnMailboxes = (connection: Connection): Promise<string[]> =>
   connection('mailbox.mailboxes')
     .whereNotNull('agency_id')
     .whereNotIn('state', ['purging', 'purged'])
-    .orderBy('account_id')
-    .select('account_id as id', 'kind');
+    .pluck('account_id');
 
 /** Suspended ones for which nothing was said, of which LDAP does not say what the configuration does. */
 export async function listOtherwiseSuspended(connection: Connection, mailStatus: string): Promise<string[]> {

@@ -206,6 +206,13 @@ export async function listVacations(connection: Connection, mailboxIds: readonly
     );
 }
 
+/** The mailboxes that still have a store and for which an answer is on record. */
+export const listAway = (connection: Connection): Promise<string[]> =>
+  connection('mailbox.vacations as v')
+    .join('mailbox.mailboxes as m', 'm.account_id', 'v.mailbox_id')
+    .whereNotIn('m.state', ['purging', 'purged'])
+    .pluck('v.mailbox_id');
+
 export async function saveVacation(
   transaction: Transaction,
   mailboxId: string,

@@ -8,6 +8,7 @@ import { applySettings } from './apply-settings.ts';
 import { convergeAccess } from './converge-access.ts';
 import { convergeMailboxes } from './converge-mailboxes.ts';
 import { convergeOwnMailbox, ownMailboxDn } from './converge-own-mailbox.ts';
+import { touchShared } from './rights-store.ts';
 
 let mail: TestMail;
 let counter = 0;
@@ -312,6 +313,82 @@ describe('what goes wrong on the way', () => {
     await applySettings(mail);
     await until(async () => (await count(holder, box.address)) !== undefined);
     expect((await mail.ldap.find(dn, ['congvuMailSender']))?.attributes.congvuMailSender).toEqual([holder.address]);
+  });
+
+  test('killed right after a right was taken, the session that was opened with it is ended nevertheless', async () => {
+    const [box, holder] = [await make('shared'), await mail.person()];
+    await give(box, holder, ['read']);
+    await until(async () => (await count(holder, box.address)) !== undefined);
+    const session = await mail.open(holder.address, await mail.password(holder));
+    let isClosed = false;
+    session.on('close', () => {
+      isClosed = true;
+    });
+    await session.mailboxOpen(folder(box.address));
+    // Taken without its job.
+    await mail.owner('mailbox.rights').where({ mailbox_id: box.accountId }).delete();
+    const setAccess: TestMail['doveadm']['setAccess'] = async (...right) => {
+      await mail.doveadm.setAccess(...right);
+      throw new Error('killed here');
+    };
+    const killed = convergeAccess({ ...mail, doveadm: { ...mail.doveadm, setAccess } }, box.accountId);
+    await expect(killed).rejects.toThrow('killed here');
+    await convergeAccess(mail, box.accountId);
+    await until(async () => isClosed, 2_000);
+  });
+
+  test('what somebody changed by hand of who sends as an office, and of who is away, is repaired', async () => {
+    const [office, holder, stranger] = [
+      await mail.person({ kind: 'agency', agencyCode: 'H41' }),
+      await mail.person(),
+      await mail.person(),
+    ];
+    await give({ accountId: office.id }, holder, ['send_as']);
+    const vacation = { subject: 'Đi vắng', text: 'Tôi nghỉ phép.' };
+    await mail.ask('put', `/v1/mailboxes/${holder.id}/vacation`, vacation);
+    const inLdap = async (who: TestAccount) => {
+      const entry = await mail.ldap.find(mail.dn(who), ['congvuMailSender', 'congvuVacationText']);
+      return [entry?.attributes.congvuMailSender ?? [], entry?.attributes.congvuVacationText ?? []].map(String);
+    };
+    const isRight = async () =>
+      JSON.stringify([await inLdap(office), await inLdap(holder), await inLdap(stranger)]) ===
+      JSON.stringify([
+        [holder.address, ''],
+        ['', vacation.text],
+        ['', ''],
+      ]);
+    await until(isRight);
+    const write = (who: TestAccount, attribute: string, values: string[]) =>
+      mail.ldap.modify(mail.dn(who), [{ attribute, operation: 'replace', values }]);
+    await write(office, 'congvuMailSender', []);
+    await write(holder, 'congvuVacationText', []);
+    await write(holder, 'congvuMailSender', [stranger.address]);
+    await write(stranger, 'congvuVacationText', ['Tôi đi mãi.']);
+    await applySettings(mail);
+    await until(isRight);
+  });
+
+  test('mailboxes are touched in one order: whoever waits for the first holds none of the others', async () => {
+    const holder = await mail.person();
+    const boxes = [await make('shared'), await make('shared'), await make('shared'), await make('shared')];
+    const [first, ...rest] = boxes.map(({ accountId }) => accountId).sort();
+    for (const accountId of [...rest, first as string]) await give({ accountId }, holder, ['read']);
+    const rows = (ids: string[]) => mail.owner('mailbox.mailboxes').whereIn('account_id', ids);
+    const blocker = await mail.owner.transaction();
+    await rows([first as string])
+      .transacting(blocker)
+      .forUpdate();
+    const touched = mail.database.transaction((transaction) => touchShared(transaction, [holder.id]));
+    const isWaiting = async () => {
+      const waiting = await mail.owner
+        .raw(`select 1 from pg_locks where not granted and pg_backend_pid() = any(pg_blocking_pids(pid))`)
+        .transacting(blocker);
+      return waiting.rows.length > 0;
+    };
+    await until(isWaiting);
+    await mail.owner.transaction((other) => rows(rest).transacting(other).forUpdate().noWait());
+    await blocker.commit();
+    expect((await touched).map(({ id }) => id).sort()).toEqual([first, ...rest]);
   });
 });
 
