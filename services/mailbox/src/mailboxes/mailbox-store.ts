@@ -414,16 +414,15 @@ export async function listMailboxesById(
   return rows.map(toMailbox);
 }
 
-/** An agency at or below `scope` that still exists. */
+/** An agency at or below `scope` that exists today. */
 export const findOpenAgency = (
   connection: Connection,
   code: string,
   scope: string,
 ): Promise<{ id: string; name: string; mail_domain: string } | undefined> =>
   connection('directory.agencies_v')
-    .where({ code })
+    .where({ code, status: 'active' })
     .whereRaw('id in (select directory.agency_subtree(?))', [scope])
-    .whereRaw(`(valid_to is null or valid_to > (now() at time zone 'Asia/Ho_Chi_Minh')::date)`)
     .first('id', 'name', 'mail_domain');
 
 /** Of the account behind a mailbox. */

@@ -276,6 +276,32 @@ describe('a shared mailbox', () => {
     expect(body.code).toBe('mailbox_not_shared');
   });
 
+  test('has its address in the domain of its agency, which is opened with it; of an agency to come there is none yet', async () => {
+    const agencies = (code: string) => mail.owner('directory.agencies').where({ code });
+    await agencies('H41.02').update({ mail_domain: 'so.nghean.gov.vn' });
+    await agencies('H41.12.05').update({ valid_from: '2999-01-01' });
+    try {
+      const box = await make('shared', { agencyCode: 'H41.02' });
+      expect(box.address).toMatch(/^chung\d+@so\.nghean\.gov\.vn$/);
+      const arrives = () =>
+        mail.lmtp({ from: 'a@example.org', to: box.address, subject: 'x' }).then(
+          () => true,
+          () => false,
+        );
+      await until(arrives);
+      expect(await mail.owner('mailbox.domains').where({ name: 'so.nghean.gov.vn' })).toMatchObject([
+        { kind: 'agency', until: null },
+      ]);
+      expect(await mail.queued()).toContain('domains');
+      const input = { kind: 'shared', localPart: 'saunay', displayName: 'x', agencyCode: 'H41.12.05' };
+      const { body } = await mail.ask('post', '/v1/mailboxes', input, 422);
+      expect(body.errors).toMatchObject([{ pointer: '/agencyCode', code: 'agency_not_found' }]);
+    } finally {
+      await agencies('H41.02').update({ mail_domain: 'nghean.gov.vn' });
+      await agencies('H41.12.05').update({ valid_from: null });
+    }
+  });
+
   test('what is wrong with a new one is said, every fault at once; the same key makes one', async () => {
     const wrong = { kind: 'shared', localPart: 'Ông.Táo', displayName: 'x', agencyCode: 'H99.1' };
     const { body } = await mail.ask('post', '/v1/mailboxes', wrong, 422);
