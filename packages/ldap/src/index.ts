@@ -20,6 +20,7 @@ import {
   NoSuchAttributeError,
   NoSuchObjectError,
   OrFilter,
+  PresenceFilter,
   ResultCodeError,
 } from 'ldapts';
 import { type StreamOptions, streamEntries } from './stream-entries.ts';
@@ -119,6 +120,10 @@ export function distinguishedName(rdn: Readonly<Record<string, string>>, base: s
 
 export const anyOf = (attribute: string, values: readonly string[]): Filter =>
   new OrFilter({ filters: values.map((value) => new EqualityFilter({ attribute, value })) });
+
+/** Whatever has one of the attributes. */
+export const anyPresent = (attributes: readonly string[]): Filter =>
+  new OrFilter({ filters: attributes.map((attribute) => new PresenceFilter({ attribute })) });
 
 export function openLdap(options: LdapOptions): Ldap {
   const timeoutMs = options.timeoutMs ?? 10_000;

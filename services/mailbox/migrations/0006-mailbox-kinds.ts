@@ -73,6 +73,8 @@ create table mailbox.quota_assignments (
 create table mailbox.rights (
   mailbox_id uuid not null references mailbox.mailboxes,
   account_id uuid not null,
+  -- Where the account was when the right was given; whoever goes elsewhere leaves rights behind.
+  agency_id uuid not null,
   can_read boolean not null,
   can_write boolean not null,
   can_send_as boolean not null,

@@ -18,7 +18,8 @@ export async function convergeAccess(
 ): Promise<void> {
   for (;;) {
     const mailbox = await findMailboxRow(database, mailboxId);
-    if (!mailbox) return;
+    // Of what is deleted Dovecot would make an empty store anew.
+    if (!mailbox || mailbox.state === 'purging' || mailbox.state === 'purged') return;
     const wanted = await listWanted(database, mailboxId);
     const actual = await doveadm.access(mailbox.address);
     if (!actual) throw notYetThere();
@@ -26,8 +27,11 @@ export async function convergeAccess(
     for (const other of new Set([...wanted.keys(), ...actual.keys()])) {
       const [should, is] = [wanted.get(other) ?? [], actual.get(other) ?? []];
       if (isSame(should, is)) continue;
+      // Ended before the right goes too: killed in between, the next run sees no difference any more.
+      const isLess = is.some((right) => !should.includes(right));
+      if (isLess) await doveadm.kick(other);
       await doveadm.setAccess(mailbox.address, other, should);
-      if (is.some((right) => !should.includes(right))) lost.push(other);
+      if (isLess) lost.push(other);
     }
     await doveadm.recountAccess(mailbox.address);
     for (const other of lost) await doveadm.kick(other);

@@ -16,6 +16,7 @@ import { endLostRoles } from '../groups/end-roles.ts';
 import { identityOf, listWaitingFor, noticeJob } from '../notices/notice-store.ts';
 import { queueStateNotices, type RecordedState } from '../notices/queue-notices.ts';
 import { refreshListKeys } from '../usage/usage-store.ts';
+import { endRightsLeft } from './end-rights.ts';
 import { basicAttributes, listFurtherAttributes, mailAttributeNames, routeAttributes } from './mail-attributes.ts';
 import { type MailboxPolicy, wantedMailbox } from './mailbox.ts';
 import {
@@ -172,6 +173,7 @@ async function recordStates(
     pairs.push({ source, mailbox: before ? changedRow(row, wanted) : row, routes: noRoutes, isNew: false });
   }
   await updateMailboxes(transaction, changed);
+  await endRightsLeft(transaction, known);
   await queueShared(transaction, shownElsewhere);
   await recordEvents(transaction, events);
   await queueStateNotices(transaction, states);

@@ -8,6 +8,7 @@ import type { Database } from '@congvu/database';
 import { invalid, keyReused, ServiceError } from '@congvu/errors';
 import { isLocalPart, parseAgencyCode } from '@congvu/vietnamese';
 import { type Actor, recordEvents } from '../audit/audit-event.ts';
+import { ensureDomains, queueDomains } from '../domains/converge-domains.ts';
 import { findByIdempotencyKey, findOpenAgency, insertOwnMailbox, takeMailName } from './mailbox-store.ts';
 import { queueMailboxes } from './queue-mailboxes.ts';
 
@@ -41,7 +42,7 @@ export async function createMailbox(
     // 3. The name, the record, the event, the job.
     const id = randomUUID();
     const { kind, localPart, displayName } = input;
-    const address = `${localPart}@${domain}`;
+    const address = `${localPart}@${agency.mail_domain}`;
     if (!(await takeMailName(transaction, localPart, id))) throw addressTaken(address);
     await insertOwnMailbox(transaction, {
       id,
@@ -60,6 +61,7 @@ export async function createMailbox(
     await recordEvents(transaction, [
       { actor, action: 'mailbox.created', subjectType: 'mailbox', subjectId: id, agencyId: agency.id, after },
     ]);
+    if (await ensureDomains(transaction, domain, [agency.mail_domain])) await queueDomains(transaction);
     await queueMailboxes(transaction, [{ id, kind }]);
     return { id, isNew: true };
   });
@@ -74,7 +76,7 @@ const badLocalPart = {
 const noAgency = {
   pointer: '/agencyCode',
   code: 'agency_not_found',
-  detail: 'There is no agency of that code, still in being, at or below yours.',
+  detail: 'There is no agency of that code at or below yours that exists today.',
 };
 const addressTaken = (address: string): ServiceError =>
   new ServiceError({

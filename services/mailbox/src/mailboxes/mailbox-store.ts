@@ -225,12 +225,11 @@ export const listKinds = (
     .select('account_id as id', 'kind');
 
 /** Those that are nobody's account, and not gone. */
-export const listOwnMailboxes = (connection: Connection): Promise<{ id: string; kind: MailboxKind }[]> =>
+export const listOwnMailboxes = (connection: Connection): Promise<string[]> =>
   connection('mailbox.mailboxes')
     .whereNotNull('agency_id')
     .whereNotIn('state', ['purging', 'purged'])
-    .orderBy('account_id')
-    .select('account_id as id', 'kind');
+    .pluck('account_id');
 
 /** Suspended ones for which nothing was said, of which LDAP does not say what the configuration does. */
 export async function listOtherwiseSuspended(connection: Connection, mailStatus: string): Promise<string[]> {
@@ -415,16 +414,15 @@ export async function listMailboxesById(
   return rows.map(toMailbox);
 }
 
-/** An agency at or below `scope` that still exists. */
+/** An agency at or below `scope` that exists today. */
 export const findOpenAgency = (
   connection: Connection,
   code: string,
   scope: string,
 ): Promise<{ id: string; name: string; mail_domain: string } | undefined> =>
   connection('directory.agencies_v')
-    .where({ code })
+    .where({ code, status: 'active' })
     .whereRaw('id in (select directory.agency_subtree(?))', [scope])
-    .whereRaw(`(valid_to is null or valid_to > (now() at time zone 'Asia/Ho_Chi_Minh')::date)`)
     .first('id', 'name', 'mail_domain');
 
 /** Of the account behind a mailbox. */

@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { changeAccount, type TestAccount } from '@congvu/database/testing';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { startTestMail, type TestMail, until } from '../testing-mail.ts';
+import { convergeAccess } from './converge-access.ts';
 import { convergeMailboxes } from './converge-mailboxes.ts';
 import { purgeMailboxes } from './purge-mailboxes.ts';
 
@@ -110,6 +111,8 @@ test('a shared mailbox that was closed is kept, comes back, and is purged after 
     );
   await until(arrives);
   const store = await mail.store(address);
+  const reader = await mail.person();
+  await mail.ask('put', `/v1/mailboxes/${accountId}/rights/${reader.id}`, { rights: ['read'] });
   const act = (name: string) => mail.ask('post', `/v1/mailboxes/${accountId}/${name}`, { reason: 'thử' });
   const dn = `uid=tamthoi,ou=mailboxes,${mail.baseDn}`;
   try {
@@ -128,6 +131,9 @@ test('a shared mailbox that was closed is kept, comes back, and is purged after 
     await purge();
     expect([await state(accountId), existsSync(store)]).toEqual(['purged', false]);
     expect((await mail.ldap.find(dn, ['congvuMailStatus']))?.attributes.congvuMailStatus).toEqual(['purged']);
+    // Nor does it, when something of those changes who had rights on it.
+    await convergeAccess(mail, accountId);
+    expect(existsSync(store)).toBe(false);
   } finally {
     await mail.ldap.remove(dn);
   }

@@ -1,5 +1,5 @@
 /** Every query on who else may read, write or send as a mailbox, and on what is answered while its holder is away. */
-import type { MailboxRight, MailboxRights, Vacation } from '@congvu/contracts';
+import type { MailboxKind, MailboxRight, MailboxRights, Vacation } from '@congvu/contracts';
 import type { Connection, Transaction } from '@congvu/database';
 
 interface RightsRow {
@@ -18,13 +18,15 @@ const toRights = (row: RightsRow): MailboxRights & { mailboxId: string } => ({
   accountId: row.account_id,
   address: row.address,
   displayName: row.display_name,
-  rights: [
-    ...(row.can_read ? (['read'] as const) : []),
-    ...(row.can_write ? (['write'] as const) : []),
-    ...(row.can_send_as ? (['send_as'] as const) : []),
-  ],
+  rights: rightsOf(row),
   active: row.active,
 });
+
+const rightsOf = (row: Pick<RightsRow, 'can_read' | 'can_write' | 'can_send_as'>): MailboxRight[] => [
+  ...(row.can_read ? (['read'] as const) : []),
+  ...(row.can_write ? (['write'] as const) : []),
+  ...(row.can_send_as ? (['send_as'] as const) : []),
+];
 
 /** On each of the mailboxes, by name. The address is the one that LDAP has, by which Postfix and Dovecot know who logs in. */
 export async function listRights(
@@ -55,7 +57,7 @@ export async function findRights(
   const row = await connection('mailbox.rights')
     .where({ mailbox_id: mailboxId, account_id: accountId })
     .first('can_read', 'can_write', 'can_send_as');
-  return row ? toRights(row).rights : [];
+  return row ? rightsOf(row) : [];
 }
 
 export async function saveRights(
@@ -72,6 +74,7 @@ export async function saveRights(
   await transaction('mailbox.rights')
     .insert({
       ...key,
+      agency_id: transaction('directory.accounts_v').where({ id: accountId }).select('agency_id'),
       can_read: rights.includes('read') || rights.includes('write'),
       can_write: rights.includes('write'),
       can_send_as: rights.includes('send_as'),
@@ -85,13 +88,90 @@ export async function touchShared(
   transaction: Transaction,
   accountIds: readonly string[],
 ): Promise<{ id: string; kind: string }[]> {
+  const rows = await transaction('mailbox.rights')
+    .whereRaw('account_id = any(?::uuid[])', [[...accountIds]])
+    .distinct<{ mailbox_id: string }[]>('mailbox_id');
+  return touchMailboxes(
+    transaction,
+    rows.map((row) => row.mailbox_id),
+  );
+}
+
+/** In one order, so that of two transactions neither waits for the other. */
+async function touchMailboxes(
+  transaction: Transaction,
+  mailboxIds: readonly string[],
+): Promise<{ id: string; kind: string }[]> {
+  if (mailboxIds.length === 0) return [];
   const { rows } = await transaction.raw<{ rows: { id: string; kind: string }[] }>(
-    `update mailbox.mailboxes set version = version + 1
-     where account_id in (select mailbox_id from mailbox.rights where account_id = any(?::uuid[]))
-     returning account_id as id, kind`,
-    [[...accountIds]],
+    `update mailbox.mailboxes m set version = version + 1
+     from (select account_id from mailbox.mailboxes where account_id = any(?::uuid[]) order by account_id for update) o
+     where m.account_id = o.account_id returning m.account_id as id, m.kind`,
+    [[...mailboxIds]],
   );
   return rows;
+}
+
+/** A right that ended; `agencyId` is that of the mailbox. */
+export interface EndedRight {
+  mailboxId: string;
+  kind: MailboxKind;
+  agencyId: string | null;
+  holderId: string;
+  rights: MailboxRight[];
+}
+
+interface LeftRow extends Omit<RightsRow, 'address' | 'display_name' | 'active'> {
+  kind: MailboxKind;
+  mailbox_agency_id: string | null;
+  now_in: string;
+  is_left: boolean;
+}
+
+/**
+ * Takes from those of the accounts that went to another agency what they may do with mailboxes of the one they left and of those below
+ * it, but for those of the agency that they are in now. The mailboxes are at a new version then.
+ */
+export async function deleteRightsLeft(transaction: Transaction, accountIds: readonly string[]): Promise<EndedRight[]> {
+  const { rows } = await transaction.raw<{ rows: LeftRow[] }>(
+    `select moved.*, mailbox_agency_id <> now_in and mailbox_agency_id in (select directory.agency_subtree(
+         (select code from directory.agencies_v a where a.id = moved.agency_id))) as is_left
+     from (select r.*, m.kind, coalesce(m.agency_id, own.agency_id) as mailbox_agency_id, holder.agency_id as now_in
+       from mailbox.rights r
+       cross join lateral (select agency_id from directory.accounts_v c where c.id = r.account_id offset 0) holder
+       join mailbox.mailboxes m on m.account_id = r.mailbox_id
+       left join lateral (select agency_id from directory.accounts_v c where c.id = m.account_id offset 0) own on true
+       where r.account_id = any(?::uuid[]) and r.agency_id <> holder.agency_id) moved`,
+    [[...accountIds]],
+  );
+  if (rows.length === 0) return [];
+  const left = rows.filter(({ is_left }) => is_left);
+  // The mailboxes before their rights, as whoever gives one locks them.
+  await touchMailboxes(
+    transaction,
+    left.map((row) => row.mailbox_id),
+  );
+  const json = JSON.stringify(rows);
+  const these = `json_to_recordset(?::json) as moved(mailbox_id uuid, account_id uuid, agency_id uuid, now_in uuid, is_left boolean)
+    where r.mailbox_id = moved.mailbox_id and r.account_id = moved.account_id and r.agency_id = moved.agency_id`;
+  await transaction.raw(`update mailbox.rights r set agency_id = moved.now_in from ${these} and not moved.is_left`, [
+    json,
+  ]);
+  const gone = await transaction.raw<{ rows: { mailbox_id: string; account_id: string }[] }>(
+    `delete from mailbox.rights r using ${these} and moved.is_left returning r.mailbox_id, r.account_id`,
+    [json],
+  );
+  const keyOf = (row: { mailbox_id: string; account_id: string }) => `${row.mailbox_id} ${row.account_id}`;
+  const ended = new Set(gone.rows.map(keyOf));
+  return left
+    .filter((row) => ended.has(keyOf(row)))
+    .map((row) => ({
+      mailboxId: row.mailbox_id,
+      kind: row.kind,
+      agencyId: row.mailbox_agency_id,
+      holderId: row.account_id,
+      rights: rightsOf(row),
+    }));
 }
 
 /** Those of the mailboxes on which somebody has rights. */
@@ -125,6 +205,13 @@ export async function listVacations(connection: Connection, mailboxIds: readonly
       connection.raw(`to_char(first_day, 'YYYY-MM-DD') as "from", to_char(last_day, 'YYYY-MM-DD') as "until"`),
     );
 }
+
+/** The mailboxes that still have a store and for which an answer is on record. */
+export const listAway = (connection: Connection): Promise<string[]> =>
+  connection('mailbox.vacations as v')
+    .join('mailbox.mailboxes as m', 'm.account_id', 'v.mailbox_id')
+    .whereNotIn('m.state', ['purging', 'purged'])
+    .pluck('v.mailbox_id');
 
 export async function saveVacation(
   transaction: Transaction,

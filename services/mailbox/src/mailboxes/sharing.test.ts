@@ -7,7 +7,9 @@ import { connectDoveadm } from '../dovecot/doveadm.ts';
 import { startTestMail, type TestMail, until } from '../testing-mail.ts';
 import { applySettings } from './apply-settings.ts';
 import { convergeAccess } from './converge-access.ts';
-import { convergeOwnMailbox } from './converge-own-mailbox.ts';
+import { convergeMailboxes } from './converge-mailboxes.ts';
+import { convergeOwnMailbox, ownMailboxDn } from './converge-own-mailbox.ts';
+import { touchShared } from './rights-store.ts';
 
 let mail: TestMail;
 let counter = 0;
@@ -21,7 +23,7 @@ afterAll(async () => {
   await mail.stop();
 });
 
-const make = async (kind: 'shared' | 'service', options: { quotaBytes?: number } = {}) => {
+const make = async (kind: 'shared' | 'service', options: { quotaBytes?: number; agencyCode?: string } = {}) => {
   counter += 1;
   const localPart = `${kind === 'shared' ? 'chung' : 'mayquet'}${counter}`;
   const input = { kind, localPart, displayName: `Phòng ${counter}`, agencyCode: 'H41.12', ...options };
@@ -208,6 +210,55 @@ describe('a shared mailbox', () => {
     expect(await rightsInDovecot()).toEqual([]);
   });
 
+  test('rights stay behind with whoever goes to another agency: those of the agency left and below it, no others', async () => {
+    const holder = await mail.person();
+    const [box, above] = [await make('shared'), await make('shared', { agencyCode: 'H41' })];
+    const [office, inner] = [await mail.person({ kind: 'agency' }), await make('shared', { agencyCode: 'H41.12.05' })];
+    const left = [box, inner, { accountId: office.id, address: office.address }];
+    for (const one of [...left, above]) await give(one, holder, ['read', 'write', 'send_as']);
+    for (const one of left) await until(async () => (await count(holder, one.address)) !== undefined);
+    const senders = async (dn: string) =>
+      (await mail.ldap.find(dn, ['congvuMailSender']))?.attributes.congvuMailSender ?? [];
+    const dns = [ownMailboxDn(box.address, mail.baseDn), ownMailboxDn(inner.address, mail.baseDn), mail.dn(office)];
+    for (const dn of dns) await until(async () => (await senders(dn)).join() === holder.address);
+
+    const session = await mail.open(holder.address, await mail.password(holder));
+    const closed = once(session, 'close');
+    const agency = await mail.owner('directory.agencies').where({ code: 'H41.02' }).first('id');
+    await changeAccount(mail.owner, holder.id, { agency_id: agency.id });
+    await mail.convergeEntry(holder);
+    await mail.owner.raw('select mailbox.request_convergence(array[?]::uuid[])', [holder.id]);
+    await closed;
+    for (const one of left) {
+      await until(async () => ((await mail.doveadm.access(one.address)) ?? new Map()).size === 0, 2_000);
+      expect(await count(holder, one.address)).toBeUndefined();
+    }
+    for (const dn of dns) await until(async () => (await senders(dn)).length === 0, 2_000);
+    if (mail.withPostfix) {
+      const asBox = { from: box.address, to: holder.address, subject: 'x' };
+      const sent = mail.submit(holder.address, await mail.password(holder), asBox);
+      await expect(sent).rejects.toMatchObject({ responseCode: 553 });
+    }
+    const rights = await mail.owner('mailbox.rights').where({ account_id: holder.id });
+    expect(rights).toMatchObject([{ mailbox_id: above.accountId, agency_id: agency.id, can_send_as: true }]);
+    for (const one of left) {
+      const [event] = await mail
+        .owner('directory.audit_events')
+        .where({ subject_id: one.accountId, action: 'mailbox.rights_changed' })
+        .orderBy('id', 'desc');
+      expect(event).toMatchObject({
+        actor_kind: 'system',
+        before: { holderId: holder.id, rights: ['read', 'write', 'send_as'] },
+        after: { holderId: holder.id, rights: [] },
+      });
+    }
+
+    // What is given anew, to her in the other agency, stays.
+    await give(box, holder, ['read']);
+    await convergeMailboxes(mail, [holder.id]);
+    await until(async () => (await count(holder, box.address)) !== undefined, 2_000);
+  });
+
   test('suspended it opens for nobody and nobody sends as it; closed it takes no mail; its name is taken for ever', async () => {
     const holder = await mail.person();
     const box = await make('shared');
@@ -268,6 +319,32 @@ describe('a shared mailbox', () => {
     expect(body.code).toBe('mailbox_not_shared');
   });
 
+  test('has its address in the domain of its agency, which is opened with it; of an agency to come there is none yet', async () => {
+    const agencies = (code: string) => mail.owner('directory.agencies').where({ code });
+    await agencies('H41.02').update({ mail_domain: 'so.nghean.gov.vn' });
+    await agencies('H41.12.05').update({ valid_from: '2999-01-01' });
+    try {
+      const box = await make('shared', { agencyCode: 'H41.02' });
+      expect(box.address).toMatch(/^chung\d+@so\.nghean\.gov\.vn$/);
+      const arrives = () =>
+        mail.lmtp({ from: 'a@example.org', to: box.address, subject: 'x' }).then(
+          () => true,
+          () => false,
+        );
+      await until(arrives);
+      expect(await mail.owner('mailbox.domains').where({ name: 'so.nghean.gov.vn' })).toMatchObject([
+        { kind: 'agency', until: null },
+      ]);
+      expect(await mail.queued()).toContain('domains');
+      const input = { kind: 'shared', localPart: 'saunay', displayName: 'x', agencyCode: 'H41.12.05' };
+      const { body } = await mail.ask('post', '/v1/mailboxes', input, 422);
+      expect(body.errors).toMatchObject([{ pointer: '/agencyCode', code: 'agency_not_found' }]);
+    } finally {
+      await agencies('H41.02').update({ mail_domain: 'nghean.gov.vn' });
+      await agencies('H41.12.05').update({ valid_from: null });
+    }
+  });
+
   test('what is wrong with a new one is said, every fault at once; the same key makes one', async () => {
     const wrong = { kind: 'shared', localPart: 'Ông.Táo', displayName: 'x', agencyCode: 'H99.1' };
     const { body } = await mail.ask('post', '/v1/mailboxes', wrong, 422);
@@ -305,6 +382,82 @@ describe('what goes wrong on the way', () => {
     await applySettings(mail);
     await until(async () => (await count(holder, box.address)) !== undefined);
     expect((await mail.ldap.find(dn, ['congvuMailSender']))?.attributes.congvuMailSender).toEqual([holder.address]);
+  });
+
+  test('killed right after a right was taken, the session that was opened with it is ended nevertheless', async () => {
+    const [box, holder] = [await make('shared'), await mail.person()];
+    await give(box, holder, ['read']);
+    await until(async () => (await count(holder, box.address)) !== undefined);
+    const session = await mail.open(holder.address, await mail.password(holder));
+    let isClosed = false;
+    session.on('close', () => {
+      isClosed = true;
+    });
+    await session.mailboxOpen(folder(box.address));
+    // Taken without its job.
+    await mail.owner('mailbox.rights').where({ mailbox_id: box.accountId }).delete();
+    const setAccess: TestMail['doveadm']['setAccess'] = async (...right) => {
+      await mail.doveadm.setAccess(...right);
+      throw new Error('killed here');
+    };
+    const killed = convergeAccess({ ...mail, doveadm: { ...mail.doveadm, setAccess } }, box.accountId);
+    await expect(killed).rejects.toThrow('killed here');
+    await convergeAccess(mail, box.accountId);
+    await until(async () => isClosed, 2_000);
+  });
+
+  test('what somebody changed by hand of who sends as an office, and of who is away, is repaired', async () => {
+    const [office, holder, stranger] = [
+      await mail.person({ kind: 'agency', agencyCode: 'H41' }),
+      await mail.person(),
+      await mail.person(),
+    ];
+    await give({ accountId: office.id }, holder, ['send_as']);
+    const vacation = { subject: 'Đi vắng', text: 'Tôi nghỉ phép.' };
+    await mail.ask('put', `/v1/mailboxes/${holder.id}/vacation`, vacation);
+    const inLdap = async (who: TestAccount) => {
+      const entry = await mail.ldap.find(mail.dn(who), ['congvuMailSender', 'congvuVacationText']);
+      return [entry?.attributes.congvuMailSender ?? [], entry?.attributes.congvuVacationText ?? []].map(String);
+    };
+    const isRight = async () =>
+      JSON.stringify([await inLdap(office), await inLdap(holder), await inLdap(stranger)]) ===
+      JSON.stringify([
+        [holder.address, ''],
+        ['', vacation.text],
+        ['', ''],
+      ]);
+    await until(isRight);
+    const write = (who: TestAccount, attribute: string, values: string[]) =>
+      mail.ldap.modify(mail.dn(who), [{ attribute, operation: 'replace', values }]);
+    await write(office, 'congvuMailSender', []);
+    await write(holder, 'congvuVacationText', []);
+    await write(holder, 'congvuMailSender', [stranger.address]);
+    await write(stranger, 'congvuVacationText', ['Tôi đi mãi.']);
+    await applySettings(mail);
+    await until(isRight);
+  });
+
+  test('mailboxes are touched in one order: whoever waits for the first holds none of the others', async () => {
+    const holder = await mail.person();
+    const boxes = [await make('shared'), await make('shared'), await make('shared'), await make('shared')];
+    const [first, ...rest] = boxes.map(({ accountId }) => accountId).sort();
+    for (const accountId of [...rest, first as string]) await give({ accountId }, holder, ['read']);
+    const rows = (ids: string[]) => mail.owner('mailbox.mailboxes').whereIn('account_id', ids);
+    const blocker = await mail.owner.transaction();
+    await rows([first as string])
+      .transacting(blocker)
+      .forUpdate();
+    const touched = mail.database.transaction((transaction) => touchShared(transaction, [holder.id]));
+    const isWaiting = async () => {
+      const waiting = await mail.owner
+        .raw(`select 1 from pg_locks where not granted and pg_backend_pid() = any(pg_blocking_pids(pid))`)
+        .transacting(blocker);
+      return waiting.rows.length > 0;
+    };
+    await until(isWaiting);
+    await mail.owner.transaction((other) => rows(rest).transacting(other).forUpdate().noWait());
+    await blocker.commit();
+    expect((await touched).map(({ id }) => id).sort()).toEqual([first, ...rest]);
   });
 });
 

@@ -23,8 +23,12 @@ export interface NoticeAccount {
   retainedUntil: Date | null;
 }
 
-export const listNoticeAccounts = (connection: Connection, accountIds: readonly string[]): Promise<NoticeAccount[]> =>
-  connection('directory.accounts_v as c')
+/** Mailboxes that are nobody's account among them. */
+export const listNoticeAccounts = async (
+  connection: Connection,
+  accountIds: readonly string[],
+): Promise<NoticeAccount[]> => [
+  ...(await connection('directory.accounts_v as c')
     .leftJoin('directory.account_ends_v as e', 'e.account_id', 'c.id')
     .whereRaw('c.id = any(?::uuid[])', [[...accountIds]])
     .select<NoticeAccount[]>(
@@ -36,8 +40,30 @@ export const listNoticeAccounts = (connection: Connection, accountIds: readonly 
       'c.agency_address as agencyAddress',
       'e.suspension_reason as suspensionReason',
       'e.suspended_until as suspendedUntil',
-      connection.raw(`(e.retained_until::timestamp at time zone 'Asia/Ho_Chi_Minh') as "retainedUntil"`),
-    );
+      connection.raw(`(${endOfDay('e.retained_until')}) as "retainedUntil"`),
+    )),
+  ...(await connection('mailbox.mailboxes as m')
+    .join('directory.agencies_v as a', 'a.id', 'm.agency_id')
+    .whereRaw('m.account_id = any(?::uuid[])', [[...accountIds]])
+    .select<NoticeAccount[]>(
+      'm.account_id as id',
+      'm.address',
+      'm.display_name as displayName',
+      'm.agency_id as agencyId',
+      'a.name as agencyName',
+      'm.suspension_reason as suspensionReason',
+      connection.raw(`${addressOfAgency} as "agencyAddress", null as "suspendedUntil",
+        ${endOfDay('m.retained_until')} as "retainedUntil"`),
+    )),
+];
+
+/** When a last day is over. */
+function endOfDay(day: string): string {
+  return `(${day} + 1)::timestamp at time zone 'Asia/Ho_Chi_Minh'`;
+}
+/** Where letters to the agency of a mailbox `m` that is nobody's account go. */
+const addressOfAgency = `(select own.address from directory.accounts_v own
+  where own.agency_id = m.agency_id and own.kind = 'agency' and own.state <> 'retired')`;
 
 export const accountFacts = ({ displayName, address, agencyName }: NoticeAccount): AccountFacts => ({
   displayName,
@@ -182,14 +208,16 @@ export const expirySources: readonly ExpirySource[] = [
   {
     what: 'retention',
     recipient: 'agency_address',
-    rows: `select account_id, (retained_until + 1)::timestamp at time zone 'Asia/Ho_Chi_Minh' as ends_at, null as alias
+    rows: `select account_id, ${endOfDay('retained_until')} as ends_at, null as alias
       from mailbox.mailboxes where state = 'retained'`,
   },
   {
     what: 'alias',
     recipient: 'address',
-    rows: `select mailbox_id as account_id, valid_until::timestamp at time zone 'Asia/Ho_Chi_Minh' as ends_at, address as alias
-      from mailbox.aliases where valid_until is not null and ended_at is null`,
+    // Nothing ends for one whose mailbox takes no mail any more.
+    rows: `select x.mailbox_id as account_id, x.valid_until::timestamp at time zone 'Asia/Ho_Chi_Minh' as ends_at, x.address as alias
+      from mailbox.aliases x join mailbox.mailboxes m on m.account_id = x.mailbox_id and m.state in ('active', 'suspended')
+      where x.valid_until is not null and x.ended_at is null`,
   },
 ];
 
@@ -201,11 +229,15 @@ export async function listDueExpiries(
   limit: number,
 ): Promise<DueExpiry[]> {
   const answer = await connection.raw<{ rows: DueExpiry[] }>(
-    `select due.account_id as "accountId", due.ends_at as "endsAt", due.alias, c.${recipient} as recipient, due.occasion
+    `select due.account_id as "accountId", due.ends_at as "endsAt", due.alias, who.recipient, due.occasion
      from (select e.*, concat_ws(':', :what::text, e.alias, to_char(e.ends_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI')) as occasion
        from (${rows}) e where e.ends_at > now() and e.ends_at < now() + make_interval(days => :days)) due
-     join directory.accounts_v c on c.id = due.account_id and c.${recipient} is not null
-     where not exists (select from mailbox.notices n
+     cross join lateral (
+       select c.${recipient} as recipient from directory.accounts_v c where c.id = due.account_id
+       union all
+       select ${recipient === 'address' ? 'm.address' : addressOfAgency}
+       from mailbox.mailboxes m where m.account_id = due.account_id and m.agency_id is not null) who
+     where who.recipient is not null and not exists (select from mailbox.notices n
        where n.kind = 'expiry' and n.subject_id = due.account_id and n.occasion = due.occasion)
      order by due.ends_at limit :limit`,
     { what, days, limit },

@@ -2,7 +2,9 @@
 import { randomBytes } from 'node:crypto';
 import { changeAccount, insertAccount, insertRequest, type TestAccount } from '@congvu/database/testing';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { changeState } from '../mailboxes/change-mailbox.ts';
 import { convergeMailboxes } from '../mailboxes/converge-mailboxes.ts';
+import { createMailbox } from '../mailboxes/create-mailbox.ts';
 import { startTestMailbox, type TestMailbox } from '../testing.ts';
 import type { DigestFacts } from './facts.ts';
 import { queueDigests } from './queue-digests.ts';
@@ -186,6 +188,46 @@ describe('an end that draws near', () => {
     expect(await notices(account.id, 'expiry')).toMatchObject([
       { recipient: agency.address, facts: { what: 'retention', endsAt, address: account.address } },
     ]);
+  });
+
+  test('is told of a shared mailbox that was closed too, to the agency whose it is', async () => {
+    const actor = { kind: 'client', id: 'test', ip: null, agencyCode: 'H41' } as const;
+    const input = {
+      kind: 'shared',
+      localPart: 'phongmot',
+      displayName: 'Phòng một cửa',
+      agencyCode: 'H41.12',
+    } as const;
+    const { id } = await createMailbox(mailbox, input, actor, undefined);
+    const day = inDays(5).slice(0, 10);
+    await changeState(mailbox.database, 'close', { id }, { reason: 'giải thể', retainedUntil: day }, actor);
+    await queueExpiries(mailbox.database, 7);
+    await queueExpiries(mailbox.database, 7);
+    const endsAt = new Date(Date.parse(`${day}T00:00:00+07:00`) + 86_400_000).toISOString();
+    expect(await notices(id, 'expiry')).toMatchObject([
+      {
+        recipient: agency.address,
+        agency_id: agency.agencyId,
+        facts: { what: 'retention', endsAt, displayName: 'Phòng một cửa', address: `phongmot@${mailbox.domain}` },
+      },
+    ]);
+  });
+
+  test('is told of a further address only while its mailbox takes mail', async () => {
+    const [used, retired] = [await provisioned(), await provisioned()];
+    for (const { id, username } of [used, retired]) {
+      await mailbox.owner('mailbox.aliases').insert({
+        address: `cu.${username}@${mailbox.domain}`,
+        mailbox_id: id,
+        reason: 'former_name',
+        valid_until: inDays(5).slice(0, 10),
+        created_by: 'test',
+      });
+    }
+    await change(retired, { state: 'retired', retained_until: inDays(60).slice(0, 10) });
+    await queueExpiries(mailbox.database, 7);
+    expect(await notices(used.id, 'expiry')).toMatchObject([{ recipient: used.address, facts: { what: 'alias' } }]);
+    expect(await toldOf(retired)).toEqual([]);
   });
 
   test('is left for later where the agency has no mailbox yet', async () => {

@@ -199,7 +199,7 @@ describe('the templates', () => {
     expect(await preview('return', returnId)).toContain('Thiếu chữ ký');
     expect(await preview('suspension', held.id)).toContain('Lý do: Xác minh');
     expect(await preview('expiry', held.id)).toContain('sẽ hết lúc 08:00 ngày 20/05/2026');
-    expect(await preview('expiry', retired.id)).toContain('lưu giữ đến 00:00 ngày 20/05/2026');
+    expect(await preview('expiry', retired.id)).toContain('lưu giữ đến 00:00 ngày 21/05/2026');
     expect(await preview('resumption', held.id)).toContain(held.address);
     expect(await preview('digest', inDistrict!.agencyId)).toContain('Tình hình của Ủy ban nhân dân huyện Quỳnh Lưu');
   });
