@@ -231,7 +231,8 @@ describe('a shared mailbox', () => {
     await closed;
     for (const one of left) {
       await until(async () => ((await mail.doveadm.access(one.address)) ?? new Map()).size === 0, 2_000);
-      expect(await count(holder, one.address)).toBeUndefined();
+      // A session that is just being opened may be ended once more, for the next of the rights.
+      await until(async () => (await count(holder, one.address).catch(() => 0)) === undefined);
     }
     for (const dn of dns) await until(async () => (await senders(dn)).length === 0, 2_000);
     if (mail.withPostfix) {
