@@ -25,10 +25,11 @@ export async function measureProvisioning(options: BenchOptions): Promise<Figure
   const { stack, size, say } = options;
   const { administrator, ...clients } = connectClients(stack.description);
   await importAgencies({ administrator, ...clients });
+  // With their lists, which come of the import and not of the people.
   await waitUntil(
     'agencies in LDAP',
-    () => countEntries(options, '(objectClass=congvuAgency)'),
-    (count) => count === 845,
+    () => countEntries(options, '(|(objectClass=congvuAgency)(objectClass=congvuMailGroup))'),
+    (count) => count === 2 * 845,
     60_000,
   );
   const province = await provinceClient(options);
