@@ -67,10 +67,8 @@ export async function convergeMailboxes(
 
     // 2. The record, with its audit events.
     const pairs = await database.transaction((transaction) => recordStates(transaction, sources, dependencies));
-    await endLostRoles(
-      database,
-      sources.map(({ id }) => id),
-    );
+    const known = pairs.flatMap(({ source, isNew }) => (isNew ? [] : [source.id]));
+    if (known.length > 0) await endLostRoles(database, known);
 
     // 3. LDAP, which Postfix and Dovecot read.
     const errors = await convergeMailAttributes(database, ldap, baseDn, pairs);
