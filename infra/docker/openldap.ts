@@ -19,7 +19,7 @@ export const openldap: Engine = {
     const config = renderConfig(container, 'slapd.conf', databaseOf(container));
     const { LISTEN_ADDRESS, LDAP_PORT } = container.values('LISTEN_ADDRESS', 'LDAP_PORT');
     // `-d` keeps it in the foreground; the statistics name entries and attributes, never values.
-    const args = ['-f', config, '-h', `ldap://${LISTEN_ADDRESS}:${LDAP_PORT}/`, '-d', 'stats'];
+    const args = ['-f', config, '-h', `ldap://${LISTEN_ADDRESS}:${LDAP_PORT}/`, '-d', 'none'];
     return { command: '/usr/sbin/slapd', args };
   },
   async prepare(container) {

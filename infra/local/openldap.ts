@@ -69,8 +69,8 @@ export async function startOpenLdap(options: OpenLdapOptions): Promise<OpenLdap>
   const server = superviseProcess({
     name: 'OpenLDAP',
     command: '/usr/sbin/slapd',
-    // `-d` keeps it in the foreground; the statistics name entries and attributes, never values of attributes.
-    args: ['-f', config, '-h', `${url}/`, '-d', 'stats'],
+    // `-d` keeps it in the foreground; nothing is said of single operations.
+    args: ['-f', config, '-h', `${url}/`, '-d', 'none'],
     cwd: home,
     account,
     logFile: join(state.makeDirectory('logs'), 'openldap.log'),
