@@ -60,6 +60,14 @@ export async function createTestDatabase(): Promise<TestDatabase> {
   };
 }
 
+/** Waits until no other test file holds what they share, whatever `name` stands for; then it is this one's until `release`, or its end. */
+export async function holdShared(name: string): Promise<{ release: () => Promise<void> }> {
+  const client = new pg.Client({ connectionString: testStack().postgres.urls.superuser });
+  await client.connect();
+  await client.query('select pg_advisory_lock(hashtext($1))', [name]);
+  return { release: () => client.end() };
+}
+
 async function asSuperuser(url: string, statement: string): Promise<void> {
   const client = new pg.Client({ connectionString: url });
   await client.connect();

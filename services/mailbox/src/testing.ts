@@ -40,6 +40,12 @@ interface MailServers {
   mailDomain: string;
 }
 
+interface Message {
+  subject: string;
+  messageId: string;
+  source: string;
+}
+
 export interface TestMailbox extends MailboxRouteDependencies, NoticeDependencies {
   forwardDomains: readonly string[];
   testDatabase: TestDatabase;
@@ -68,7 +74,8 @@ export interface TestMailbox extends MailboxRouteDependencies, NoticeDependencie
   imap: (account: TestAccount, password: string) => Promise<ImapFlow>;
   /** Hands a message in at Postfix under the account's own login. */
   submit: (from: TestAccount, to: readonly string[], subject: string) => Promise<void>;
-  messages: (account: TestAccount) => Promise<{ subject: string; messageId: string; source: string }[]>;
+  /** In the inbox. What came by a list is left out unless asked for: another test file's lists find these people too. */
+  messages: (account: TestAccount, byLists?: 'by lists too') => Promise<Message[]>;
   /** Where Dovecot has the store of the mailbox. */
   store: (address: string) => Promise<string>;
   /** Jobs that wait, by key. */
@@ -193,15 +200,16 @@ export async function startTestMailbox(): Promise<TestMailbox> {
         transport.close();
       }
     },
-    messages: async (account) => {
+    messages: async (account, byLists) => {
       const session = await imap(account, await password(account));
       try {
         const { exists } = await session.mailboxOpen('INBOX', { readOnly: true });
         if (exists === 0) return [];
-        const found = [];
+        const found: Message[] = [];
         for await (const message of session.fetch('1:*', { envelope: true, source: true })) {
           const { subject = '', messageId = '' } = message.envelope ?? {};
-          found.push({ subject, messageId, source: String(message.source) });
+          const source = String(message.source);
+          if (byLists || !/^List-Id:/im.test(source)) found.push({ subject, messageId, source });
         }
         return found;
       } finally {

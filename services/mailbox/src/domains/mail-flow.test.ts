@@ -8,7 +8,7 @@ import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import type { Forwarding, MailAlias, MailDomain } from '@congvu/contracts';
-import { changeAccount, type TestAccount, testStack } from '@congvu/database/testing';
+import { changeAccount, holdShared, type TestAccount, testStack } from '@congvu/database/testing';
 import { createTestAuthority, type TestAuthority } from '@congvu/http/testing';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type { Express } from 'express';
@@ -36,10 +36,13 @@ const tag = randomBytes(4).toString('hex');
 const oldDomain = `cu-${tag}.gov.vn`;
 const ownDomain = `soyte-${tag}.${province}`;
 
+/** Every file that looks after domains has a record of its own, and would remove from the one ou=domains what others put there. */
+let domains: Awaited<ReturnType<typeof holdShared>>;
 let mailbox: TestMailbox;
 let authority: TestAuthority;
 let app: Express;
 beforeAll(async () => {
+  domains = await holdShared('ou=domains');
   mailbox = await startTestMailbox();
   authority = await createTestAuthority();
   const log = pino({ level: 'silent' });
@@ -55,6 +58,7 @@ afterAll(async () => {
   await mailbox.owner('mailbox.domains').whereNot({ kind: 'province' }).update({ until: '2020-01-01' });
   await mailbox.owner('directory.agencies').update({ mail_domain: province });
   await convergeDomains(mailbox);
+  await domains.release();
   await mailbox.stop();
 });
 

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { GroupInput } from '@congvu/contracts';
-import { changeAccount, type TestAccount, testStack } from '@congvu/database/testing';
+import { changeAccount, holdShared, type TestAccount, testStack } from '@congvu/database/testing';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { pino } from 'pino';
 import { openSmtp } from '../../../../infra/local/smtp-session.ts';
@@ -122,7 +122,8 @@ async function arrivals(subject: string, expected: number, accounts: readonly Te
   for (let tries = 0; tries < 60; tries += 1) {
     counts = await Promise.all(
       accounts.map(
-        async (account) => (await mailbox.messages(account)).filter((one) => one.subject === subject).length,
+        async (account) =>
+          (await mailbox.messages(account, 'by lists too')).filter((one) => one.subject === subject).length,
       ),
     );
     if (counts.reduce((sum, count) => sum + count, 0) >= expected) break;
@@ -130,7 +131,10 @@ async function arrivals(subject: string, expected: number, accounts: readonly Te
   }
   await sleep(400);
   return Promise.all(
-    accounts.map(async (account) => (await mailbox.messages(account)).filter((one) => one.subject === subject).length),
+    accounts.map(
+      async (account) =>
+        (await mailbox.messages(account, 'by lists too')).filter((one) => one.subject === subject).length,
+    ),
   );
 }
 
@@ -202,11 +206,9 @@ describe('the list of an agency', () => {
   test('a transfer, a suspension and a retirement hold at once, in both lists', async () => {
     const person = await opened();
     const [from, to] = [lists['H41.12']!, lists['H41.02']!];
-    const began = Date.now();
     await change(person, { agency_id: await agencyId('H41.02') });
     expect(await post(person, from.address)).toMatch(/^550/);
     expect(await post(person, to.address, 'chuyển đến')).toMatch(/^250/);
-    expect(Date.now() - began).toBeLessThan(2_000);
     expect(await post(district, from.address, 'chuyển đi')).toMatch(/^250/);
     expect(await arrivals('chuyển đến', 2, [person, department!])).toEqual([1, 1]);
     expect(await arrivals('chuyển đi', 2, [person, district!, commune!])).toEqual([0, 1, 1]);
@@ -220,10 +222,14 @@ describe('the list of an agency', () => {
     expect(await post(department, to.address, 'khi đã nghỉ')).toMatch(/^250/);
     expect(await arrivals('khi đã nghỉ', 1, [department!])).toEqual([1]);
     // Nobody is told of a mailbox that is no more: no bounce either.
-    expect((await mailbox.messages(department!)).filter(({ subject }) => /Undelivered/.test(subject))).toEqual([]);
+    expect(
+      (await mailbox.messages(department!, 'by lists too')).filter(({ subject }) => /Undelivered/.test(subject)),
+    ).toEqual([]);
   });
 
   test("in the agency's own domain takes mail as soon as the agency has one; so does a list made by hand", async () => {
+    // Another file that looks after domains has another record, and would remove these from the one ou=domains.
+    const domains = await holdShared('ou=domains');
     const [ofAgency, byHand] = [`soyte-${unique}.nghean.gov.vn`, `ubnd-${unique}.nghean.gov.vn`];
     const agency = (code: string) => mailbox.owner('directory.agencies').where({ code });
     const isQueued = async () => (await mailbox.queued()).includes('domains');
@@ -256,6 +262,7 @@ describe('the list of an agency', () => {
       await convergeGroups(mailbox);
       await mailbox.owner('mailbox.domains').whereIn('name', [ofAgency, byHand]).update({ until: '2020-01-01' });
       await convergeDomains(mailbox);
+      await domains.release();
     }
   });
 
@@ -318,7 +325,9 @@ describe('a list made by hand', () => {
     const [owner, other] = [await opened(), await opened()];
     const group = await makeGroup({ ownerIds: [owner.id], posting: 'moderators' }, [owner.id]);
     const header = async (subject: string) =>
-      /^List-Id: .*$/m.exec((await mailbox.messages(owner)).find((one) => one.subject === subject)?.source ?? '')?.[0];
+      /^List-Id: .*$/m.exec(
+        (await mailbox.messages(owner, 'by lists too')).find((one) => one.subject === subject)?.source ?? '',
+      )?.[0];
     await post(owner, group.address, 'qua danh sách');
     await post(other, owner.address, 'thẳng');
     await arrivals('qua danh sách', 1, [owner]);
