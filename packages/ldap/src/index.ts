@@ -24,6 +24,7 @@ import {
   ResultCodeError,
 } from 'ldapts';
 import { type StreamOptions, streamEntries } from './stream-entries.ts';
+import { type MappedOptions, streamInThread } from './stream-in-thread.ts';
 import {
   commitTogether,
   createTransactionClient,
@@ -64,6 +65,8 @@ export interface Ldap {
   find(dn: string, attributes: readonly string[]): Promise<Entry | undefined>;
   /** All entries, in batches, as fast as they are taken; on a connection of its own. Ends only when the server said that it was all. */
   stream(base: string, options: StreamOptions): AsyncGenerator<Entry[]>;
+  /** The same in a thread of its own; the default export of the module `map` makes there of each batch of entries what is handed over. */
+  streamMapped<T>(base: string, map: URL, options: MappedOptions): AsyncGenerator<T[]>;
   /** False when an entry of that name exists already. */
   add(dn: string, attributes: Attributes): Promise<boolean>;
   modify(dn: string, changes: readonly AttributeChange[]): Promise<void>;
@@ -237,6 +240,7 @@ export function openLdap(options: LdapOptions): Ldap {
       }
     },
     stream: (base, what) => streamEntries(options, base, what),
+    streamMapped: (base, map, what) => streamInThread({ ldap: options, base, options: what, map: map.href }),
     add: async (dn, attributes) => {
       try {
         await withClient(toRequest({ kind: 'add', dn, attributes }));

@@ -149,3 +149,32 @@ async function openProxy(options: { cutAfter?: number; pieces?: number } = {}) {
     },
   };
 }
+
+describe('in a thread of its own', () => {
+  const map = new URL('./testing-stream.ts', import.meta.url);
+  const options = { scope: 'one', attributes: ['uid'], batchSize: 20 } as const;
+
+  test('hands over what the module makes of each batch, all of it, however slowly it is taken', async () => {
+    const names: string[] = [];
+    for await (const batch of directory.streamMapped<string>(people, map, options)) {
+      names.push(...batch);
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    const ours = names.filter((name) => name.startsWith(word));
+    expect(ours.sort()).toEqual(ids.map((_, index) => `${word}.${index}`).sort());
+  });
+
+  test('fails as the stream does, and ends with its taker', async () => {
+    const read = async (stream: AsyncIterable<unknown>) => {
+      for await (const _ of stream);
+    };
+    await expect(read(directory.streamMapped(`ou=nobody,${baseDn}`, map, options))).rejects.toThrow(NoSuchObjectError);
+    const nowhere = as('directory', 'ldap://127.0.0.1:1');
+    await expect(read(nowhere.streamMapped(people, map, options))).rejects.toMatchObject({ code: 'ldap_unavailable' });
+    await expect(read(directory.streamMapped(people, new URL('file:///no/such.ts'), options))).rejects.toThrow(/such/);
+    for await (const batch of directory.streamMapped<string>(people, map, options)) {
+      expect(batch.length).toBeGreaterThan(0);
+      break;
+    }
+  });
+});

@@ -4,13 +4,14 @@
  * neither is ever believed to say that everything is gone.
  */
 import { ServiceError } from '@congvu/errors';
-import { anyOf, type Entry, NoSuchObjectError } from '@congvu/ldap';
+import { anyOf, NoSuchObjectError } from '@congvu/ldap';
 import type { AgencyPaths } from '../accounts/convergence-store.ts';
 import { findAgenciesByCode } from '../agencies/agency-store.ts';
 import { agencyDn, wantedAgencyAttributes } from '../agencies/converge-agencies.ts';
 import { AccountTable } from './account-table.ts';
-import { comparedNames, digestOfEntry, digestOfExpected } from './compare-entry.ts';
+import { comparedNames, digestOfExpected } from './compare-entry.ts';
 import { agencyDifferences, type DriftDependencies, describeDrift, isSettled } from './describe-drift.ts';
+import type { DigestedEntry } from './digest-entries.ts';
 import { countRecord, listExpectedAfter } from './expected-store.ts';
 import type { Finding, Subject } from './finding.ts';
 
@@ -21,6 +22,8 @@ export interface Comparison extends DriftDependencies {
 }
 
 const subjectsAtOnce = 200;
+const batchSize = 500;
+const digestEntries = new URL('./digest-entries.ts', import.meta.url);
 
 export async function compareDirectory(comparison: Comparison): Promise<{ done: number; pending: number }> {
   const counts = await countRecord(comparison.database);
@@ -40,7 +43,8 @@ async function compareAgencies(run: Run, entered: number): Promise<void> {
   const base = `ou=agencies,${baseDn}`;
   const names = ['ou', ...Object.keys(wantedAgencyAttributes({} as never))];
   const seen = new Set<string>();
-  for await (const batch of readAll(run, base, names)) {
+  const entries = run.ldap.stream(base, { scope: 'one', attributes: names, batchSize });
+  for await (const batch of sayingWhatIsMissing(base, entries)) {
     const codes = batch.map((entry) => String(entry.attributes.ou?.[0]));
     const agencies = new Map((await findAgenciesByCode(database, codes, run.scopeCode)).map((row) => [row.code, row]));
     const suspects = batch.flatMap((entry, index): Subject[] => {
@@ -94,13 +98,14 @@ async function compareAccounts(run: Run, counts: { accounts: number; enteredAcco
 
 async function readEntries(run: Run, base: string, table: AccountTable, signal: AbortSignal): Promise<number> {
   let entries = 0;
-  for await (const batch of readAll(run, base, comparedNames)) {
+  const options = { scope: 'one', attributes: comparedNames, batchSize } as const;
+  const digested = run.ldap.streamMapped<DigestedEntry>(base, digestEntries, options);
+  for await (const batch of sayingWhatIsMissing(base, digested)) {
     signal.throwIfAborted();
     const strangers: Subject[] = [];
-    for (const entry of batch) {
-      const id = entry.attributes.congvuAccountId?.[0];
+    for (const { dn, id, digest } of batch) {
       // One without an id, or a second one of the same, stands for no account.
-      if (id === undefined || !table.addFromLdap(String(id), digestOfEntry(entry))) strangers.push(`entry:${entry.dn}`);
+      if (id === undefined || !table.addFromLdap(id, digest)) strangers.push(`entry:${dn}`);
     }
     entries += batch.length;
     await keep(run, strangers);
@@ -144,9 +149,9 @@ async function entriesOf(run: Run, base: string, id: string): Promise<Subject[]>
 }
 
 /** A base that is not there is no empty one. */
-async function* readAll(run: Run, base: string, attributes: readonly string[]): AsyncGenerator<Entry[]> {
+async function* sayingWhatIsMissing<T>(base: string, batches: AsyncIterable<T>): AsyncGenerator<T> {
   try {
-    yield* run.ldap.stream(base, { scope: 'one', attributes, batchSize: 500 });
+    yield* batches;
   } catch (error) {
     if (error instanceof NoSuchObjectError) throw refused('ldap_base_missing', `${base} is not there in LDAP.`);
     throw error;

@@ -513,7 +513,8 @@ describe('never takes a fault for the truth:', () => {
     const accounts = await provisioned(2);
     const elsewhere = {
       ...directory.ldap,
-      stream: (base: string, options: never) => directory.ldap.stream(base.replace('people', 'nobody'), options),
+      streamMapped: (base: string, map: URL, options: never) =>
+        directory.ldap.streamMapped(base.replace('people', 'nobody'), map, options),
     };
     await nothingChanged(async () => undefined, 'ldap_base_missing', { ldap: elsewhere as Ldap });
     expect(accounts).toHaveLength(2);
@@ -530,16 +531,14 @@ describe('never takes a fault for the truth:', () => {
 
   it('an answer that is cut short', async () => {
     await provisioned(3);
-    async function* cut(...parameters: Parameters<Ldap['stream']>): ReturnType<Ldap['stream']> {
-      for await (const batch of directory.ldap.stream(parameters[0], { ...parameters[1], batchSize: 1 })) {
+    const cut = async function* <T>(base: string, map: URL, options: Parameters<Ldap['streamMapped']>[2]) {
+      for await (const batch of directory.ldap.streamMapped<T>(base, map, { ...options, batchSize: 1 })) {
         yield batch.slice(0, 1);
-        if (parameters[0].startsWith('ou=people')) {
-          await openldap.server.kill();
-        }
+        await openldap.server.kill();
       }
-    }
+    };
     const id = await start('repair');
-    await run(id, { ldap: { ...directory.ldap, stream: cut } });
+    await run(id, { ldap: { ...directory.ldap, streamMapped: cut } });
     const failed = await read(id);
     await openldap.server.start();
     // Three small entries may all have come in one piece: then it is the next question that LDAP does not answer.
@@ -558,7 +557,7 @@ describe('never takes a fault for the truth:', () => {
 describe('a worker that dies', () => {
   class Killed extends Error {}
   /** Everything through the connection fails from the `count`th use of `method` on, as for a process that is gone. */
-  const killedAt = (method: 'search' | 'stream' | 'applyAll', count: number): Ldap => {
+  const killedAt = (method: 'search' | 'stream' | 'streamMapped' | 'applyAll', count: number): Ldap => {
     let uses = 0;
     const dying = { ...directory.ldap } as Record<string, unknown>;
     dying[method] = (...parameters: never[]) => {
@@ -573,7 +572,7 @@ describe('a worker that dies', () => {
     const [before] = await directory.owner('directory.reconciliations').where({ id });
     const stopping = new AbortController();
     const dying = { ...ldap };
-    for (const name of ['search', 'stream', 'applyAll'] as const) {
+    for (const name of ['search', 'stream', 'streamMapped', 'applyAll'] as const) {
       const work = dying[name] as (...all: never[]) => unknown;
       (dying as Record<string, unknown>)[name] = (...parameters: never[]) => {
         try {
@@ -593,7 +592,7 @@ describe('a worker that dies', () => {
     ['search', 2],
     ['search', 3],
     ['stream', 1],
-    ['stream', 2],
+    ['streamMapped', 1],
     ['applyAll', 1],
     ['applyAll', 2],
   ] as const)('at %s number %i is followed by another, which ends the run', async (method, count) => {
