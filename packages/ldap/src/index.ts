@@ -24,6 +24,9 @@ import {
   ResultCodeError,
 } from 'ldapts';
 import { type StreamOptions, streamEntries } from './stream-entries.ts';
+
+export { type EntryOctets, EntryReader } from './stream-entries.ts';
+
 import { type MappedOptions, streamInThread } from './stream-in-thread.ts';
 import {
   commitTogether,

@@ -31,18 +31,24 @@ export interface StreamOptions {
 
 const silenceMs = 60_000;
 
-export async function* streamEntries(
+/** Decoded. */
+export async function* streamEntries(options: LdapOptions, base: string, what: StreamOptions): AsyncGenerator<Entry[]> {
+  for await (const batch of streamOctets(options, base, what)) yield batch.map(toEntry);
+}
+
+/** As they came, for `EntryReader`. */
+export async function* streamOctets(
   options: LdapOptions,
   base: string,
   { scope, filter = new PresenceFilter({ attribute: 'objectClass' }), attributes, batchSize = 1_000 }: StreamOptions,
-): AsyncGenerator<Entry[]> {
+): AsyncGenerator<EntryOctets[]> {
   const socket = await connect(options.url);
   try {
     socket.write(new BindRequest({ messageId: 1, dn: options.bindDn, password: options.password }).write());
-    let batch: Entry[] = [];
+    let batch: EntryOctets[] = [];
     for await (const messages of messagesOf(socket)) {
       for (const message of messages) {
-        if (message.operation === operations.entry) batch.push(toEntry(message));
+        if (message.operation === operations.entry) batch.push(message);
         else if (message.operation === operations.bindResponse) {
           requireSuccess(message, 'bind');
           const search = { baseDN: base, scope, filter, attributes: [...attributes], sizeLimit: 0, timeLimit: 0 };
@@ -68,11 +74,14 @@ export async function* streamEntries(
 
 const operations = { bindResponse: 0x61, entry: 0x64, done: 0x65 } as const;
 
-interface Message {
-  operation: number;
+/** Where the content of a SearchResultEntry is. */
+export interface EntryOctets {
   bytes: Buffer;
-  /** Of the operation's content in `bytes`. */
   start: number;
+}
+
+interface Message extends EntryOctets {
+  operation: number;
   end: number;
   /** Where the next message begins. */
   next: number;
@@ -154,27 +163,67 @@ interface Slices {
   latin1Slice(start: number, end: number): string;
 }
 
-/** SearchResultEntry ::= SEQUENCE { objectName, attributes SEQUENCE OF SEQUENCE { type, vals SET OF value } } */
-function toEntry({ bytes, start }: Message): Entry {
-  const text = bytes as unknown as Slices;
-  const at = new Cursor(bytes, start);
-  const attributes: Record<string, Value[]> = {};
-  const nameEnd = at.enter();
-  const dn = text.utf8Slice(at.offset, nameEnd);
-  at.offset = nameEnd;
-  const listEnd = at.enter();
-  while (at.offset < listEnd) {
+/**
+ * Goes through SearchResultEntry ::= SEQUENCE { objectName, attributes SEQUENCE OF SEQUENCE { type, vals SET OF value } } and says
+ * where in `bytes` each part lies: first `start` and `end` of the name, then of an attribute's description after `nextAttribute`, and of
+ * a value after `nextValue`.
+ */
+export class EntryReader {
+  readonly bytes: Buffer;
+  start: number;
+  end: number;
+  readonly #at: Cursor;
+  readonly #listEnd: number;
+  /** Of the values of the attribute. */
+  setStart = 0;
+  setEnd = 0;
+
+  constructor({ bytes, start }: EntryOctets) {
+    this.bytes = bytes;
+    this.#at = new Cursor(bytes, start);
+    this.end = this.#at.enter();
+    this.start = this.#at.offset;
+    this.#at.offset = this.end;
+    this.#listEnd = this.#at.enter();
+    this.setEnd = this.#at.offset;
+  }
+
+  nextAttribute(): boolean {
+    const at = this.#at;
+    at.offset = this.setEnd;
+    if (at.offset >= this.#listEnd) return false;
     at.enter();
-    const typeEnd = at.enter();
-    const description = text.latin1Slice(at.offset, typeEnd);
+    this.end = at.enter();
+    this.start = at.offset;
+    at.offset = this.end;
+    this.setEnd = at.enter();
+    this.setStart = at.offset;
+    return true;
+  }
+
+  nextValue(): boolean {
+    const at = this.#at;
+    if (at.offset >= this.setEnd) return false;
+    this.end = at.enter();
+    this.start = at.offset;
+    at.offset = this.end;
+    return true;
+  }
+}
+
+function toEntry(octets: EntryOctets): Entry {
+  const { bytes } = octets;
+  const text = bytes as unknown as Slices;
+  const reader = new EntryReader(octets);
+  const attributes: Record<string, Value[]> = {};
+  const dn = text.utf8Slice(reader.start, reader.end);
+  while (reader.nextAttribute()) {
+    const description = text.latin1Slice(reader.start, reader.end);
     const isBinary = description.endsWith(';binary');
     const values: Value[] = [];
-    at.offset = typeEnd;
-    const setEnd = at.enter();
-    while (at.offset < setEnd) {
-      const valueEnd = at.enter();
-      values.push(isBinary ? bytes.subarray(at.offset, valueEnd) : text.utf8Slice(at.offset, valueEnd));
-      at.offset = valueEnd;
+    while (reader.nextValue()) {
+      const { start, end } = reader;
+      values.push(isBinary ? bytes.subarray(start, end) : text.utf8Slice(start, end));
     }
     attributes[description] = values;
   }

@@ -1,5 +1,5 @@
 /**
- * `streamEntries` in a thread of its own, with what is made of the entries there: on the main thread, decoding a province's entries
+ * `streamOctets` in a thread of its own, with what is made of the entries there: on the main thread, decoding a province's entries
  * would hold up whatever else the process reads meanwhile. Runs ahead of the taker by a few batches and no more; ends, and fails, as
  * the stream itself would.
  */
@@ -28,9 +28,12 @@ export type ThreadMessage =
 
 /** So many batches may lie here before they are taken. */
 export const batchesAhead = 4;
+/** Batches die young when there is room for a few of them; a thread's own choice is small, and keeps it busy collecting. */
+const maxYoungGenerationSizeMb = 64;
 
 export async function* streamInThread<T>(input: ThreadInput): AsyncGenerator<T[]> {
-  const thread = new Worker(new URL('./stream-thread.ts', import.meta.url), { workerData: input });
+  const resourceLimits = { maxYoungGenerationSizeMb, maxOldGenerationSizeMb: 256 };
+  const thread = new Worker(new URL('./stream-thread.ts', import.meta.url), { workerData: input, resourceLimits });
   const waiting: ThreadMessage[] = [];
   let wake: (() => void) | undefined;
   const arrived = (message: ThreadMessage) => {

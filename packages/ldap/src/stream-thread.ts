@@ -2,8 +2,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { ServiceError } from '@congvu/errors';
 import { NoSuchObjectError } from 'ldapts';
-import type { Entry } from './index.ts';
-import { streamEntries } from './stream-entries.ts';
+import { type EntryOctets, streamOctets } from './stream-entries.ts';
 import { batchesAhead, type ThreadInput, type ThreadMessage } from './stream-in-thread.ts';
 
 const port = parentPort;
@@ -19,8 +18,8 @@ port.on('message', () => {
 });
 
 try {
-  const { default: make } = (await import(map)) as { default: (entries: readonly Entry[]) => unknown[] };
-  for await (const entries of streamEntries(ldap, base, options)) {
+  const { default: make } = (await import(map)) as { default: (entries: readonly EntryOctets[]) => unknown[] };
+  for await (const entries of streamOctets(ldap, base, options)) {
     while (mayGo === 0) {
       await new Promise<void>((resolve) => {
         goOn = resolve;

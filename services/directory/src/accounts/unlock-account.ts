@@ -6,7 +6,7 @@ import type { Database } from '@congvu/database';
 import { distinguishedName, type Ldap, NoSuchAttributeError } from '@congvu/ldap';
 import { insertEvents } from '../audit/audit-store.ts';
 import { type Cause, lockAccountFor } from './change-account.ts';
-import { lockedForGood } from './converge-entry.ts';
+import { lockedForGood } from './entry.ts';
 
 export async function unlockAccount(
   { database, ldap, baseDn }: { database: Database; ldap: Ldap; baseDn: string },

@@ -3,6 +3,7 @@
  * account (AccountTable), whatever the size of the province. LDAP that is empty while the record is not, or the other way round, is an error:
  * neither is ever believed to say that everything is gone.
  */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { ServiceError } from '@congvu/errors';
 import { anyOf, NoSuchObjectError } from '@congvu/ldap';
 import type { AgencyPaths } from '../accounts/convergence-store.ts';
@@ -116,6 +117,7 @@ async function readEntries(run: Run, base: string, table: AccountTable, signal: 
 
 /** So few that they are forgotten while they are young, which costs V8 least. */
 const accountsPerPage = 1_000;
+const accountsPerTurn = 250;
 
 async function readRecord(run: Run, base: string, table: AccountTable, signal: AbortSignal): Promise<number> {
   let accounts = 0;
@@ -130,7 +132,10 @@ async function readRecord(run: Run, base: string, table: AccountTable, signal: A
     page = listExpectedAfter(run.database, last, accountsPerPage, paths);
     page.catch(() => undefined); // awaited in the next round, if there is one
     accounts += expected.size;
+    let turn = 0;
     for (const [id, wanted] of expected) {
+      // In between the questions for the next page go out, and PostgreSQL answers them while we are at this one.
+      if (turn++ % accountsPerTurn === 0) await nextTurn();
       const isOurs = run.scope.has(wanted.source.agencyCode);
       const isJudged = isOurs && isSettled(wanted);
       if (isOurs && !isJudged && wanted.source.entryVersion > 0) run.counts.pending += 1;

@@ -12,7 +12,7 @@ import {
   isRenamed,
   ownedNames,
   wantedEntry,
-} from '../accounts/converge-entry.ts';
+} from '../accounts/entry.ts';
 import type { ExpectedEntry } from './expected-store.ts';
 
 export interface Difference {
@@ -25,7 +25,7 @@ export interface Difference {
 export type Part = 'entry' | 'mailbox' | 'certificate';
 
 const mailNames = ['mail', 'congvuMailAlias', 'congvuMailForward', 'congvuMailStatus', 'congvuMailQuotaBytes'];
-const certificateName = 'userCertificate;binary';
+export const certificateName = 'userCertificate;binary';
 
 /** Everything that is compared. Passwords cannot be read, and are never looked at. */
 export const comparedNames = ['congvuAccountId', ...ownedNames, ...mailNames, certificateName] as const;
@@ -33,29 +33,29 @@ export const comparedNames = ['congvuAccountId', ...ownedNames, ...mailNames, ce
 export const partOf = (attribute: string): Part =>
   attribute === 'userCertificate' ? 'certificate' : mailNames.includes(attribute) ? 'mailbox' : 'entry';
 
-const digestedNames = [
+export const digestedNames = [
   ...ownedNames.filter((name) => name !== 'objectClass' && name !== 'pwdAccountLockedTime'),
   ...mailNames,
 ];
 
-/** Equal to `digestOfExpected` of its account when the entry has no difference; unequal, it may have one and is looked at. */
-export const digestOfEntry = ({ dn, attributes }: Entry): string =>
-  digestOf(dn, attributes, ((attributes[certificateName] ?? []) as readonly Buffer[]).map(fingerprintOf));
-
+/** Equal to what `digest-entries.ts` makes of the account's entry when that has no difference; unequal, it may have one and is looked at. */
 export function digestOfExpected(base: string, { source, mail, routes, certificates }: ExpectedEntry): string {
   const { dn, attributes } = wantedEntry(base, source);
   const valid = certificates.filter(({ expired }) => !expired).map(({ fingerprint }) => fingerprint);
   return digestOf(dn, { ...attributes, ...mailAttributes(mail, routes) }, valid);
 }
 
+/** Characters that no value of ours can hold, this one and NUL, part the values, so that none flows into the next. */
+export const valueSeparator = '\u0001';
+export const joinValues = (values: readonly Value[]): string => [...values].sort().join(valueSeparator);
+
 function digestOf(dn: string, attributes: Attributes, fingerprints: readonly string[]): string {
   let text = `${dn.toLowerCase()}${hasEveryClass(attributes)}${isLockedForGood(attributes)}`;
-  // Characters that no value of ours can hold part the values, so that none flows into the next.
   for (const name of digestedNames) {
     const values = attributes[name];
     text += '\u0000';
     if (values?.length === 1) text += values[0];
-    else if (values) text += [...values].sort().join('\u0001');
+    else if (values) text += joinValues(values);
   }
   text += fingerprints.length > 1 ? [...fingerprints].sort().join() : (fingerprints[0] ?? '');
   // Nothing secret rests on it; as text, because a Buffer each would cost as much again.

@@ -4,7 +4,7 @@
  */
 import type { Database } from '@congvu/database';
 import { anyOf, type Entry, type Ldap } from '@congvu/ldap';
-import { entryDn } from '../accounts/converge-entry.ts';
+import { entryDn } from '../accounts/entry.ts';
 import { type AgencyRow, findAgenciesByCode } from '../agencies/agency-store.ts';
 import { agencyDn, wantedAgencyAttributes } from '../agencies/converge-agencies.ts';
 import { comparedNames, type Difference, differencesOf } from './compare-entry.ts';

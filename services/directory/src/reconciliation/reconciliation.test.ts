@@ -18,6 +18,9 @@ import { convergeEntries } from '../accounts/converge-entry.ts';
 import { convergeAgencies } from '../agencies/converge-agencies.ts';
 import { startTestDirectory, type TestClient, type TestDirectory } from '../testing.ts';
 import { startTestOpenLdap, type TestOpenLdap } from '../testing-openldap.ts';
+import { comparedNames, digestOfExpected } from './compare-entry.ts';
+import type { DigestedEntry } from './digest-entries.ts';
+import { listExpected } from './expected-store.ts';
 import { type ReconcileDependencies, runReconciliation } from './run-reconciliation.ts';
 import { startScheduled } from './start-reconciliation.ts';
 
@@ -552,6 +555,21 @@ describe('never takes a fault for the truth:', () => {
     expect([state, counts.missing]).toEqual(['awaiting_approval', 29]);
     expect((await everyEntry()).size).toBe(5);
   });
+});
+
+it('what is taken of each entry agrees with the record to the last octet, so that nothing is looked at for nothing', async () => {
+  const accounts = await provisioned(5);
+  const expected = await listExpected(
+    directory.database,
+    accounts.map(({ id }) => id),
+  );
+  const base = `ou=people,${directory.baseDn}`;
+  const found = new Map<string | undefined, string>();
+  const map = new URL('./digest-entries.ts', import.meta.url);
+  const read = directory.ldap.streamMapped<DigestedEntry>(base, map, { scope: 'one', attributes: comparedNames });
+  for await (const batch of read) for (const { id, digest } of batch) found.set(id, digest);
+  for (const [id, wanted] of expected) expect(found.get(id)).toBe(digestOfExpected(base, wanted));
+  expect(expected.size).toBe(5);
 });
 
 describe('a worker that dies', () => {
