@@ -57,3 +57,6 @@ function calendarDate(year: number, month: number, day: number): DateResult {
   const pad = (value: number): string => String(value).padStart(2, '0');
   return { ok: true, date: `${year}-${pad(month)}-${pad(day)}` };
 }
+
+/** The day in Vietnam, YYYY-MM-DD; UTC+7 all year. */
+export const dayInVietnam = (time: Date): string => new Date(time.getTime() + 7 * 3_600_000).toISOString().slice(0, 10);

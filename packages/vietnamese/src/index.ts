@@ -13,7 +13,7 @@ export {
   maximumShortNameLength,
   type ParentAgency,
 } from './agency-short-name.ts';
-export { type DateResult, dateFromSpreadsheetSerial, parseDate } from './date.ts';
+export { type DateResult, dateFromSpreadsheetSerial, dayInVietnam, parseDate } from './date.ts';
 export type { Finding, Refused } from './finding.ts';
 export type { Sex } from './honorific.ts';
 export { isLocalPart, isReservedLocalPart, maximumLocalPartOctets } from './local-part.ts';

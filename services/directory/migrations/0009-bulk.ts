@@ -113,6 +113,6 @@ $$;
 -- room in its page a row is changed where it stands.
 drop index directory.accounts_unconverged;
 drop index directory.provisioning_waiting;
-alter table directory.accounts set (fillfactor = 60);
+alter table directory.accounts set (fillfactor = 50);
 alter table directory.provisioning set (fillfactor = 50);
 `);

@@ -5,5 +5,5 @@ export const up = (transaction: Knex.Transaction): Promise<unknown> =>
   transaction.raw(`
 alter table mailbox.mailboxes add column credential_epoch int not null default 1;
 -- With room in its page a row is marked as provisioned where it stands.
-alter table mailbox.mailboxes set (fillfactor = 60);
+alter table mailbox.mailboxes set (fillfactor = 50);
 `);

@@ -5,6 +5,7 @@
  */
 import { addJobs, type Transaction } from '@congvu/database';
 import { invalid } from '@congvu/errors';
+import { dayInVietnam } from '@congvu/vietnamese';
 import { voidActivationCodes } from './activation-code-store.ts';
 import { type AccountRef, type Cause, lockAccountFor, recordChange } from './change-account.ts';
 import { giveUpOtherParts } from './convergence-store.ts';
@@ -13,11 +14,9 @@ import { vacatePosition, vacatePositionsOf } from './hand-over-position.ts';
 export const defaultRetentionDays = 90;
 
 /** The last day of a retention that begins today, in Vietnam's calendar. */
-export const retentionEnd = (days: number): string => vietnameseDate(new Date(Date.now() + days * 86_400_000));
+export const retentionEnd = (days: number): string => dayInVietnam(new Date(Date.now() + days * 86_400_000));
 
-/** Vietnam has no summer time. */
-const vietnameseDate = (time: Date): string => new Date(time.getTime() + 7 * 3_600_000).toISOString().slice(0, 10);
-export const today = (): string => vietnameseDate(new Date());
+export const today = (): string => dayInVietnam(new Date());
 
 export async function retireAccount(
   transaction: Transaction,

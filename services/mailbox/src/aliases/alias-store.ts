@@ -296,12 +296,3 @@ export async function requireReceivingMailbox(
     detail: `The mailbox is ${mailbox.state} and receives no mail; bring it back first.`,
   });
 }
-
-/** Whether `localPart` is the mailbox's from now on, or was before: names are given once in the whole province. */
-export async function takeMailName(transaction: Transaction, localPart: string, mailboxId: string): Promise<boolean> {
-  const { rows } = await transaction.raw<{ rows: [{ taken: boolean }] }>(
-    'select directory.take_mail_name(?, ?::uuid) as taken',
-    [localPart, mailboxId],
-  );
-  return rows[0].taken;
-}

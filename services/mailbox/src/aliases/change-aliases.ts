@@ -2,6 +2,7 @@
  * Further addresses of mailboxes: given by hand, kept until another day, ended by hand or when their day has come. What stands before
  * the @ stays the holder's for ever; only mail to it is refused after the end.
  */
+
 import { createHash } from 'node:crypto';
 import type { MailAlias, MailAliasInput } from '@congvu/contracts';
 import { brokenConstraint, type Connection, type Database, type Transaction } from '@congvu/database';
@@ -10,6 +11,7 @@ import { isLocalPart, isReservedLocalPart } from '@congvu/vietnamese';
 import { type Actor, type AuditEvent, recordEvents, systemActor } from '../audit/audit-event.ts';
 import { findDomain, isToCome } from '../domains/domain-store.ts';
 import { isOwn } from '../mailboxes/mailbox.ts';
+import { takeMailName } from '../mailboxes/mailbox-store.ts';
 import { queueMailboxes } from '../mailboxes/queue-mailboxes.ts';
 import {
   type AliasFacts,
@@ -19,7 +21,6 @@ import {
   requireAlias,
   requireAliasForUpdate,
   requireReceivingMailbox,
-  takeMailName,
   updateAlias,
 } from './alias-store.ts';
 

@@ -8,7 +8,6 @@ import {
   MailAliasChange,
   MailAliasInput,
 } from '@congvu/contracts';
-import { invalid } from '@congvu/errors';
 import {
   client,
   decodeCursor,
@@ -22,8 +21,8 @@ import {
   toPage,
   versionTag,
 } from '@congvu/http';
-import { parseAgencyCode } from '@congvu/vietnamese';
 import { z } from 'zod';
+import { codeOf } from '../agencies/agency-code.ts';
 import { actorOf } from '../audit/audit-event.ts';
 import { requireMailbox } from '../mailboxes/mailbox-store.ts';
 import { type AliasFilter, listAliases, requireAlias } from './alias-store.ts';
@@ -69,7 +68,7 @@ export function aliasRoutes(policy: ForwardPolicy): Route[] {
       handle: async (context) => {
         const { limit: _, cursor: __, agency, ...filters } = context.query;
         const scope = client(context).agencyCode;
-        return list(context, '/v1/aliases', { scope, agency: agency && parseCode(agency), ...filters });
+        return list(context, '/v1/aliases', { scope, agency: agency && codeOf(agency, 'query/agency'), ...filters });
       },
     }),
     route({
@@ -171,13 +170,4 @@ export function aliasRoutes(policy: ForwardPolicy): Route[] {
       },
     }),
   ];
-}
-
-function parseCode(input: string): string {
-  const parsed = parseAgencyCode(input);
-  if (parsed.ok) return parsed.code;
-  throw invalid(
-    'agency_code_invalid',
-    parsed.faults.map((fault) => ({ pointer: 'query/agency', ...fault })),
-  );
 }

@@ -6,10 +6,10 @@ import { createHash } from 'node:crypto';
 import type { MailDomain, MailDomainChange, MailDomainInput } from '@congvu/contracts';
 import type { Connection, Database, Transaction } from '@congvu/database';
 import { invalid, keyReused, ServiceError } from '@congvu/errors';
-import { parseAgencyCode } from '@congvu/vietnamese';
+import { codeOf } from '../agencies/agency-code.ts';
+import { requireRoot } from '../agencies/require-root.ts';
 import { listForwardersOutside, lockForwards } from '../aliases/forward-store.ts';
 import { type Actor, recordEvents } from '../audit/audit-event.ts';
-import { requireRoot } from '../audit/require-root.ts';
 import { ensureDomains, queueDomains } from './converge-domains.ts';
 import {
   countUsers,
@@ -184,16 +184,10 @@ async function checkEnd(connection: Connection, until: string): Promise<void> {
 }
 
 async function agencyOf(connection: Connection, input: string): Promise<string> {
-  const parsed = parseAgencyCode(input);
-  if (!parsed.ok) {
-    throw invalid(
-      'agency_code_invalid',
-      parsed.faults.map((fault) => ({ pointer: '/agencyCode', ...fault })),
-    );
-  }
-  const agency = await findAgency(connection, parsed.code);
+  const code = codeOf(input, '/agencyCode');
+  const agency = await findAgency(connection, code);
   if (agency) return agency.id;
-  const detail = `There is no agency ${parsed.code}.`;
+  const detail = `There is no agency ${code}.`;
   throw invalid('domain_invalid', [{ pointer: '/agencyCode', code: 'agency_not_found', detail }]);
 }
 

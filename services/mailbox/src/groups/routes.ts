@@ -17,8 +17,8 @@ import {
 } from '@congvu/http';
 import { searchKey } from '@congvu/vietnamese';
 import { z } from 'zod';
+import { codeOf } from '../agencies/agency-code.ts';
 import { actorOf } from '../audit/audit-event.ts';
-import { codeOf } from './agency-code.ts';
 import { changeGroup, closeGroup } from './change-group.ts';
 import { addMember, addToRole, removeFromRole, removeMember } from './change-members.ts';
 import { createGroup } from './create-group.ts';

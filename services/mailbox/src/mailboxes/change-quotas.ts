@@ -6,10 +6,11 @@ import type { QuotaAssignment } from '@congvu/contracts';
 import { addJobs, type Database, type Transaction } from '@congvu/database';
 import { type Fault, invalid, ServiceError } from '@congvu/errors';
 import { parseAgencyCode } from '@congvu/vietnamese';
+import { findOpenAgency } from '../agencies/agency-store.ts';
+import { requireRoot } from '../agencies/require-root.ts';
 import { type Actor, type AuditEvent, recordEvents } from '../audit/audit-event.ts';
-import { requireRoot } from '../audit/require-root.ts';
 import { conflict } from './change-mailbox.ts';
-import { findOpenAgency, listKinds } from './mailbox-store.ts';
+import { listKinds } from './mailbox-store.ts';
 import { queueMailboxes } from './queue-mailboxes.ts';
 import {
   deleteQuotaClass,

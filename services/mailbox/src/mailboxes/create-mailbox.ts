@@ -7,9 +7,10 @@ import type { MailboxInput } from '@congvu/contracts';
 import type { Database } from '@congvu/database';
 import { invalid, keyReused, ServiceError } from '@congvu/errors';
 import { isLocalPart, parseAgencyCode } from '@congvu/vietnamese';
+import { findOpenAgency } from '../agencies/agency-store.ts';
 import { type Actor, recordEvents } from '../audit/audit-event.ts';
 import { ensureDomains, queueDomains } from '../domains/converge-domains.ts';
-import { findByIdempotencyKey, findOpenAgency, insertOwnMailbox, takeMailName } from './mailbox-store.ts';
+import { findByIdempotencyKey, insertOwnMailbox, takeMailName } from './mailbox-store.ts';
 import { queueMailboxes } from './queue-mailboxes.ts';
 
 export async function createMailbox(

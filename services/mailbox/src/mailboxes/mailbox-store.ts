@@ -414,26 +414,10 @@ export async function listMailboxesById(
   return rows.map(toMailbox);
 }
 
-/** An agency at or below `scope` that exists today. */
-export const findOpenAgency = (
-  connection: Connection,
-  code: string,
-  scope: string,
-): Promise<{ id: string; name: string; mail_domain: string } | undefined> =>
-  connection('directory.agencies_v')
-    .where({ code, status: 'active' })
-    .whereRaw('id in (select directory.agency_subtree(?))', [scope])
-    .first('id', 'name', 'mail_domain');
-
 /** Of the account behind a mailbox. */
 export async function findAgencyId(connection: Connection, accountId: string): Promise<string | null> {
   const account = await connection('directory.accounts_v').where({ id: accountId }).first('agency_id');
   return account?.agency_id ?? null;
-}
-
-export async function isRootAgency(connection: Connection, code: string): Promise<boolean> {
-  const root = await connection('directory.agencies_v').where({ code }).whereNull('parent_code').first('id');
-  return root !== undefined;
 }
 
 /** False when somebody has it, or had it. */

@@ -10,7 +10,6 @@ import {
   MailboxSecret,
   MailboxSort,
 } from '@congvu/contracts';
-import { invalid } from '@congvu/errors';
 import {
   client,
   decodeTimeCursor,
@@ -25,8 +24,9 @@ import {
   toPage,
   versionTag,
 } from '@congvu/http';
-import { parseAgencyCode } from '@congvu/vietnamese';
+import { dayInVietnam } from '@congvu/vietnamese';
 import { z } from 'zod';
+import { codeOf } from '../agencies/agency-code.ts';
 import { actorOf } from '../audit/audit-event.ts';
 import { listMailboxesSorted, usageColumns, withUsage } from '../usage/list-mailboxes.ts';
 import { changeMailbox, changeState, type MailboxAct } from './change-mailbox.ts';
@@ -87,7 +87,8 @@ export function mailboxRoutes(dependencies: MailboxRouteDependencies): Route[] {
       produces: listTypes,
       handle: async (context) => {
         const { limit: _, cursor: __, include, sort, ...filters } = context.query;
-        const agencyCode = filters.agencyCode === undefined ? undefined : parseCode(filters.agencyCode);
+        const agencyCode =
+          filters.agencyCode === undefined ? undefined : codeOf(filters.agencyCode, 'query/agencyCode');
         const filter = { scope: client(context).agencyCode, ...filters, agencyCode };
         const fetch = async (size: number, from: string | undefined): Promise<Page<MailboxInList>> => {
           if (sort) return listMailboxesSorted(database, { ...filter, include }, sort, size, from);
@@ -177,15 +178,5 @@ export function mailboxRoutes(dependencies: MailboxRouteDependencies): Route[] {
   ];
 }
 
-function parseCode(input: string): string {
-  const code = parseAgencyCode(input);
-  if (code.ok) return code.code;
-  throw invalid(
-    'agency_code_invalid',
-    code.faults.map((fault) => ({ pointer: 'query/agencyCode', ...fault })),
-  );
-}
-
 /** The last day of a retention that begins today, in Vietnam's calendar. */
-const lastDay = (days: number): string =>
-  new Date(Date.now() + days * 86_400_000 + 7 * 3_600_000).toISOString().slice(0, 10);
+const lastDay = (days: number): string => dayInVietnam(new Date(Date.now() + days * 86_400_000));

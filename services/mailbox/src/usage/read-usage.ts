@@ -2,9 +2,9 @@
 import type { AgencyUsage, AgencyUsageDetail, MailboxUsage } from '@congvu/contracts';
 import type { Database } from '@congvu/database';
 import { invalid, ServiceError } from '@congvu/errors';
+import { dayInVietnam } from '@congvu/vietnamese';
 import { requireMailbox } from '../mailboxes/mailbox-store.ts';
 import { findFigures, liesWithin, listAgencyUsage, listDays } from './figures-store.ts';
-import { dayInVietNam } from './tally.ts';
 
 const dayMs = 24 * 3600 * 1000;
 const mostDays = 366;
@@ -15,7 +15,7 @@ export async function readMailboxUsage(
   scope: string,
   period: { from?: string | undefined; to?: string | undefined },
 ): Promise<MailboxUsage> {
-  const to = period.to ?? dayInVietNam(new Date());
+  const to = period.to ?? dayInVietnam(new Date());
   const from = period.from ?? new Date(Date.parse(to) - 29 * dayMs).toISOString().slice(0, 10);
   const length = (Date.parse(to) - Date.parse(from)) / dayMs + 1;
   if (length < 1 || length > mostDays) {

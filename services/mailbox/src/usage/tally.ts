@@ -2,6 +2,7 @@
  * Adds up what a stretch of a log says. Pure: what is still to be understood by later lines (`underWay`, `recent`) comes in and goes
  * out, so that a log gives the same counts in whatever stretches it is read.
  */
+import { dayInVietnam } from '@congvu/vietnamese';
 import type { LogEvent } from './log-lines.ts';
 
 /** A message in the queue: who handed it in, until that is counted; and the addresses that it has been counted for. */
@@ -101,7 +102,7 @@ function countAddressed(
 }
 
 function countOf(counts: Map<string, MailboxCount>, address: string, at: Date): MailboxCount {
-  const day = dayInVietNam(at);
+  const day = dayInVietnam(at);
   const key = `${day} ${address}`;
   const known = counts.get(key);
   if (known) return known;
@@ -111,7 +112,7 @@ function countOf(counts: Map<string, MailboxCount>, address: string, at: Date): 
 }
 
 function countUse(uses: Map<string, AddressUse>, address: string, at: Date): void {
-  const day = dayInVietNam(at);
+  const day = dayInVietnam(at);
   const key = `${day} ${address}`;
   const known = uses.get(key);
   if (!known) uses.set(key, { address, day, uses: 1, lastUsedAt: at });
@@ -122,7 +123,3 @@ function countUse(uses: Map<string, AddressUse>, address: string, at: Date): voi
 }
 
 const later = (one: Date | null, other: Date): Date => (one && one > other ? one : other);
-
-/** UTC+7 all year. */
-export const dayInVietNam = (time: Date): string =>
-  new Date(time.getTime() + 7 * 3600 * 1000).toISOString().slice(0, 10);
