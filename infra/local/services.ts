@@ -4,9 +4,9 @@
  * in the environment. As root they run under an unprivileged user, where that user can reach the repository.
  */
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
-import { chmodSync, chownSync, existsSync, readdirSync, readFileSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { runCeremony } from '@congvu/certificate/ceremony';
+import { initRoot, issueAuthority } from '@congvu/certificate/ceremony';
 import { migrations as certificateMigrations } from '@congvu/certificate/migrations';
 import type { ServiceUrls } from '@congvu/contracts';
 import { type Migrations, migrate } from '@congvu/database';
@@ -127,19 +127,27 @@ async function ensureAuthorities({ state }: Engines, publicUrl: string, log: (li
   const directory = join(state.makeDirectory('certificate', undefined, 0o711), 'authorities');
   if (existsSync(directory)) return directory;
   log('making the root and the issuing authorities (once)');
-  const passphrase = state.secret('certificate/issuing-passphrase');
-  await runCeremony({
-    out: directory,
+  const officers = [
+    { name: 'Local officer one', passphrase: state.secret('certificate/officer-1-passphrase') },
+    { name: 'Local officer two', passphrase: state.secret('certificate/officer-2-passphrase') },
+  ] as const;
+  const key = { passphrase: state.secret('certificate/issuing-passphrase') };
+  // Under another name until all of it is there: killed meanwhile, it is made anew.
+  const work = `${directory}.partial`;
+  rmSync(work, { recursive: true, force: true });
+  await initRoot({
+    directory: work,
+    officers,
     organization: 'Sở Thông tin và Truyền thông tỉnh Nghệ An',
     rootName: 'Congvu Local Root CA',
-    rootPassphrase: state.secret('certificate/root-passphrase'),
-    issuing: [
-      { name: 'issuing', commonName: 'Congvu Local Issuing CA 1', purposes: ['signature', 'encryption'], passphrase },
-      { name: 'device', commonName: 'Congvu Local Device CA 1', purposes: ['device'], passphrase },
-    ],
     rootCrlUrl: `${publicUrl}/crl/root.crl`,
     rootCertificateUrl: `${publicUrl}/ca/root.crt`,
   });
+  const people = { name: 'issuing', commonName: 'Congvu Local Issuing CA 1' };
+  await issueAuthority({ directory: work, officers, ...people, purposes: ['signature', 'encryption'], key });
+  const device = { name: 'device', commonName: 'Congvu Local Device CA 1' };
+  await issueAuthority({ directory: work, officers, ...device, purposes: ['device'], key });
+  renameSync(work, directory);
   return directory;
 }
 
@@ -147,7 +155,7 @@ async function ensureAuthorities({ state }: Engines, publicUrl: string, log: (li
 function giveAuthorities(directory: string, account: Account | undefined): void {
   if (!account) return;
   chmodSync(directory, 0o755);
-  for (const file of readdirSync(directory).filter((name) => name !== 'root.key.pem'))
+  for (const file of readdirSync(directory).filter((name) => name !== 'root.key.pem' && !name.startsWith('transcript')))
     chownSync(join(directory, file), account.uid, account.gid);
 }
 

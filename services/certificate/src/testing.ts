@@ -3,7 +3,7 @@
  * made by the real ceremony (quick keys), which the openssl command judges. `stop` removes the LDAP entries.
  */
 import { randomBytes } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Database } from '@congvu/database';
 import {
@@ -24,9 +24,9 @@ import { pino } from 'pino';
 import { convergeEntries } from '../../directory/src/accounts/converge-entry.ts';
 import { createCertificateApp } from './app.ts';
 import { type Authorities, type Authority, authoritiesOf, openAuthorities } from './authorities/authorities.ts';
-import { runCeremony } from './authority/ceremony.ts';
 import { toPem } from './authority/certificate.ts';
 import { type Judge, openJudge } from './authority/openssl-judge.ts';
+import { initRoot, issueAuthority } from './ceremony/acts.ts';
 import type { CertificateRow } from './certificates/certificate-store.ts';
 import { configSchema } from './config.ts';
 import { convergeCertificates, type EnrolmentDependencies } from './enrolments/converge-certificates.ts';
@@ -80,7 +80,10 @@ export async function startTestCertificates(): Promise<TestCertificates> {
   const config = await makeAuthorities(judge);
   const authorities = await openAuthorities(database, config);
   const { authority } = authorities.issuing('person-signature');
-  // Where the judges look for who issues person-signature.
+  // Where the judges look: the root, its CRL, and who issues person-signature.
+  mkdirSync(join(judge.directory, 'authorities'));
+  judge.write('authorities/root.crt.pem', config.ROOT_CERTIFICATE);
+  judge.write('authorities/root.crl.pem', config.ROOT_CRL);
   judge.write('authorities/issuing.crt.pem', toPem('CERTIFICATE', authority.issuer.certificate.der));
   judge.write('chain.pem', authority.chain.map((one) => toPem('CERTIFICATE', one)).join(''));
   const dependencies: EnrolmentDependencies & CrlDependencies = {
@@ -184,32 +187,26 @@ async function makeAuthorities(judge: Judge) {
   const passphrase = 'a passphrase of the issuing authority';
   // Of this test alone, because all share one OpenLDAP.
   const mark = randomBytes(4).toString('hex');
-  await runCeremony({
-    out: join(judge.directory, 'authorities'),
+  const directory = join(judge.directory, 'safe');
+  const officers = [
+    { name: 'Officer One', passphrase: 'passphrase of the first officer' },
+    { name: 'Officer Two', passphrase: 'passphrase of the second officer' },
+  ] as const;
+  await initRoot({
+    directory,
+    officers,
     organization: 'Sở Thông tin và Truyền thông tỉnh Nghệ An',
     rootName: 'Nghệ An Test Root CA',
-    rootPassphrase: 'a passphrase of the root authority',
-    issuing: [
-      {
-        name: `issuing-${mark}`,
-        commonName: 'Nghệ An Test Issuing CA',
-        purposes: ['signature', 'encryption'],
-        passphrase,
-        keyKind: 'ec-p256',
-      },
-      {
-        name: `device-${mark}`,
-        commonName: 'Nghệ An Test Device CA',
-        purposes: ['device'],
-        passphrase,
-        keyKind: 'ec-p256',
-      },
-    ],
     rootCrlUrl: `${publicUrl}/crl/root.crl`,
     rootCertificateUrl: `${publicUrl}/ca/root.crt`,
-    rootKeyKind: 'ec-p256',
+    keyKind: 'ec-p256',
   });
-  const made = (name: string) => readFileSync(join(judge.directory, 'authorities', name), 'utf8');
+  const key = { passphrase, keyKind: 'ec-p256' } as const;
+  const people = { name: `issuing-${mark}`, commonName: 'Nghệ An Test Issuing CA' };
+  await issueAuthority({ directory, officers, ...people, purposes: ['signature', 'encryption'], key });
+  const device = { name: `device-${mark}`, commonName: 'Nghệ An Test Device CA' };
+  await issueAuthority({ directory, officers, ...device, purposes: ['device'], key });
+  const made = (name: string) => readFileSync(join(directory, name), 'utf8');
   return configSchema.parse({
     PORT: '1',
     DATABASE_URL: 'postgres://unused',
@@ -219,7 +216,7 @@ async function makeAuthorities(judge: Judge) {
     LDAP_PASSWORD: 'unused',
     ISSUER_URL: 'https://directory.test',
     PUBLIC_URL: publicUrl,
-    AUTHORITIES_DIRECTORY: join(judge.directory, 'authorities'),
+    AUTHORITIES_DIRECTORY: directory,
     AUTHORITIES_PASSPHRASE: passphrase,
     ROOT_CERTIFICATE: made('root.crt.pem'),
     ROOT_CRL: made('root.crl.pem'),

@@ -1,6 +1,7 @@
 /**
  * The issuing authorities as the ceremony leaves them in a directory: for each `<name>.crt.pem`, its key as `<name>.key.pem`
- * (encrypted PKCS#8, opened by `<name>.passphrase` or by the passphrase that all share), and what it is for in `<name>.json`.
+ * (encrypted PKCS#8) or, if a token holds it, the key's name as `<name>.pkcs11` (RFC 7512), either opened by `<name>.passphrase` or by
+ * the passphrase that all share, and what it is for in `<name>.json`.
  * The root's files may lie beside them and are not read here.
  */
 import { readdir, readFile } from 'node:fs/promises';
@@ -11,6 +12,7 @@ import { fromPem, keyPurposesOf, readCertificate } from '../authority/certificat
 import { type Issuer, loadIssuer } from '../authority/issuer.ts';
 import { keyPurpose } from '../authority/oids.ts';
 import { type Purpose, purposes } from '../authority/profile.ts';
+import { openTokenKey } from '../authority/token-key.ts';
 
 /** `<name>.json`. Without that file: every purpose that the certificate allows, and one CRL for all. */
 export const AuthoritySettings = z.strictObject({
@@ -28,7 +30,7 @@ export interface AuthorityFiles {
 
 /** Letters, digits and hyphens, because it stands in URLs; not what the names of partitions and delta lists end in. */
 export const isAuthorityName = (name: string): boolean =>
-  /^[a-z][a-z0-9-]{0,29}$/.test(name) && !/-([0-9]{1,4}|delta)$/.test(name) && name !== 'root';
+  /^[a-z][a-z0-9-]{0,29}$/.test(name) && !/-([0-9]{1,3}|delta)$/.test(name) && name !== 'root';
 
 /** Those that are in date. Throws `invalid` with the name of the authority whose files are wrong. */
 export async function readAuthorityFiles(
@@ -40,22 +42,31 @@ export async function readAuthorityFiles(
   const found: AuthorityFiles[] = [];
   for (const name of names.sort()) {
     if (!isAuthorityName(name))
-      throw wrong(name, 'its name must be of a-z 0-9 -, at most 30, and not end in -1 or -delta, as lists do');
+      throw wrong(
+        name,
+        'its name must be of a-z 0-9 -, at most 30, and not end in -1 or -delta, as its lists do (people-2026 is one)',
+      );
     const optional = async (suffix: string) =>
       files.includes(`${name}${suffix}`) ? readFile(join(directory, `${name}${suffix}`), 'utf8') : undefined;
     const certificatePem = await readFile(join(directory, `${name}.crt.pem`), 'utf8');
     const certificate = readCertificate(fromPem('CERTIFICATE', certificatePem));
     const now = new Date();
     if (now < certificate.notBefore || now > certificate.notAfter) continue;
-    const privateKeyPem = await optional('.key.pem');
-    if (privateKeyPem === undefined) throw wrong(name, `${name}.key.pem is not there`);
     const passphrase = (await optional('.passphrase'))?.split(/\r?\n/, 1)[0] ?? sharedPassphrase;
-    if (passphrase === undefined) throw wrong(name, `neither ${name}.passphrase nor AUTHORITIES_PASSPHRASE is there`);
     const allowed = allowedPurposes(keyPurposesOf(certificate));
     const settings = readSettings(name, await optional('.json')) ?? { purposes: allowed, crlPartitions: 1 };
     const beyond = settings.purposes.filter((purpose) => !allowed.includes(purpose));
     if (beyond.length > 0) throw wrong(name, `its certificate is not for ${beyond.join(', ')}`);
-    found.push({ name, issuer: await loadIssuer({ certificatePem, privateKeyPem, passphrase }), ...settings });
+    const uri = await optional('.pkcs11');
+    const privateKeyPem = await optional('.key.pem');
+    if ((uri === undefined) === (privateKeyPem === undefined))
+      throw wrong(name, `its key is in ${name}.key.pem or named in ${name}.pkcs11, and in one of them alone`);
+    if (uri !== undefined) {
+      const token = await openTokenKey(uri, passphrase);
+      found.push({ name, issuer: await loadIssuer({ certificatePem, token }), ...settings });
+    } else if (privateKeyPem !== undefined && passphrase !== undefined) {
+      found.push({ name, issuer: await loadIssuer({ certificatePem, privateKeyPem, passphrase }), ...settings });
+    } else throw wrong(name, `neither ${name}.passphrase nor AUTHORITIES_PASSPHRASE is there`);
   }
   return found;
 }

@@ -22,7 +22,8 @@ import * as extension from './extension.ts';
 import { type AttributeName, keyPurpose, keyUsageBit } from './oids.ts';
 import { checkProfile, type Profile } from './profile.ts';
 import { type KeyFamily, type KeyKind, keyFamilyOf, keyIdentifierOf, keyKindOf } from './public-key.ts';
-import { type SignatureAlgorithm, signatureAlgorithmOf, signBytes } from './signature.ts';
+import { type SignatureAlgorithm, signatureAlgorithmOf, signBytes, verifyBytes } from './signature.ts';
+import type { TokenKey } from './token-key.ts';
 
 /** An authority that can sign. The private key is reachable through `sign` alone; a key in a token fits the same shape. */
 export interface Issuer {
@@ -62,33 +63,42 @@ const unusable = (code: string, detail: string, cause?: unknown) =>
   new ServiceError({ kind: 'invalid', code, detail, cause });
 
 /**
- * An issuer from its certificate and its private key (PEM; PKCS#8, encrypted if `passphrase` is given).
+ * An issuer from its certificate and its private key: PEM (PKCS#8, encrypted if `passphrase` is given), or one in a token. That they
+ * belong together is proven by a signature.
  * Throws `invalid`: `issuer_certificate_malformed`, `issuer_key_unreadable` (wrong passphrase included),
  * `issuer_key_mismatch`, `issuer_not_authority` (may not sign certificates and CRLs) or `issuer_not_in_date` at `now`.
  */
-export async function loadIssuer(options: {
-  certificatePem: string;
-  privateKeyPem: string;
-  passphrase?: string;
-  now?: Date;
-}): Promise<Issuer> {
+export async function loadIssuer(
+  options: { certificatePem: string; now?: Date } & (
+    | { privateKeyPem: string; passphrase?: string }
+    | { token: TokenKey }
+  ),
+): Promise<Issuer> {
   const certificate = readIssuerCertificate(options.certificatePem);
-  let privateKey: KeyObject;
+  const issuer = issuerOf(certificate, 'token' in options ? options.token : readPrivateKey(options));
+  const { signatureAlgorithm: algorithm } = issuer;
+  const publicKey = createPublicKey({ key: certificate.subjectPublicKeyInfo, format: 'der', type: 'spki' });
+  const challenge = randomBytes(32);
+  const proof = await issuer.sign(challenge).catch((error: unknown) => {
+    if (error instanceof ServiceError) throw error;
+    return Buffer.alloc(0); // a key of another kind than the certificate's
+  });
+  if (!(await verifyBytes(publicKey, algorithm, challenge, proof)))
+    throw unusable('issuer_key_mismatch', "The issuer's private key does not belong to its certificate.");
+  requireAuthority(certificate, options.now ?? new Date());
+  return issuer;
+}
+
+function readPrivateKey({ privateKeyPem: key, passphrase }: { privateKeyPem: string; passphrase?: string }): KeyObject {
   try {
-    const { privateKeyPem: key, passphrase } = options;
-    privateKey = createPrivateKey(passphrase === undefined ? { key } : { key, passphrase });
+    return createPrivateKey(passphrase === undefined ? { key } : { key, passphrase });
   } catch (cause) {
     throw unusable('issuer_key_unreadable', "The issuer's private key or its passphrase is not right.", cause);
   }
-  const publicKey = createPublicKey(privateKey).export({ type: 'spki', format: 'der' });
-  if (!publicKey.equals(certificate.subjectPublicKeyInfo))
-    throw unusable('issuer_key_mismatch', "The issuer's private key does not belong to its certificate.");
-  requireAuthority(certificate, options.now ?? new Date());
-  return issuerOf(certificate, privateKey);
 }
 
 /** An issuer from parts that are known to belong together; `loadIssuer` is the way in for anything read from outside. */
-export function issuerOf(certificate: Certificate, privateKey: KeyObject): Issuer {
+export function issuerOf(certificate: Certificate, key: KeyObject | TokenKey): Issuer {
   const keyKind = keyKindOf(certificate.subjectPublicKeyInfo);
   const signatureAlgorithm = signatureAlgorithmOf(keyKind);
   return {
@@ -96,7 +106,7 @@ export function issuerOf(certificate: Certificate, privateKey: KeyObject): Issue
     keyKind,
     subjectKeyIdentifier: subjectKeyIdentifierOf(certificate) ?? keyIdentifierOf(certificate.subjectPublicKeyInfo),
     signatureAlgorithm,
-    sign: (data) => signBytes(privateKey, signatureAlgorithm, data),
+    sign: (data) => ('sign' in key ? key.sign(signatureAlgorithm, data) : signBytes(key, signatureAlgorithm, data)),
   };
 }
 
