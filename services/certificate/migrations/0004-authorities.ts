@@ -8,7 +8,7 @@ export const up = (transaction: Knex.Transaction): Promise<unknown> =>
   transaction.raw(`
 alter table certificate.authorities
   add column purposes text[] not null default '{}' check (purposes <@ array['signature', 'encryption', 'device']),
-  add column state text not null default 'active' check (state in ('active', 'retired')),
+  add column state text not null default 'active' check (state in ('active', 'retired', 'revoked')),
   add column crl_partitions int not null default 1 check (crl_partitions between 1 and 1000);
 update certificate.authorities set purposes = array['signature', 'encryption'] where kind = 'issuing';
 

@@ -43,6 +43,8 @@ describe('who may', () => {
   type Needs = readonly (Permission | 'holder')[] | 'public';
   /** Every route there is; one that is added needs its row. */
   const table: readonly [method: 'get' | 'post', path: string, needs: Needs][] = [
+    ['get', '/v1/authorities', ['holder', 'certificates:read', 'certificates:enrol']],
+    ['get', '/v1/profiles', ['holder', 'certificates:read', 'certificates:enrol']],
     ['get', '/v1/enrolments', ['holder', 'certificates:read', 'certificates:enrol']],
     ['get', '/v1/enrolments/{id}', ['holder', 'certificates:read', 'certificates:enrol']],
     ['post', '/v1/enrolments/{id}/csr', ['holder', 'certificates:enrol']],
@@ -118,6 +120,9 @@ describe('the department beside, with every permission, on what belongs to the d
   const serialNumber = () => serialOf(byRequest);
   /** Every guarded route there is; one that is added needs its row: what is asked, and 404 or 403, or 200 with nothing of the district. */
   const attempts: Record<string, [path: () => string, status: 200 | 403 | 404, body?: object][]> = {
+    // The same for everybody: nothing of an account.
+    'get /v1/authorities': [[() => '/v1/authorities', 200]],
+    'get /v1/profiles': [[() => '/v1/profiles', 200]],
     'get /v1/enrolments': [
       [() => '/v1/enrolments?limit=500', 200],
       [() => `/v1/enrolments?accountId=${byRequest!.id}`, 200],

@@ -3,6 +3,7 @@ import { pingDatabase, translateDatabaseError } from '@congvu/database';
 import { type Authenticate, createApp } from '@congvu/http';
 import type { Express } from 'express';
 import type { Logger } from 'pino';
+import { authorityRoutes } from './authorities/routes.ts';
 import { certificateRoutes } from './certificates/routes.ts';
 import type { EnrolmentDependencies } from './enrolments/converge-certificates.ts';
 import { enrolmentRoutes } from './enrolments/routes.ts';
@@ -30,6 +31,7 @@ export function createCertificateApp(dependencies: CertificateAppDependencies): 
     trustProxy: dependencies.trustProxy,
     readiness: { database: () => pingDatabase(database), ldap: () => ldap.ping() },
     routes: [
+      ...authorityRoutes(authorities),
       ...enrolmentRoutes(dependencies),
       ...certificateRoutes(database, authorities),
       ...revocationRoutes(database, authorities),

@@ -28,7 +28,7 @@ import { toPem } from './authority/certificate.ts';
 import { type Judge, openJudge } from './authority/openssl-judge.ts';
 import { initRoot, issueAuthority } from './ceremony/acts.ts';
 import type { CertificateRow } from './certificates/certificate-store.ts';
-import { configSchema } from './config.ts';
+import { type Config, configSchema } from './config.ts';
 import { convergeCertificates, type EnrolmentDependencies } from './enrolments/converge-certificates.ts';
 import type { EnrolmentRow } from './enrolments/enrolment-store.ts';
 import type { CrlDependencies } from './revocation/publish-crl.ts';
@@ -37,6 +37,7 @@ export interface TestCertificates extends EnrolmentDependencies, CrlDependencies
   testDatabase: TestDatabase;
   owner: Database;
   judge: Judge;
+  config: Config;
   /** Who issues person-signature. */
   authority: Authority;
   /** The same authorities, but this one signs. */
@@ -110,6 +111,7 @@ export async function startTestCertificates(): Promise<TestCertificates> {
     testDatabase,
     owner,
     judge,
+    config,
     authority,
     signingWith: (sign) => {
       const { root, all, profiles } = authorities;
@@ -182,16 +184,19 @@ export async function startTestCertificates(): Promise<TestCertificates> {
   };
 }
 
-async function makeAuthorities(judge: Judge) {
+/** Of the root of every test. */
+export const testOfficers = [
+  { name: 'Officer One', passphrase: 'passphrase of the first officer' },
+  { name: 'Officer Two', passphrase: 'passphrase of the second officer' },
+] as const;
+
+async function makeAuthorities(judge: Judge): Promise<Config> {
   const publicUrl = 'http://pki.example.vn';
   const passphrase = 'a passphrase of the issuing authority';
   // Of this test alone, because all share one OpenLDAP.
   const mark = randomBytes(4).toString('hex');
   const directory = join(judge.directory, 'safe');
-  const officers = [
-    { name: 'Officer One', passphrase: 'passphrase of the first officer' },
-    { name: 'Officer Two', passphrase: 'passphrase of the second officer' },
-  ] as const;
+  const officers = testOfficers;
   await initRoot({
     directory,
     officers,

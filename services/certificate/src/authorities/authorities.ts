@@ -5,9 +5,16 @@
  */
 import type { Database } from '@congvu/database';
 import { invalid, ServiceError } from '@congvu/errors';
-import { fromPem, readCertificate, subjectKeyIdentifierOf } from '../authority/certificate.ts';
+import {
+  type Certificate,
+  fromPem,
+  isSignedBy,
+  readCertificate,
+  subjectKeyIdentifierOf,
+} from '../authority/certificate.ts';
 import { type Issuer, type Locations, requireProfile } from '../authority/issuer.ts';
 import type { Profile, Purpose } from '../authority/profile.ts';
+import { readRootCrl } from '../authority/root-crl.ts';
 import type { Config } from '../config.ts';
 import { type AuthorityFiles, readAuthorityFiles } from './authority-files.ts';
 import { hasLiveCertificatesOfOthers, saveAuthority } from './authority-store.ts';
@@ -19,6 +26,8 @@ export interface Authority {
   /** In URLs and in LDAP; what was recorded first stays, because it stands in certificates. */
   readonly name: string;
   readonly purposes: readonly Purpose[];
+  /** `retired`: another issues in its place; `revoked`: by the root. Either still signs CRLs. */
+  readonly state: 'active' | 'retired' | 'revoked';
   readonly issuer: Issuer;
   /** DER, from the issuer upwards. */
   readonly chain: readonly Buffer[];
@@ -51,9 +60,14 @@ export async function openAuthorities(database: Database, config: Config): Promi
   const root = readCertificate(fromPem('CERTIFICATE', config.ROOT_CERTIFICATE));
   const rootKey = subjectKeyIdentifierOf(root);
   if (!rootKey) throw new Error('the root certificate has no subject key identifier');
-  const found = await readAuthorityFiles(config.AUTHORITIES_DIRECTORY, config.AUTHORITIES_PASSPHRASE);
-  const newestFirst = found.sort((a, b) => startOf(b) - startOf(a));
-  for (const purpose of ['signature', ...new Set(found.flatMap((one) => one.purposes))] as const) {
+  const rootCrl = fromPem('X509 CRL', config.ROOT_CRL);
+  const { revoked } = await readRootCrl(root, rootCrl);
+  const found = (await readAuthorityFiles(config.AUTHORITIES_DIRECTORY, config.AUTHORITIES_PASSPHRASE)).sort(
+    (a, b) => startOf(b) - startOf(a),
+  );
+  for (const { name, issuer } of found) await requireSignedBy(root, issuer.certificate, name);
+  const newestFirst = found.filter(({ issuer }) => !revoked.has(issuer.certificate.serialNumber.toString('hex')));
+  for (const purpose of ['signature', ...new Set(newestFirst.flatMap((one) => one.purposes))] as const) {
     const newest = newestFirst.find((one) => one.purposes.includes(purpose));
     if (!newest) throw new Error(`there is no authority for the purpose ${purpose} in AUTHORITIES_DIRECTORY`);
     for (const profile of profiles.values())
@@ -62,25 +76,24 @@ export async function openAuthorities(database: Database, config: Config): Promi
 
   await saveAuthority(database, { name: 'root', kind: 'root', certificate: root, subjectKeyIdentifier: rootKey });
   const all: Authority[] = [];
-  for (const one of newestFirst) {
+  for (const one of found) {
     const issues = one.purposes.some(
       (purpose) => newestFirst.find((other) => other.purposes.includes(purpose)) === one,
     );
     const { certificate, subjectKeyIdentifier } = one.issuer;
-    if (!certificate.issuer.equals(root.subject)) throw new Error(`the authority ${one.name} is not the root's`);
+    const state = issues ? 'active' : newestFirst.includes(one) ? 'retired' : 'revoked';
     const { id, name } = await saveAuthority(database, {
       ...one,
       kind: 'issuing',
       certificate,
       subjectKeyIdentifier,
-      state: issues ? 'active' : 'retired',
+      state,
     });
     const chain = [certificate.der, root.der];
-    all.push({ ...one, id, name, chain, locations: locationsOf(config.PUBLIC_URL, name) });
+    all.push({ ...one, id, name, state, chain, locations: locationsOf(config.PUBLIC_URL, name) });
   }
   await refuseOrphans(database, all);
-  const crl = fromPem('X509 CRL', config.ROOT_CRL);
-  return authoritiesOf({ name: 'root', certificate: root.der, crl }, all, profiles);
+  return authoritiesOf({ name: 'root', certificate: root.der, crl: rootCrl }, all, profiles);
 }
 
 /** From parts that fit; `openAuthorities` is the way in for what is configured. `all` is ordered, the newest first. */
@@ -110,7 +123,8 @@ export function authoritiesOf(
       const wanted = profile(profileId);
       const now = new Date();
       const authority = all.find(
-        ({ issuer, purposes }) =>
+        ({ issuer, purposes, state }) =>
+          state !== 'revoked' &&
           purposes.some((purpose) => purpose === wanted.purpose) &&
           issuer.certificate.notBefore <= now &&
           issuer.certificate.notAfter > now,
@@ -120,6 +134,11 @@ export function authoritiesOf(
       return { authority, profile: wanted };
     },
   };
+}
+
+async function requireSignedBy(root: Certificate, certificate: Certificate, name: string): Promise<void> {
+  if (certificate.issuer.equals(root.subject) && (await isSignedBy(root, certificate))) return;
+  throw new Error(`the authority ${name} was not certified by this root`);
 }
 
 const startOf = ({ issuer }: AuthorityFiles): number => issuer.certificate.notBefore.getTime();

@@ -11,7 +11,7 @@ export async function saveAuthority(
     certificate: Certificate;
     subjectKeyIdentifier: Buffer;
     purposes?: readonly string[];
-    state?: 'active' | 'retired';
+    state?: 'active' | 'retired' | 'revoked';
     crlPartitions?: number;
   },
 ): Promise<{ id: string; name: string }> {

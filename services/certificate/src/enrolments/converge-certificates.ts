@@ -106,7 +106,8 @@ async function convergeRevocation({ database }: EnrolmentDependencies, source: A
 
 async function ensureCertificate(dependencies: EnrolmentDependencies, source: AccountSource): Promise<void> {
   const profileId = orderedProfile[source.kind];
-  if (!profileId) return;
+  // The certificate of a title holder names its holder: for a vacant position it waits until there is one.
+  if (!profileId || (source.kind === 'position' && !source.holderId)) return;
   const enrolment =
     (await findOpenEnrolment(dependencies.database, source.id, profileId)) ??
     (await enrol(dependencies, source, profileId));

@@ -16,6 +16,8 @@ export interface AccountSource {
   givenName: string;
   fullName: string;
   title: string | null;
+  /** Of a position: who holds it now; null while it is vacant. */
+  holderId: string | null;
   agencyId: string;
   agencyName: string;
   requestId: string | null;
@@ -31,6 +33,7 @@ export interface AccountSource {
 export const findAccount = (connection: Connection, id: string): Promise<AccountSource | undefined> =>
   connection('directory.accounts_v')
     .join('directory.certificate_orders_v as o', 'o.account_id', 'id')
+    .leftJoin('directory.position_holders_v as h', 'h.position_id', 'id')
     .where({ id })
     .first(
       'id',
@@ -38,12 +41,13 @@ export const findAccount = (connection: Connection, id: string): Promise<Account
       'state',
       'username',
       'address',
-      'surname',
+      connection.raw('coalesce(h.surname, accounts_v.surname) as surname'),
       'version',
-      'display_name as displayName',
-      'given_name as givenName',
-      'display_name as fullName',
+      'accounts_v.display_name as displayName',
+      connection.raw('coalesce(h.given_name, accounts_v.given_name) as "givenName"'),
+      connection.raw('coalesce(h.display_name, accounts_v.display_name) as "fullName"'),
       'title',
+      'h.holder_id as holderId',
       'agency_id as agencyId',
       'agency_name as agencyName',
       'request_id as requestId',
