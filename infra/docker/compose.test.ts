@@ -132,7 +132,7 @@ const service = (name: string): z.infer<typeof Service> => {
 let work: string;
 let secretsDirectory: string;
 /** What nobody can make at random: from the certificate authority and from the key ceremony. */
-const handMade = ['tls.crt', 'tls-ca.crt', 'tls.key', 'issuing.crt.pem', 'issuing.key.pem', 'issuing_passphrase'];
+const handMade = ['tls.crt', 'tls-ca.crt', 'tls.key', 'authorities_passphrase'];
 const handMadeToo = ['root.crt.pem', 'root.crl.pem'];
 
 beforeAll(async () => {

@@ -3,10 +3,12 @@
 # stays as it is, so running it again after an upgrade adds what is new. It prints names, never values.
 #
 # Files: owner root, group 10000 (the containers' user), mode 0440: containers get only those that docker-compose.yml names.
-# Not made here: tls.* (from your certificate authority) and issuing.* / root.* (from the key ceremony).
+# Not made here: tls.* (from your certificate authority) and root.*, authorities_passphrase and what lies
+# in ./authorities, or the directory named second (from the key ceremony).
 set -eu
 umask 077
 directory=${1:-secrets}
+authorities=${2:-authorities}
 group=10000
 mkdir -p "$directory"
 chmod 0700 "$directory"
@@ -49,3 +51,8 @@ else
   echo "not root: give the files to group $group yourself (chown root:$group $directory/*)" >&2
 fi
 chmod 0440 "$directory"/*
+if test -d "$authorities"; then
+  test "$(id -u)" != 0 || chown -R root:$group "$authorities"
+  chmod 0750 "$authorities"
+  find "$authorities" -type f -exec chmod 0440 {} +
+fi

@@ -4,9 +4,9 @@
  * in the environment. As root they run under an unprivileged user, where that user can reach the repository.
  */
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
-import { chmodSync, chownSync, existsSync, readdirSync, readFileSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { runCeremony } from '@congvu/certificate/ceremony';
+import { initRoot, issueAuthority } from '@congvu/certificate/ceremony';
 import { migrations as certificateMigrations } from '@congvu/certificate/migrations';
 import type { ServiceUrls } from '@congvu/contracts';
 import { type Migrations, migrate } from '@congvu/database';
@@ -122,29 +122,40 @@ const sharedFiles = (): string[] => [
   ...['express', 'pg', 'ldapts', 'zod'].map((name) => join(repository, 'node_modules', name, 'package.json')),
 ];
 
-/** Root and issuing authority, made by the same ceremony as anywhere; the directory that they are in. */
+/** Root and issuing authorities, made by the same ceremony as anywhere; the directory that they are in. */
 async function ensureAuthorities({ state }: Engines, publicUrl: string, log: (line: string) => void): Promise<string> {
   const directory = join(state.makeDirectory('certificate', undefined, 0o711), 'authorities');
   if (existsSync(directory)) return directory;
-  log('making the root and the issuing authority (once)');
-  await runCeremony({
-    out: directory,
+  log('making the root and the issuing authorities (once)');
+  const officers = [
+    { name: 'Local officer one', passphrase: state.secret('certificate/officer-1-passphrase') },
+    { name: 'Local officer two', passphrase: state.secret('certificate/officer-2-passphrase') },
+  ] as const;
+  const key = { passphrase: state.secret('certificate/issuing-passphrase') };
+  // Under another name until all of it is there: killed meanwhile, it is made anew.
+  const work = `${directory}.partial`;
+  rmSync(work, { recursive: true, force: true });
+  await initRoot({
+    directory: work,
+    officers,
     organization: 'Sở Thông tin và Truyền thông tỉnh Nghệ An',
     rootName: 'Congvu Local Root CA',
-    issuingName: 'Congvu Local Issuing CA 1',
-    rootPassphrase: state.secret('certificate/root-passphrase'),
-    issuingPassphrase: state.secret('certificate/issuing-passphrase'),
     rootCrlUrl: `${publicUrl}/crl/root.crl`,
     rootCertificateUrl: `${publicUrl}/ca/root.crt`,
   });
+  const people = { name: 'issuing', commonName: 'Congvu Local Issuing CA 1' };
+  await issueAuthority({ directory: work, officers, ...people, purposes: ['signature', 'encryption'], key });
+  const device = { name: 'device', commonName: 'Congvu Local Device CA 1' };
+  await issueAuthority({ directory: work, officers, ...device, purposes: ['device'], key });
+  renameSync(work, directory);
   return directory;
 }
 
-/** The service reads the issuing authority and the root's certificate; the root's key stays ours. */
+/** The service reads the issuing authorities and the root's certificate; the root's key stays ours. */
 function giveAuthorities(directory: string, account: Account | undefined): void {
   if (!account) return;
-  chmodSync(directory, 0o711);
-  for (const file of ['issuing.crt.pem', 'issuing.key.pem', 'root.crt.pem', 'root.crl.pem'])
+  chmodSync(directory, 0o755);
+  for (const file of readdirSync(directory).filter((name) => name !== 'root.key.pem' && !name.startsWith('transcript')))
     chownSync(join(directory, file), account.uid, account.gid);
 }
 
@@ -205,9 +216,8 @@ function environmentsOf(
     certificate: {
       ...shared('certificate'),
       PUBLIC_URL: urls.certificate,
-      ISSUING_CERTIFICATE_FILE: join(authorities, 'issuing.crt.pem'),
-      ISSUING_PRIVATE_KEY_FILE: join(authorities, 'issuing.key.pem'),
-      ISSUING_PASSPHRASE_FILE: secretFile(
+      AUTHORITIES_DIRECTORY: authorities,
+      AUTHORITIES_PASSPHRASE_FILE: secretFile(
         'certificate',
         'issuing-passphrase',
         state.secret('certificate/issuing-passphrase'),

@@ -3,6 +3,7 @@ export * from './wire/accounts.ts';
 export * from './wire/agencies.ts';
 export * from './wire/aliases.ts';
 export * from './wire/audit.ts';
+export * from './wire/authorities.ts';
 export * from './wire/certificates.ts';
 export * from './wire/clients.ts';
 export { AgencyCodeInput, CertificatePath, lineOfText, Timestamp } from './wire/common.ts';

@@ -72,14 +72,19 @@ export async function insertAccount(
   owner: Database,
   account: {
     agencyCode?: string;
-    kind?: 'person' | 'agency';
+    kind?: 'person' | 'position' | 'agency';
+    title?: string;
+    /** Of a position. */
+    holder?: TestAccount;
     state?: 'pending' | 'active' | 'suspended' | 'retired';
     certificatePath?: 'server_key' | 'csr' | 'none';
     displayName?: string;
     requestId?: string;
   } = {},
 ): Promise<TestAccount> {
-  const { kind = 'person', certificatePath = 'server_key', displayName = 'Huỳnh Thanh Điền' } = account;
+  const { kind = 'person', certificatePath, displayName = 'Huỳnh Thanh Điền' } = account;
+  // Others are asked one only by name.
+  const ordered = certificatePath ?? (kind === 'person' ? 'server_key' : 'none');
   const username = `t${randomBytes(6).toString('hex')}`;
   const address = `${username}@nghean.gov.vn`;
   const [surname, ...rest] = displayName.split(' ');
@@ -113,12 +118,22 @@ export async function insertAccount(
         display_name: displayName,
         surname: kind === 'person' ? surname : displayName,
         given_name: givenName,
-        certificate_path: kind === 'person' ? certificatePath : 'none',
+        title: account.title ?? null,
+        certificate_path: ordered,
       })
       .returning('id');
     await transaction('directory.usernames').insert({ username, account_id: row.id });
-    const parts = ['entry', 'mailbox', ...(kind === 'person' && certificatePath !== 'none' ? ['certificate'] : [])];
+    const parts = ['entry', 'mailbox', ...(ordered !== 'none' ? ['certificate'] : [])];
     await transaction('directory.provisioning').insert(parts.map((part) => ({ account_id: row.id, part })));
+    if (account.holder) {
+      await transaction('directory.position_holdings').insert({
+        position_id: row.id,
+        holder_id: account.holder.id,
+        held_from: transaction.fn.now(),
+        begun_by: 'test',
+        begun_reason: 'test',
+      });
+    }
     if (account.requestId !== undefined) {
       await transaction('directory.request_lines').insert({
         request_id: account.requestId,

@@ -43,6 +43,8 @@ describe('who may', () => {
   type Needs = readonly (Permission | 'holder')[] | 'public';
   /** Every route there is; one that is added needs its row. */
   const table: readonly [method: 'get' | 'post', path: string, needs: Needs][] = [
+    ['get', '/v1/authorities', ['holder', 'certificates:read', 'certificates:enrol']],
+    ['get', '/v1/profiles', ['holder', 'certificates:read', 'certificates:enrol']],
     ['get', '/v1/enrolments', ['holder', 'certificates:read', 'certificates:enrol']],
     ['get', '/v1/enrolments/{id}', ['holder', 'certificates:read', 'certificates:enrol']],
     ['post', '/v1/enrolments/{id}/csr', ['holder', 'certificates:enrol']],
@@ -118,6 +120,9 @@ describe('the department beside, with every permission, on what belongs to the d
   const serialNumber = () => serialOf(byRequest);
   /** Every guarded route there is; one that is added needs its row: what is asked, and 404 or 403, or 200 with nothing of the district. */
   const attempts: Record<string, [path: () => string, status: 200 | 403 | 404, body?: object][]> = {
+    // The same for everybody: nothing of an account.
+    'get /v1/authorities': [[() => '/v1/authorities', 200]],
+    'get /v1/profiles': [[() => '/v1/profiles', 200]],
     'get /v1/enrolments': [
       [() => '/v1/enrolments?limit=500', 200],
       [() => `/v1/enrolments?accountId=${byRequest!.id}`, 200],
@@ -352,7 +357,7 @@ describe('what everybody may read', () => {
     const path = `/crl/${service.authority.name}.crl`;
     await service.owner('certificate.crls').delete();
     expect((await fetch(path)).status).toBe(404); // none was made yet
-    await publishCrl(service, true);
+    await publishCrl(service, service.authority.id, true);
     const answer = await fetch(path);
     expect(answer.headers).toMatchObject({
       'content-type': 'application/pkix-crl',
@@ -372,7 +377,7 @@ describe('what everybody may read', () => {
       'cache-control': 'public, max-age=86400',
     });
     expect(issuing.body).toEqual(service.authority.chain[0]);
-    expect((await fetch('/ca/root.crt')).body).toEqual(service.authority.root.certificate);
+    expect((await fetch('/ca/root.crt')).body).toEqual(service.authorities.root.certificate);
   });
 
   test.each(['/crl/root.crt', '/crl/other.crl', '/ca/root.crl', '/ca/other.crt'])('%s: there is none', async (path) => {

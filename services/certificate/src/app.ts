@@ -3,6 +3,7 @@ import { pingDatabase, translateDatabaseError } from '@congvu/database';
 import { type Authenticate, createApp } from '@congvu/http';
 import type { Express } from 'express';
 import type { Logger } from 'pino';
+import { authorityRoutes } from './authorities/routes.ts';
 import { certificateRoutes } from './certificates/routes.ts';
 import type { EnrolmentDependencies } from './enrolments/converge-certificates.ts';
 import { enrolmentRoutes } from './enrolments/routes.ts';
@@ -17,7 +18,7 @@ export interface CertificateAppDependencies extends EnrolmentDependencies {
 }
 
 export function createCertificateApp(dependencies: CertificateAppDependencies): Express {
-  const { database, ldap, authority, authenticate, issuerUrl, log } = dependencies;
+  const { database, ldap, authorities, authenticate, issuerUrl, log } = dependencies;
   return createApp({
     name: 'certificate',
     title: 'Congvu certificate',
@@ -30,9 +31,10 @@ export function createCertificateApp(dependencies: CertificateAppDependencies): 
     trustProxy: dependencies.trustProxy,
     readiness: { database: () => pingDatabase(database), ldap: () => ldap.ping() },
     routes: [
+      ...authorityRoutes(authorities),
       ...enrolmentRoutes(dependencies),
-      ...certificateRoutes(database, authority),
-      ...revocationRoutes(database, authority),
+      ...certificateRoutes(database, authorities),
+      ...revocationRoutes(database, authorities),
     ],
   });
 }

@@ -3,7 +3,7 @@
  * made by the real ceremony (quick keys), which the openssl command judges. `stop` removes the LDAP entries.
  */
 import { randomBytes } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Database } from '@congvu/database';
 import {
@@ -23,12 +23,12 @@ import type { Express } from 'express';
 import { pino } from 'pino';
 import { convergeEntries } from '../../directory/src/accounts/converge-entry.ts';
 import { createCertificateApp } from './app.ts';
-import { openAuthority } from './authorities/authority-context.ts';
-import { runCeremony } from './authority/ceremony.ts';
+import { type Authorities, type Authority, authoritiesOf, openAuthorities } from './authorities/authorities.ts';
 import { toPem } from './authority/certificate.ts';
 import { type Judge, openJudge } from './authority/openssl-judge.ts';
+import { initRoot, issueAuthority } from './ceremony/acts.ts';
 import type { CertificateRow } from './certificates/certificate-store.ts';
-import { configSchema } from './config.ts';
+import { type Config, configSchema } from './config.ts';
 import { convergeCertificates, type EnrolmentDependencies } from './enrolments/converge-certificates.ts';
 import type { EnrolmentRow } from './enrolments/enrolment-store.ts';
 import type { CrlDependencies } from './revocation/publish-crl.ts';
@@ -37,6 +37,11 @@ export interface TestCertificates extends EnrolmentDependencies, CrlDependencies
   testDatabase: TestDatabase;
   owner: Database;
   judge: Judge;
+  config: Config;
+  /** Who issues person-signature. */
+  authority: Authority;
+  /** The same authorities, but this one signs. */
+  signingWith: (sign: Authority['issuer']['sign']) => Authorities;
   tokens: TokenAuthority;
   app: Express;
   dn: (account: TestAccount) => string;
@@ -74,13 +79,19 @@ export async function startTestCertificates(): Promise<TestCertificates> {
   const judge = openJudge();
   const tokens = await createTokenAuthority();
   const config = await makeAuthorities(judge);
-  const authority = await openAuthority(database, config);
+  const authorities = await openAuthorities(database, config);
+  const { authority } = authorities.issuing('person-signature');
+  // Where the judges look: the root, its CRL, and who issues person-signature.
+  mkdirSync(join(judge.directory, 'authorities'));
+  judge.write('authorities/root.crt.pem', config.ROOT_CERTIFICATE);
+  judge.write('authorities/root.crl.pem', config.ROOT_CRL);
+  judge.write('authorities/issuing.crt.pem', toPem('CERTIFICATE', authority.issuer.certificate.der));
   judge.write('chain.pem', authority.chain.map((one) => toPem('CERTIFICATE', one)).join(''));
   const dependencies: EnrolmentDependencies & CrlDependencies = {
     database,
     ldap,
     baseDn,
-    authority,
+    authorities,
     organizationIdentifier: config.ORGANIZATION_IDENTIFIER,
     wrappingKey: { id: config.KEY_WRAPPING_KEY_ID, key: config.KEY_WRAPPING_KEY },
     serverKeyKind: config.SERVER_KEY_KIND,
@@ -100,6 +111,17 @@ export async function startTestCertificates(): Promise<TestCertificates> {
     testDatabase,
     owner,
     judge,
+    config,
+    authority,
+    signingWith: (sign) => {
+      const { root, all, profiles } = authorities;
+      const changed = { ...authority, issuer: { ...authority.issuer, sign } };
+      return authoritiesOf(
+        root,
+        all.map((one) => (one === authority ? changed : one)),
+        profiles,
+      );
+    },
     tokens,
     app: createCertificateApp({
       ...dependencies,
@@ -153,7 +175,8 @@ export async function startTestCertificates(): Promise<TestCertificates> {
       ),
     stop: async () => {
       for (const one of accounts) await directory.ldap.remove(dn(one));
-      await ldap.remove(distinguishedName({ cn: authority.name }, `ou=authorities,${baseDn}`));
+      for (const { name } of authorities.all)
+        await ldap.remove(distinguishedName({ cn: name }, `ou=authorities,${baseDn}`));
       await Promise.all([ldap.close(), directory.ldap.close()]);
       judge.close();
       await testDatabase.drop();
@@ -161,22 +184,34 @@ export async function startTestCertificates(): Promise<TestCertificates> {
   };
 }
 
-async function makeAuthorities(judge: Judge) {
+/** Of the root of every test. */
+export const testOfficers = [
+  { name: 'Officer One', passphrase: 'passphrase of the first officer' },
+  { name: 'Officer Two', passphrase: 'passphrase of the second officer' },
+] as const;
+
+async function makeAuthorities(judge: Judge): Promise<Config> {
   const publicUrl = 'http://pki.example.vn';
-  const issuingPassphrase = 'a passphrase of the issuing authority';
-  await runCeremony({
-    out: join(judge.directory, 'authorities'),
+  const passphrase = 'a passphrase of the issuing authority';
+  // Of this test alone, because all share one OpenLDAP.
+  const mark = randomBytes(4).toString('hex');
+  const directory = join(judge.directory, 'safe');
+  const officers = testOfficers;
+  await initRoot({
+    directory,
+    officers,
     organization: 'Sở Thông tin và Truyền thông tỉnh Nghệ An',
     rootName: 'Nghệ An Test Root CA',
-    issuingName: 'Nghệ An Test Issuing CA',
-    rootPassphrase: 'a passphrase of the root authority',
-    issuingPassphrase,
     rootCrlUrl: `${publicUrl}/crl/root.crl`,
     rootCertificateUrl: `${publicUrl}/ca/root.crt`,
-    rootKeyKind: 'ec-p256',
-    issuingKeyKind: 'ec-p256',
+    keyKind: 'ec-p256',
   });
-  const made = (name: string) => readFileSync(join(judge.directory, 'authorities', name), 'utf8');
+  const key = { passphrase, keyKind: 'ec-p256' } as const;
+  const people = { name: `issuing-${mark}`, commonName: 'Nghệ An Test Issuing CA' };
+  await issueAuthority({ directory, officers, ...people, purposes: ['signature', 'encryption'], key });
+  const device = { name: `device-${mark}`, commonName: 'Nghệ An Test Device CA' };
+  await issueAuthority({ directory, officers, ...device, purposes: ['device'], key });
+  const made = (name: string) => readFileSync(join(directory, name), 'utf8');
   return configSchema.parse({
     PORT: '1',
     DATABASE_URL: 'postgres://unused',
@@ -186,9 +221,8 @@ async function makeAuthorities(judge: Judge) {
     LDAP_PASSWORD: 'unused',
     ISSUER_URL: 'https://directory.test',
     PUBLIC_URL: publicUrl,
-    ISSUING_CERTIFICATE: made('issuing.crt.pem'),
-    ISSUING_PRIVATE_KEY: made('issuing.key.pem'),
-    ISSUING_PASSPHRASE: issuingPassphrase,
+    AUTHORITIES_DIRECTORY: directory,
+    AUTHORITIES_PASSPHRASE: passphrase,
     ROOT_CERTIFICATE: made('root.crt.pem'),
     ROOT_CRL: made('root.crl.pem'),
     KEY_WRAPPING_KEY: randomBytes(32).toString('hex'),

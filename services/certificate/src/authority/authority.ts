@@ -59,35 +59,42 @@ export async function createRoot(root: NewAuthority): Promise<MadeAuthority> {
   return { issuer: issuerOf(certificate, key), privateKey };
 }
 
-/** An issuing authority below `root`, confined to the key purposes of what it will issue (CA/B S/MIME BR 7.1.2.2 g). */
-export async function createIssuing(
-  root: Issuer,
-  issuing: NewAuthority & {
-    readonly extendedKeyUsage: readonly ExtendedKeyUsage[];
-    /** `http:` URLs of the root's CRL and of its certificate in DER. */
-    readonly rootCrlUrl: string;
-    readonly rootCertificateUrl: string;
-  },
-): Promise<MadeAuthority> {
-  const { privateKey, subjectPublicKeyInfo } = await generateKeyPair(issuing.keyKind);
-  const tbs = assembleTbs({
+export interface NewIssuing extends Omit<NewAuthority, 'keyKind'> {
+  /** DER: made here, or in a token that proved by a CSR that it has the private key. */
+  readonly subjectPublicKeyInfo: Buffer;
+  readonly extendedKeyUsage: readonly ExtendedKeyUsage[];
+  /** `http:` URLs of the root's CRL and of its certificate in DER. */
+  readonly rootCrlUrl: string;
+  readonly rootCertificateUrl: string;
+}
+
+/** TBSCertificate of an issuing authority below `root`, confined to the key purposes of what it will issue (CA/B S/MIME BR 7.1.2.2 g). */
+export function buildTbsIssuing(root: Issuer, issuing: NewIssuing): Buffer {
+  return assembleTbs({
     ...issuing,
     serialNumber: newSerialNumber(),
     algorithmAndIssuer: Buffer.concat([root.signatureAlgorithm.identifier, root.certificate.subject]),
     subject: encodeName(issuing.subject),
-    subjectPublicKeyInfo,
     extensions: [
       extension.authorityKeyIdentifier(root.subjectKeyIdentifier),
-      extension.subjectKeyIdentifier(keyIdentifierOf(subjectPublicKeyInfo)),
+      extension.subjectKeyIdentifier(keyIdentifierOf(issuing.subjectPublicKeyInfo)),
       authorityKeyUsage,
       extension.extKeyUsage(issuing.extendedKeyUsage),
       extension.certificatePolicies([anyPolicy]),
       extension.basicConstraints(0),
       extension.cRLDistributionPoints([issuing.rootCrlUrl]),
-      extension.authorityInfoAccess([issuing.rootCertificateUrl]),
+      extension.authorityInfoAccess({ caIssuers: [issuing.rootCertificateUrl] }),
     ],
   });
-  const certificate = readCertificate(await signTbs(root, tbs));
+}
+
+/** An issuing authority with a key made here. */
+export async function createIssuing(
+  root: Issuer,
+  issuing: NewAuthority & Omit<NewIssuing, 'subjectPublicKeyInfo'>,
+): Promise<MadeAuthority> {
+  const { privateKey, subjectPublicKeyInfo } = await generateKeyPair(issuing.keyKind);
+  const certificate = readCertificate(await signTbs(root, buildTbsIssuing(root, { ...issuing, subjectPublicKeyInfo })));
   const key = createPrivateKey({ key: privateKey, format: 'der', type: 'pkcs8' });
   return { issuer: issuerOf(certificate, key), privateKey };
 }

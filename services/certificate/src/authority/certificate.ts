@@ -2,9 +2,10 @@
  * Reads X.509 certificates (RFC 5280 section 4.1) as far as an authority must know its own and check what it hands out.
  * Names and keys stay octets, because that is how they are compared. Strict DER; throws ServiceError `invalid` only.
  */
-import { hash } from 'node:crypto';
+import { createPublicKey, hash } from 'node:crypto';
 import * as der from './der.ts';
 import { extensionType } from './oids.ts';
+import { findSignatureAlgorithm, verifyBytes } from './signature.ts';
 
 export interface Certificate {
   readonly der: Buffer;
@@ -96,6 +97,15 @@ export function keyPurposesOf(certificate: Certificate): string[] | undefined {
 export function subjectKeyIdentifierOf(certificate: Certificate): Buffer | undefined {
   const value = extensionOf(certificate, 'subjectKeyIdentifier');
   return value && der.expect(value, der.tag.octetString, 'subjectKeyIdentifier').content;
+}
+
+/** Whether the issuer's key signed it; nothing else of the path is judged. */
+export async function isSignedBy(issuer: Certificate, certificate: Certificate): Promise<boolean> {
+  const [tbs, identifier, signature] = der.readSequence(der.decode(certificate.der), 'The certificate');
+  const algorithm = identifier && findSignatureAlgorithm(identifier.raw);
+  if (!tbs || !algorithm) return false;
+  const publicKey = createPublicKey({ key: issuer.subjectPublicKeyInfo, format: 'der', type: 'spki' });
+  return verifyBytes(publicKey, algorithm, tbs.raw, der.readOctetAlignedBits(signature, 'The signature'));
 }
 
 /** SHA-256 of the whole certificate, lower-case hexadecimal. */

@@ -1,8 +1,8 @@
-import { createPrivateKey } from 'node:crypto';
 import { changeAccount } from '@congvu/database/testing';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { authoritiesOf } from '../authorities/authorities.ts';
+import { createRoot } from '../authority/authority.ts';
 import { fingerprintOf, readCertificate, toPem } from '../authority/certificate.ts';
-import { issuerOf } from '../authority/issuer.ts';
 import { findAccount } from '../enrolments/enrolment-store.ts';
 import { startTestCertificates, type TestCertificates } from '../testing.ts';
 import { certificateSystem } from './certificate-event.ts';
@@ -64,7 +64,7 @@ describe('intent first', () => {
         return issuer.sign(data);
       },
     };
-    await service.converge(account, { authority: { ...service.authority, issuer: watching } });
+    await service.converge(account, { authorities: service.signingWith(watching.sign) });
     expect(committed).toBe(1);
   });
 
@@ -81,9 +81,9 @@ describe('intent first', () => {
       },
     };
     try {
-      await expect(
-        service.converge(account, { authority: { ...service.authority, issuer: counting } }),
-      ).rejects.toThrow('forbidden by the test');
+      await expect(service.converge(account, { authorities: service.signingWith(counting.sign) })).rejects.toThrow(
+        'forbidden by the test',
+      );
     } finally {
       await allow();
     }
@@ -117,22 +117,18 @@ describe('intent first', () => {
 
   test('an intent of another authority is never signed by this one', async () => {
     const account = await intended();
-    const { issuer } = service.authority;
-    const other = issuerOf(readCertificate(service.authority.root.certificate), createPrivateKey(rootKey()));
+    const { authority, authorities } = service;
+    const { issuer } = await createRoot({
+      subject: [{ attribute: 'commonName', value: 'Another' }],
+      keyKind: 'ec-p256',
+      notBefore: new Date(),
+      notAfter: new Date('2040-01-01'),
+    });
+    const mixedUp = { ...authority, issuer: { ...issuer, sign: authority.issuer.sign } };
     await expect(
-      issue(account, { authority: { ...service.authority, issuer: { ...other, sign: issuer.sign } } }),
+      issue(account, { authorities: authoritiesOf(authorities.root, [mixedUp], authorities.profiles) }),
     ).rejects.toMatchObject({ code: 'tbs_foreign' });
   });
-});
-
-const rootKey = () => ({
-  key: service.judge.run(
-    'pkey',
-    '-in',
-    'authorities/root.key.pem',
-    '-passin',
-    'pass:a passphrase of the root authority',
-  ),
 });
 
 describe('what was signed stays', () => {

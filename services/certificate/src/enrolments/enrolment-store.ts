@@ -6,12 +6,18 @@ import type { RevocationReason, Scope } from '../certificates/certificate-store.
 
 export interface AccountSource {
   id: string;
+  kind: 'person' | 'position' | 'agency' | 'service';
   state: 'pending' | 'active' | 'suspended' | 'retired';
   username: string;
   address: string;
   displayName: string;
+  /** Of the person: of a position, whoever holds it. */
   surname: string;
   givenName: string;
+  fullName: string;
+  title: string | null;
+  /** Of a position: who holds it now; null while it is vacant. */
+  holderId: string | null;
   agencyId: string;
   agencyName: string;
   requestId: string | null;
@@ -27,16 +33,21 @@ export interface AccountSource {
 export const findAccount = (connection: Connection, id: string): Promise<AccountSource | undefined> =>
   connection('directory.accounts_v')
     .join('directory.certificate_orders_v as o', 'o.account_id', 'id')
+    .leftJoin('directory.position_holders_v as h', 'h.position_id', 'id')
     .where({ id })
     .first(
       'id',
+      'kind',
       'state',
       'username',
       'address',
-      'surname',
+      connection.raw('coalesce(h.surname, accounts_v.surname) as surname'),
       'version',
-      'display_name as displayName',
-      'given_name as givenName',
+      'accounts_v.display_name as displayName',
+      connection.raw('coalesce(h.given_name, accounts_v.given_name) as "givenName"'),
+      connection.raw('coalesce(h.display_name, accounts_v.display_name) as "fullName"'),
+      'title',
+      'h.holder_id as holderId',
       'agency_id as agencyId',
       'agency_name as agencyName',
       'request_id as requestId',
@@ -107,10 +118,11 @@ export async function insertEnrolment(
 export async function closeEnrolmentsBefore(
   transaction: Transaction,
   accountId: string,
+  profile: string,
   number: number,
 ): Promise<void> {
   await rows(transaction)
-    .where({ account_id: accountId })
+    .where({ account_id: accountId, profile })
     .where('number', '<', number)
     .whereNot({ state: 'revoked' })
     .update({ state: 'revoked', wrapped_private_key: null, updated_at: transaction.fn.now() } as never);

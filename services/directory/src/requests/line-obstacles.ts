@@ -150,7 +150,8 @@ const branches: readonly { of?: 'person' | 'agency' | 'position' | 'change'; sql
   {
     of: 'change',
     sql: `select "lineNumber", operation, 'account_kind', username || ' is an account of kind ' || account_kind from about
-  where account_kind not in ('person', 'position', 'agency') or operation <> 'close' and account_kind <> 'person'`,
+  where account_kind not in ('person', 'position', 'agency')
+    or operation not in ('close', 'issue_certificate', 'revoke_certificate') and account_kind <> 'person'`,
   },
   {
     of: 'change',
@@ -160,7 +161,7 @@ const branches: readonly { of?: 'person' | 'agency' | 'position' | 'change'; sql
   {
     of: 'change',
     sql: `select "lineNumber", operation, 'account_without_certificate', username from about
-  where operation = 'revoke_certificate' and certificate_path = 'none' and account_kind = 'person'`,
+  where operation = 'revoke_certificate' and certificate_path = 'none'`,
   },
   {
     of: 'change',

@@ -202,6 +202,15 @@ describe('what cannot be done any more when it is carried out', () => {
   });
 });
 
+it('an agency is asked for its seal, and loses it, like a person a certificate', async () => {
+  const opened = await done([{ kind: 'agency', agencyCode: 'H41.32.06' }]);
+  const id = opened.lines[0]?.account?.id as string;
+  await done([{ operation: 'issue_certificate', account: id, certificate: 'csr', reason: 'Con dấu số' }]);
+  expect(await row(id)).toMatchObject({ certificate_path: 'csr', certificate_number: 2 });
+  await done([{ operation: 'revoke_certificate', account: id, reason: 'superseded' }]);
+  expect(await row(id)).toMatchObject({ certificate_path: 'none', certificate_revocation_reason: 'superseded' });
+});
+
 describe('faults', () => {
   it('of the form are precise', async () => {
     expect(
