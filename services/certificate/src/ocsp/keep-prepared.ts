@@ -37,7 +37,7 @@ export async function prepareAll({
   signal,
 }: Omit<Parameters<typeof keepPrepared>[0], 'log'>): Promise<number> {
   // Some room stays for those that are asked for and are not among the newest.
-  const wanted = Math.floor(capacity * 0.9);
+  const wanted = Math.floor(capacity * 0.98);
   let made = 0;
   let after: Parameters<typeof listIssued>[1];
   for (let seen = 0; seen < wanted && !signal.aborted; ) {
