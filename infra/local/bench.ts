@@ -10,6 +10,7 @@ import { measureGroupPost } from './bench-group-post.ts';
 import { measureImportMemory } from './bench-import-memory.ts';
 import { measureMailboxList } from './bench-mailbox-list.ts';
 import { measureMailboxes } from './bench-mailboxes.ts';
+import { measureOcspCfssl, measureOcspHttp, measureOcspOpenssl } from './bench-ocsp.ts';
 import { measureProvisioning } from './bench-provisioning.ts';
 import { measureReconcile } from './bench-reconcile.ts';
 import { measureSearch } from './bench-search.ts';
@@ -71,6 +72,22 @@ const figures: Readonly<
     about:
       '99th percentile of first pages of the list of mailboxes with usage, sorted and filtered, over HTTP, beside a plain SELECT of the same page (10 is the most)',
     measure: measureMailboxList,
+  },
+  'ocsp-openssl': {
+    size: 10_000,
+    about: 'OCSP answers a second over HTTP, of so many certificates, beside `openssl ocsp -multi 2` (2 is the least)',
+    measure: measureOcspOpenssl,
+  },
+  'ocsp-cfssl': {
+    size: 10_000,
+    about: 'OCSP answers a second over HTTP, of so many certificates, beside `cfssl ocspserve` (1 is the least)',
+    measure: measureOcspCfssl,
+  },
+  'ocsp-http': {
+    size: 1_000_000,
+    about:
+      'OCSP answers a second over HTTP, of so many certificates, beside a bare node:http server of the same bytes (0.6 is the least)',
+    measure: measureOcspHttp,
   },
   'group-post': {
     size: 20_000,

@@ -9,3 +9,4 @@ export {
   type Transaction,
   translateDatabaseError,
 } from './open.ts';
+export { openReader, type Reader } from './reader.ts';

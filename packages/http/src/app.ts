@@ -10,7 +10,7 @@ import express, { type Express, type RequestHandler } from 'express';
 import helmet from 'helmet';
 import type { Logger } from 'pino';
 import { pinoHttp } from 'pino-http';
-import { collectDefaultMetrics, Histogram, Registry } from 'prom-client';
+import { collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import type { Authenticate } from './authentication.ts';
 import { openApiDocument } from './openapi.ts';
 import { problemHandler } from './problem.ts';
@@ -32,6 +32,8 @@ export interface AppOptions {
   trustProxy?: string | undefined;
   /** What `/readyz` checks, by name; a check throws when its part cannot be used. */
   readiness: Readonly<Record<string, () => Promise<unknown>>>;
+  /** What `/metrics` tells of this service alone, by name. */
+  gauges?: Readonly<Record<string, { help: string; read: () => number }>>;
 }
 
 export function createApp(options: AppOptions): Express {
@@ -39,7 +41,7 @@ export function createApp(options: AppOptions): Express {
   app.disable('x-powered-by');
   app.set('trust proxy', options.trustProxy ?? false);
   app.set('query parser', 'simple');
-  const metrics = httpMetrics();
+  const metrics = httpMetrics(options.gauges ?? {});
   app.use(requestLog(options.log), metrics.observe, helmet());
   app.get('/healthz', (_request, response) => void response.json({ status: 'ok' }));
   app.get('/readyz', readiness(options.readiness));
@@ -105,9 +107,18 @@ function readiness(checks: AppOptions['readiness']): RequestHandler {
 }
 
 /** One registry an app, so that tests can make many apps in one process. */
-function httpMetrics(): { observe: RequestHandler; expose: RequestHandler } {
+function httpMetrics(gauges: NonNullable<AppOptions['gauges']>): { observe: RequestHandler; expose: RequestHandler } {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
+  for (const [name, { help, read }] of Object.entries(gauges))
+    new Gauge({
+      name,
+      help,
+      registers: [registry],
+      collect() {
+        this.set(read());
+      },
+    });
   const duration = new Histogram({
     name: 'http_request_duration_seconds',
     help: 'Time from request to the end of its answer',

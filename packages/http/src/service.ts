@@ -3,8 +3,7 @@
  * shutdown that first stops taking work, then finishes what runs, then lets go of what it holds.
  */
 import { readFileSync } from 'node:fs';
-import { createServer, type Server } from 'node:http';
-import type { Express } from 'express';
+import { createServer, type RequestListener, type Server } from 'node:http';
 import { type DestinationStream, type Logger, pino } from 'pino';
 import { z } from 'zod';
 
@@ -123,7 +122,7 @@ export interface RunningService {
  * pools). Resolves when it listens; rejects when the port is taken.
  */
 export async function serve(
-  app: Express,
+  app: RequestListener,
   options: { host: string; port: number; log: Logger; release: () => Promise<void> },
 ): Promise<RunningService> {
   const { log } = options;

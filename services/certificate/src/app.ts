@@ -1,15 +1,18 @@
-/** The certificate service as an Express app; what tests load. */
+/** The certificate service: an Express app, and the OCSP responder in front of it; what tests load. */
+import type { RequestListener } from 'node:http';
 import { pingDatabase, translateDatabaseError } from '@congvu/database';
 import { type Authenticate, createApp } from '@congvu/http';
-import type { Express } from 'express';
 import type { Logger } from 'pino';
 import { authorityRoutes } from './authorities/routes.ts';
 import { certificateRoutes } from './certificates/routes.ts';
 import type { EnrolmentDependencies } from './enrolments/converge-certificates.ts';
 import { enrolmentRoutes } from './enrolments/routes.ts';
+import { isOcsp } from './ocsp/listener.ts';
+import type { Ocsp } from './ocsp/ocsp.ts';
 import { revocationRoutes } from './revocation/routes.ts';
 
 export interface CertificateAppDependencies extends EnrolmentDependencies {
+  ocsp: Ocsp;
   authenticate: Authenticate;
   issuerUrl: string;
   /** Express's `trust proxy`; nobody is believed unless told. */
@@ -17,18 +20,19 @@ export interface CertificateAppDependencies extends EnrolmentDependencies {
   log: Logger;
 }
 
-export function createCertificateApp(dependencies: CertificateAppDependencies): Express {
-  const { database, ldap, authorities, authenticate, issuerUrl, log } = dependencies;
-  return createApp({
+export function createCertificateApp(dependencies: CertificateAppDependencies): RequestListener {
+  const { database, ldap, authorities, ocsp, authenticate, issuerUrl, log } = dependencies;
+  const app = createApp({
     name: 'certificate',
     title: 'Congvu certificate',
-    description: 'Enrolments, certificates, revocation, CRLs.',
+    description: 'Enrolments, certificates, revocation, CRLs; OCSP (RFC 6960) by GET and POST at `/ocsp`.',
     version: '0.1.0',
     tokenUrl: `${issuerUrl}/oauth/token`,
     log,
     authenticate,
     translateError: translateDatabaseError,
     trustProxy: dependencies.trustProxy,
+    gauges: { ocsp_prepared_answers: { help: 'OCSP answers that are ready', read: ocsp.answers.prepared } },
     readiness: { database: () => pingDatabase(database), ldap: () => ldap.ping() },
     routes: [
       ...authorityRoutes(authorities),
@@ -37,4 +41,5 @@ export function createCertificateApp(dependencies: CertificateAppDependencies): 
       ...revocationRoutes(database, authorities),
     ],
   });
+  return (request, response) => (isOcsp(request.url) ? ocsp.listener : app)(request, response);
 }

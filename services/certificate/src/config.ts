@@ -28,5 +28,9 @@ export const configSchema = z.object({
   /** CA/B S/MIME BR 7.1.4.2.2 d: GOVVN+ and the ISO 3166-2 number of the province (Nghệ An is VN-22). */
   ORGANIZATION_IDENTIFIER: z.string().regex(/^GOVVN(\+[0-9A-Z]{1,3})?$/),
   CRL_HOURS: z.coerce.number().int().min(1).max(240).default(48),
+  /** How long an OCSP answer holds: 8 hours to 10 days (CA/B S/MIME BR 4.9.10). */
+  OCSP_HOURS: z.coerce.number().int().min(8).max(240).default(12),
+  /** For how many certificates OCSP answers are kept ready, at about 120 bytes of memory each. */
+  OCSP_PREPARED: z.coerce.number().int().min(1_000).max(10_000_000).default(1_000_000),
 });
 export type Config = z.infer<typeof configSchema>;

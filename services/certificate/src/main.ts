@@ -9,6 +9,7 @@ import { configSchema } from './config.ts';
 import { convergeCertificates, type EnrolmentDependencies } from './enrolments/converge-certificates.ts';
 import { convergenceJob } from './enrolments/convergence-job.ts';
 import { forgetDeliveredKeys } from './enrolments/enrolment-store.ts';
+import { openOcsp } from './ocsp/ocsp.ts';
 import { publishCrl } from './revocation/publish-crl.ts';
 
 const log = createLog('certificate', process.env.LOG_LEVEL ?? 'info');
@@ -28,6 +29,14 @@ const dependencies: EnrolmentDependencies = {
   serverKeyKind: config.SERVER_KEY_KIND,
 };
 const crl = { database, ldap, baseDn, authorities, crlHours: config.CRL_HOURS };
+
+const ocsp = await openOcsp({
+  ...dependencies,
+  databaseUrl: config.DATABASE_URL,
+  ocspHours: config.OCSP_HOURS,
+  ocspPrepared: config.OCSP_PREPARED,
+  log,
+});
 
 const worker = await startWorker({
   url: config.DATABASE_URL,
@@ -70,6 +79,7 @@ const worker = await startWorker({
 
 const app = createCertificateApp({
   ...dependencies,
+  ocsp,
   log,
   trustProxy: config.TRUST_PROXY,
   issuerUrl: config.ISSUER_URL,
@@ -84,8 +94,10 @@ await serve(app, {
   log,
   release: async () => {
     await worker.stop();
+    await ocsp.close();
     await ldap.close();
     await database.destroy();
   },
 });
+ocsp.keepReady();
 await worker.failed;

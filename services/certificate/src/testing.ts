@@ -4,6 +4,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, readFileSync } from 'node:fs';
+import type { RequestListener } from 'node:http';
 import { join } from 'node:path';
 import type { Database } from '@congvu/database';
 import {
@@ -19,7 +20,6 @@ import {
   type TestAuthority as TokenAuthority,
 } from '@congvu/http/testing';
 import { distinguishedName, type Ldap, openLdap } from '@congvu/ldap';
-import type { Express } from 'express';
 import { pino } from 'pino';
 import { convergeEntries } from '../../directory/src/accounts/converge-entry.ts';
 import { createCertificateApp } from './app.ts';
@@ -31,6 +31,7 @@ import type { CertificateRow } from './certificates/certificate-store.ts';
 import { type Config, configSchema } from './config.ts';
 import { convergeCertificates, type EnrolmentDependencies } from './enrolments/converge-certificates.ts';
 import type { EnrolmentRow } from './enrolments/enrolment-store.ts';
+import { type Ocsp, openOcsp } from './ocsp/ocsp.ts';
 import type { CrlDependencies } from './revocation/publish-crl.ts';
 
 export interface TestCertificates extends EnrolmentDependencies, CrlDependencies {
@@ -43,7 +44,8 @@ export interface TestCertificates extends EnrolmentDependencies, CrlDependencies
   /** The same authorities, but this one signs. */
   signingWith: (sign: Authority['issuer']['sign']) => Authorities;
   tokens: TokenAuthority;
-  app: Express;
+  app: RequestListener;
+  ocsp: Ocsp;
   dn: (account: TestAccount) => string;
   account: (options?: Parameters<typeof insertAccount>[1]) => Promise<TestAccount>;
   /** With its LDAP entry, made by the directory service's own code. */
@@ -97,6 +99,14 @@ export async function startTestCertificates(): Promise<TestCertificates> {
     serverKeyKind: config.SERVER_KEY_KIND,
     crlHours: config.CRL_HOURS,
   };
+  const log = pino({ level: 'silent' });
+  const ocsp = await openOcsp({
+    ...dependencies,
+    databaseUrl: testDatabase.urlAs('certificate'),
+    ocspHours: config.OCSP_HOURS,
+    ocspPrepared: 1_000,
+    log,
+  });
   const accounts: TestAccount[] = [];
   const dn = ({ username }: TestAccount) => distinguishedName({ uid: username }, `ou=people,${baseDn}`);
   const convergeEntry = (account: TestAccount) => convergeEntries(directory, [account.id]);
@@ -123,11 +133,13 @@ export async function startTestCertificates(): Promise<TestCertificates> {
       );
     },
     tokens,
+    ocsp,
     app: createCertificateApp({
       ...dependencies,
+      ocsp,
       authenticate: tokens.authenticate,
       issuerUrl: 'https://directory.test',
-      log: pino({ level: 'silent' }),
+      log,
     }),
     dn,
     account,
@@ -174,6 +186,7 @@ export async function startTestCertificates(): Promise<TestCertificates> {
         (row: { key: string }) => row.key,
       ),
     stop: async () => {
+      await ocsp.close();
       for (const one of accounts) await directory.ldap.remove(dn(one));
       for (const { name } of authorities.all)
         await ldap.remove(distinguishedName({ cn: name }, `ou=authorities,${baseDn}`));

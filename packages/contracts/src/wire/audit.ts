@@ -32,6 +32,7 @@ export const auditActions = {
   'agency.entry_repaired': 'The LDAP entry was brought back to what the record says',
   'agency.entry_restored': 'An LDAP entry that was missing was made again',
   'agency.settled': 'A change of the agency that was dated ahead took effect',
+  'authority.responder_certified': 'An authority certified the key that signs its OCSP answers',
   'certificate.hold_released': 'A certificate is valid again',
   'certificate.intended': 'A serial number was taken, before anything was signed',
   'certificate.issued': 'A certificate was issued',
