@@ -123,20 +123,52 @@ export const listAccountsOfExpired = (connection: Connection, hours: number): Pr
     .distinct()
     .pluck('account_id');
 
+export interface Revocation {
+  serialNumber: Buffer;
+  revokedAt: Date;
+  reason: RevocationReason;
+  invalidityDate: Date | null;
+  notAfter: Date;
+}
+
+const revocations = (connection: Connection, list: { authorityId: string; partition: number }) =>
+  connection('certificate.certificates')
+    .where({ authority_id: list.authorityId, crl_partition: list.partition, state: 'revoked' })
+    .orderBy('serial_number')
+    .select<Revocation[]>(
+      'serial_number as serialNumber',
+      'revoked_at as revokedAt',
+      'revocation_reason as reason',
+      'invalidity_date as invalidityDate',
+      'not_after as notAfter',
+    );
+
 /**
- * What a CRL of the authority lists: revoked, and not yet expired when the last list was made, because one list after its
- * end must still have it (RFC 5280 section 3.3).
+ * What a CRL lists in a range of serial numbers: revoked, and not yet expired when the last list was made, because one list after
+ * its end must still have it (RFC 5280 section 3.3).
  */
 export const listRevoked = (
   connection: Connection,
-  authorityId: string,
+  list: { authorityId: string; partition: number },
+  range: { from: Buffer; to: Buffer | undefined },
   lastUpdate: Date,
-): Promise<{ serial_number: Buffer; revoked_at: Date; revocation_reason: RevocationReason }[]> =>
-  connection('certificate.certificates')
-    .where({ authority_id: authorityId, state: 'revoked' })
+  limit: number,
+): Promise<Revocation[]> =>
+  revocations(connection, list)
     .where('not_after', '>', lastUpdate)
-    .orderBy('serial_number')
-    .select('serial_number', 'revoked_at', 'revocation_reason');
+    .where('serial_number', '>=', range.from)
+    .modify((query) => {
+      if (range.to) query.where('serial_number', '<', range.to);
+    })
+    .limit(limit);
+
+/** Those among these serial numbers that are revoked. */
+export const findRevocations = (
+  connection: Connection,
+  list: { authorityId: string; partition: number },
+  serialNumbers: readonly Buffer[],
+): Promise<Revocation[]> =>
+  revocations(connection, list).whereRaw('serial_number = any(?::bytea[])', [serialNumbers as never]);
 
 interface ListRow {
   id: string;
