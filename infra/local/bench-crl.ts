@@ -6,6 +6,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Certificate } from '@congvu/contracts';
 import pg from 'pg';
 import type { BenchOptions, Figure } from './bench.ts';
 import { fillAccounts, samplePeople } from './bench-search.ts';
@@ -23,7 +24,9 @@ export async function measureCrl({ stack, size, say }: BenchOptions): Promise<Fi
   await owner.connect();
   try {
     const authority: { id: string; name: string } = (
-      await owner.query("select id, name from certificate.authorities where purposes @> '{signature}' and state = 'active'")
+      await owner.query(
+        "select id, name from certificate.authorities where purposes @> '{signature}' and state = 'active'",
+      )
     ).rows[0];
     const url = `${stack.description.services.certificate}/crl/${authority.name}.crl`;
     say(`crl: ${size} revoked certificates …`);
@@ -50,18 +53,27 @@ export async function measureCrl({ stack, size, say }: BenchOptions): Promise<Fi
       tag = list.tag;
       await writeFile(file, list.body);
       floor.push(await printed(file, size));
-      say(`  the whole list ${whole.at(-1)?.toFixed(0)} ms, ${list.body.length} octets; openssl ${floor.at(-1)?.toFixed(0)} ms`);
+      say(
+        `  the whole list ${whole.at(-1)?.toFixed(0)} ms, ${list.body.length} octets; openssl ${floor.at(-1)?.toFixed(0)} ms`,
+      );
     }
 
-    const { rows } = await owner.query("select encode(serial_number, 'hex') as serial from certificate.certificates where state = 'valid'");
+    const { rows } = await owner.query(
+      "select encode(serial_number, 'hex') as serial from certificate.certificates where state = 'valid'",
+    );
     for (const { serial } of rows) {
       const before = await chunksOf(owner);
       const began = performance.now();
-      await clients.administrator.call('certificate', 'POST', `/v1/certificates/${serial}/revoke`, { body: { reason: 'superseded' } });
+      const body = { reason: 'superseded' };
+      await clients.administrator.call('certificate', `/v1/certificates/${serial}/revoke`, Certificate, {
+        method: 'POST',
+        body,
+      });
       const list = await nextList(url, tag);
       const took = performance.now() - began;
       tag = list.tag;
-      if (!list.body.includes(Buffer.from(serial, 'hex'))) throw new Error('the next list does not have the revocation');
+      if (!list.body.includes(Buffer.from(serial, 'hex')))
+        throw new Error('the next list does not have the revocation');
       const after = await chunksOf(owner);
       const anew = after.filter((id) => !before.includes(id)).length;
       say(`  one more revocation ${took.toFixed(0)} ms; ${anew} of ${after.length} chunks were encoded anew`);

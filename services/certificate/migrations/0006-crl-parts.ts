@@ -73,6 +73,8 @@ create index crl_chunks_list on certificate.crl_chunks (authority_id, crl_partit
 create table certificate.published_crls (
   authority_id uuid not null references certificate.authorities,
   crl_partition int not null,
+  -- Another with every list, by which readers know what they have.
+  version uuid not null default gen_random_uuid(),
   crl_number bigint not null,
   this_update timestamptz not null,
   next_update timestamptz not null,
@@ -84,8 +86,8 @@ create table certificate.published_crls (
   primary key (authority_id, crl_partition),
   check ((delta is null) = (delta_next_update is null))
 );
-insert into certificate.published_crls
-  select distinct on (authority_id) authority_id, 0, crl_number, this_update, next_update, crl, '{}', '', null, null
+insert into certificate.published_crls (authority_id, crl_partition, crl_number, this_update, next_update, prefix, chunk_ids, suffix)
+  select distinct on (authority_id) authority_id, 0, crl_number, this_update, next_update, crl, '{}', ''
   from certificate.crls order by authority_id, crl_number desc;
 
 -- The lists on which a delta can build: those still in date, with the serial numbers of what each changed.

@@ -6,6 +6,7 @@ import type { Logger } from 'pino';
 import { certificateRoutes } from './certificates/routes.ts';
 import type { EnrolmentDependencies } from './enrolments/converge-certificates.ts';
 import { enrolmentRoutes } from './enrolments/routes.ts';
+import { crlRoutes } from './revocation/crl-routes.ts';
 import { revocationRoutes } from './revocation/routes.ts';
 
 export interface CertificateAppDependencies extends EnrolmentDependencies {
@@ -17,7 +18,7 @@ export interface CertificateAppDependencies extends EnrolmentDependencies {
 }
 
 export function createCertificateApp(dependencies: CertificateAppDependencies): Express {
-  const { database, ldap, authority, authenticate, issuerUrl, log } = dependencies;
+  const { database, ldap, authorities, authenticate, issuerUrl, log } = dependencies;
   return createApp({
     name: 'certificate',
     title: 'Congvu certificate',
@@ -31,8 +32,9 @@ export function createCertificateApp(dependencies: CertificateAppDependencies): 
     readiness: { database: () => pingDatabase(database), ldap: () => ldap.ping() },
     routes: [
       ...enrolmentRoutes(dependencies),
-      ...certificateRoutes(database, authority),
-      ...revocationRoutes(database, authority),
+      ...certificateRoutes(database, authorities),
+      ...revocationRoutes(dependencies),
+      ...crlRoutes(database, authorities),
     ],
   });
 }

@@ -3,31 +3,33 @@ import { addJobs, openDatabase, startWorker } from '@congvu/database';
 import { createLog, exitOnFault, parseConfig, remoteKeys, serve, tokenAuthentication } from '@congvu/http';
 import { openLdap } from '@congvu/ldap';
 import { createCertificateApp } from './app.ts';
-import { openAuthority } from './authorities/authority-context.ts';
+import { openAuthorities } from './authorities/authorities.ts';
 import { listAccountsOfExpired } from './certificates/certificate-store.ts';
 import { configSchema } from './config.ts';
 import { convergeCertificates, type EnrolmentDependencies } from './enrolments/converge-certificates.ts';
 import { convergenceJob } from './enrolments/convergence-job.ts';
 import { forgetDeliveredKeys } from './enrolments/enrolment-store.ts';
-import { publishCrl } from './revocation/publish-crl.ts';
+import { followClosedAgencies } from './revocation/converge-revocation.ts';
+import { publishCrl, publishCrls } from './revocation/publish-crl.ts';
+import { revokeScheduled } from './revocation/revoke-certificate.ts';
 
 const log = createLog('certificate', process.env.LOG_LEVEL ?? 'info');
 exitOnFault(log);
 const config = parseConfig(configSchema, process.env);
 const database = openDatabase({ url: config.DATABASE_URL, name: 'certificate' });
 const ldap = openLdap({ url: config.LDAP_URL, bindDn: config.LDAP_BIND_DN, password: config.LDAP_PASSWORD });
-const authority = await openAuthority(database, config);
+const authorities = await openAuthorities(database, config);
 const baseDn = config.LDAP_BASE_DN;
 const dependencies: EnrolmentDependencies = {
   database,
   ldap,
   baseDn,
-  authority,
+  authorities,
   organizationIdentifier: config.ORGANIZATION_IDENTIFIER,
   wrappingKey: { id: config.KEY_WRAPPING_KEY_ID, key: config.KEY_WRAPPING_KEY },
   serverKeyKind: config.SERVER_KEY_KIND,
 };
-const crl = { database, ldap, baseDn, authority, crlHours: config.CRL_HOURS };
+const crl = { database, ldap, baseDn, authorities, crlHours: config.CRL_HOURS, deltaHours: config.DELTA_CRL_HOURS };
 
 const worker = await startWorker({
   url: config.DATABASE_URL,
@@ -35,7 +37,13 @@ const worker = await startWorker({
   log,
   concurrency: 4,
   probe: () => ldap.ping(),
-  cron: { 'renew-crl': '*/15 * * * *', 'forget-keys': '* * * * *', 'withdraw-expired': '0 * * * *' },
+  cron: {
+    'renew-crl': '*/15 * * * *',
+    'revoke-scheduled': '* * * * *',
+    'follow-closed-agencies': '*/5 * * * *',
+    'forget-keys': '* * * * *',
+    'withdraw-expired': '0 * * * *',
+  },
   atStart: ['renew-crl'],
   tasks: {
     'converge-certificates': async ({ accountIds }: { accountIds: string[] }, signal) => {
@@ -52,8 +60,11 @@ const worker = await startWorker({
       }
       await addJobs(database, 'certificate', failed.map(convergenceJob));
     },
-    'publish-crl': ({ force }: { force: boolean }) => publishCrl(crl, force),
-    'renew-crl': () => publishCrl(crl, false),
+    'publish-crl': ({ authorityId, partition }: { authorityId: string; partition: number }) =>
+      publishCrl(crl, authorityId, partition),
+    'renew-crl': () => publishCrls(crl),
+    'revoke-scheduled': () => revokeScheduled(database),
+    'follow-closed-agencies': () => followClosedAgencies(database),
     // LDAP holds the valid ones only: those that ran out since about the last time.
     'withdraw-expired': async () => {
       const accountIds = await listAccountsOfExpired(database, 2);

@@ -33,6 +33,8 @@ export const extensionType = {
   extKeyUsage: '2.5.29.37',
   freshestCRL: '2.5.29.46',
   authorityInfoAccess: '1.3.6.1.5.5.7.1.1',
+  /** RFC 6960 section 4.2.2.2.1. */
+  ocspNoCheck: '1.3.6.1.5.5.7.48.1.5',
 } as const;
 
 /** Key purposes (RFC 5280 section 4.2.1.12). */

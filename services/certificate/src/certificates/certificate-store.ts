@@ -8,16 +8,22 @@ export type RevocationReason = (typeof revocationReasons)[number];
 export interface CertificateRow {
   id: string;
   authority_id: string;
+  /** Fixed at issuance: it stands in the certificate. */
+  crl_partition: number;
   serial_number: Buffer;
   enrolment_id: string;
   account_id: string;
   agency_id: string;
   request_id: string | null;
+  profile: string;
   state: 'signing' | 'valid' | 'revoked';
   tbs: Buffer;
   certificate: Buffer | null;
   not_after: Date;
+  revoked_at: Date | null;
   revocation_reason: RevocationReason | null;
+  /** A hold that somebody decided on, and not only a suspension of the account. */
+  hold_decided: boolean;
 }
 
 const rows = (connection: Connection) => connection<CertificateRow>('certificate.certificates');
@@ -42,6 +48,7 @@ export const listOfAccount = (
 
 export interface Intent {
   authorityId: string;
+  crlPartition: number;
   serialNumber: Buffer;
   enrolmentId: string;
   accountId: string;
@@ -60,6 +67,7 @@ export async function insertIntent(transaction: Transaction, intent: Intent): Pr
   const [row] = await rows(transaction)
     .insert({
       authority_id: intent.authorityId,
+      crl_partition: intent.crlPartition,
       serial_number: intent.serialNumber,
       enrolment_id: intent.enrolmentId,
       account_id: intent.accountId,
@@ -89,32 +97,56 @@ export async function setSigned(
   return set === 1;
 }
 
-/** Revokes those of `ids` that are valid, or turns a hold into a final reason; returns the ids that changed. */
+/** Locks the certificate until the transaction ends: what is decided about one is decided one after the other. */
+export async function lockCertificate(transaction: Transaction, id: string): Promise<CertificateRow> {
+  const row = await rows(transaction).where({ id }).forUpdate().first();
+  if (!row) throw new Error('a certificate that was just there is gone');
+  return row;
+}
+
+/** Revokes what is valid, turns a hold into a final reason, or one that follows the account into a decided one; false otherwise. */
 export async function setRevoked(
   transaction: Transaction,
-  ids: readonly string[],
-  reason: RevocationReason,
-): Promise<string[]> {
-  const changed = await transaction('certificate.certificates')
-    .whereIn('id', ids)
+  id: string,
+  revocation: { reason: RevocationReason; invalidityDate?: Date | null | undefined; holdDecided?: boolean },
+): Promise<boolean> {
+  const { reason, invalidityDate = null, holdDecided = false } = revocation;
+  const set = await transaction('certificate.certificates')
+    .where({ id })
     .where((where) => {
       where.where('state', 'valid');
       if (reason !== 'certificateHold') where.orWhere({ state: 'revoked', revocation_reason: 'certificateHold' });
+      else if (holdDecided) where.orWhere({ revocation_reason: 'certificateHold', hold_decided: false });
     })
-    .update({ state: 'revoked', revoked_at: transaction.fn.now(), revocation_reason: reason })
-    .returning<{ id: string }[]>('id');
-  return changed.map((row) => row.id);
+    .update({
+      state: 'revoked',
+      revoked_at: transaction.raw('case when revocation_reason = ? then revoked_at else now() end', [reason]),
+      revocation_reason: reason,
+      invalidity_date: invalidityDate,
+      hold_decided: holdDecided,
+    });
+  return set === 1;
 }
 
-/** Ends a hold (RFC 5280 section 5.3.1 knows no other revocation that may end). */
-export async function releaseHold(transaction: Transaction, ids: readonly string[]): Promise<string[]> {
-  const changed = await transaction('certificate.certificates')
-    .whereIn('id', ids)
-    .where({ state: 'revoked', revocation_reason: 'certificateHold' })
-    .update({ state: 'valid', revoked_at: null, revocation_reason: null })
-    .returning<{ id: string }[]>('id');
-  return changed.map((row) => row.id);
+/** Ends a hold (RFC 5280 section 5.3.1 knows no other revocation that may end): one that was decided, or one that was not. */
+export async function releaseHold(transaction: Transaction, id: string, decided: boolean): Promise<boolean> {
+  const set = await transaction('certificate.certificates')
+    .where({ id, state: 'revoked', revocation_reason: 'certificateHold', hold_decided: decided })
+    .update({ state: 'valid', revoked_at: null, revocation_reason: null, hold_decided: false });
+  return set === 1;
 }
+
+/** With certificates still in use, and ended with their agency. */
+export const listAccountsOfClosed = (connection: Connection): Promise<string[]> =>
+  connection('directory.agencies_v as g')
+    .join('directory.accounts_v as c', 'c.agency_id', 'g.id')
+    .join('certificate.certificates as x', 'x.account_id', 'c.id')
+    .where('g.status', 'closed')
+    .whereIn('c.kind', ['agency', 'service'])
+    .where('x.not_after', '>', connection.fn.now())
+    .where((where) => where.where('x.state', 'valid').orWhere('x.revocation_reason', 'certificateHold'))
+    .distinct()
+    .pluck('x.account_id');
 
 export const listAccountsOfExpired = (connection: Connection, hours: number): Promise<string[]> =>
   connection('certificate.certificates')
@@ -172,6 +204,7 @@ export const findRevocations = (
 
 interface ListRow {
   id: string;
+  authority_id: string;
   serial_number: Buffer;
   issuer: string;
   account_id: string;
@@ -192,6 +225,8 @@ interface ListRow {
   issued_at: Date | null;
   revoked_at: Date | null;
   revocation_reason: RevocationReason | null;
+  invalidity_date: Date | null;
+  revoke_at: Date | null;
   picked_up_at: Date | null;
   request_id: string | null;
   submitted_by_name: string | null;
@@ -215,6 +250,7 @@ const certificates = (connection: Connection, scope: Scope) =>
     .join('certificate.authorities as i', 'i.id', 'x.authority_id')
     .join('certificate.enrolments as e', 'e.id', 'x.enrolment_id')
     .join('directory.accounts_v as c', 'c.id', 'x.account_id')
+    .leftJoin('certificate.scheduled_revocations as s', 's.certificate_id', 'x.id')
     .modify((query) => {
       if ('accountId' in scope)
         query.where({ 'x.account_id': scope.accountId, 'c.credential_epoch': scope.credentialEpoch });
@@ -228,6 +264,7 @@ const certificates = (connection: Connection, scope: Scope) =>
       'c.agency_name',
       'e.path',
       'e.picked_up_at',
+      's.revoke_at',
       'c.submitted_by_name',
       'c.submitted_at',
       'c.approved_by_name',
@@ -254,6 +291,8 @@ const toCertificate = (row: ListRow): Certificate => ({
   issuedAt: row.issued_at?.toISOString() ?? null,
   revokedAt: row.revoked_at?.toISOString() ?? null,
   revocationReason: row.revocation_reason,
+  invalidityDate: row.invalidity_date?.toISOString() ?? null,
+  revocationScheduledAt: row.revoke_at?.toISOString() ?? null,
   pickedUpAt: row.picked_up_at?.toISOString() ?? null,
   requestId: row.request_id,
   submittedBy: row.submitted_by_name,
@@ -267,9 +306,9 @@ export async function requireCertificate(
   connection: Connection,
   serialNumber: Buffer,
   scope: Scope,
-): Promise<{ wire: Certificate; der: Buffer | null; id: string }> {
+): Promise<{ wire: Certificate; der: Buffer | null; id: string; authorityId: string }> {
   const [row] = await certificates(connection, scope).where('x.serial_number', serialNumber);
-  if (row) return { wire: toCertificate(row), der: row.certificate, id: row.id };
+  if (row) return { wire: toCertificate(row), der: row.certificate, id: row.id, authorityId: row.authority_id };
   throw new ServiceError({
     kind: 'not_found',
     code: 'certificate_not_found',

@@ -5,31 +5,24 @@
  * Harmless to repeat; begins again when the account changed meanwhile.
  */
 import { randomUUID } from 'node:crypto';
-import { addJobs, type Database } from '@congvu/database';
+import type { Database } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
 import { anyOf, diffAttributes, type Ldap } from '@congvu/ldap';
-import type { AuthorityContext } from '../authorities/authority-context.ts';
+import type { Authorities } from '../authorities/authorities.ts';
 import { generateKeyPair } from '../authority/key-pair.ts';
 import { type WrappingKey, wrapPrivateKey } from '../authority/key-wrap.ts';
 import type { KeyKind } from '../authority/public-key.ts';
 import { certificateSystem, recordCertificateEvent } from '../certificates/certificate-event.ts';
-import { listOfAccount, type RevocationReason, releaseHold, setRevoked } from '../certificates/certificate-store.ts';
+import { listOfAccount } from '../certificates/certificate-store.ts';
 import { issueCertificate } from '../certificates/issue-certificate.ts';
-import { crlJob } from '../revocation/crl-job.ts';
-import {
-  type AccountSource,
-  closeEnrolmentsBefore,
-  findAccount,
-  findOpenEnrolment,
-  forgetPrivateKey,
-  insertEnrolment,
-} from './enrolment-store.ts';
+import { convergeRevocation, hasCeased } from '../revocation/converge-revocation.ts';
+import { type AccountSource, findAccount, findOpenEnrolment, insertEnrolment } from './enrolment-store.ts';
 
 export interface EnrolmentDependencies {
   database: Database;
   ldap: Ldap;
   baseDn: string;
-  authority: AuthorityContext;
+  authorities: Authorities;
   organizationIdentifier: string;
   wrappingKey: WrappingKey;
   serverKeyKind: KeyKind;
@@ -41,10 +34,11 @@ export async function convergeCertificates(dependencies: EnrolmentDependencies, 
     const source = await findAccount(database, accountId);
     if (!source) return;
     // 1. Before anything new is made: what the account's state takes away or gives back.
-    await convergeRevocation(dependencies, source);
+    await convergeRevocation(dependencies, source, orderedProfile[source.kind]);
 
     // 2. Enrolment and certificate.
-    if (source.state === 'active' && source.certificatePath !== 'none') await ensureCertificate(dependencies, source);
+    if (source.state === 'active' && source.certificatePath !== 'none' && !hasCeased(source))
+      await ensureCertificate(dependencies, source);
 
     // 3. LDAP: exactly the valid ones. Before the entry is there, its making asks for this again.
     if (source.entryVersion > 0) await publishCertificates(dependencies, source);
@@ -53,60 +47,27 @@ export async function convergeCertificates(dependencies: EnrolmentDependencies, 
   }
 }
 
-const reasonByState: Partial<Record<AccountSource['state'], RevocationReason>> = {
-  suspended: 'certificateHold',
-  retired: 'cessationOfOperation',
+/** Of which profile the certificate is that the directory orders for an account. */
+export const orderedProfile: Readonly<Partial<Record<AccountSource['kind'], string>>> = {
+  person: 'person-signature',
+  position: 'authority-signature',
+  agency: 'agency-seal',
 };
 
-async function convergeRevocation(
-  { database, authority }: EnrolmentDependencies,
-  source: AccountSource,
-): Promise<void> {
-  const byState = reasonByState[source.state];
-  // Nothing that came before the one that is wanted; and with none wanted, nothing at all.
-  const wanted = source.certificatePath === 'none' ? source.certificateNumber + 1 : source.certificateNumber;
-  await database.transaction(async (transaction) => {
-    await closeEnrolmentsBefore(transaction, source.id, wanted);
-    const certificates = await listOfAccount(transaction, source.id);
-    const isWanted = (certificate: { enrolment_number: number }) => certificate.enrolment_number >= wanted;
-    const idsOf = (some: typeof certificates) => some.map((certificate) => certificate.id);
-    const current = idsOf(certificates.filter(isWanted));
-    const former = idsOf(certificates.filter((certificate) => !isWanted(certificate)));
-    const formerReason =
-      source.state === 'retired' ? 'cessationOfOperation' : (source.revocationReason ?? 'superseded');
-    const changed = new Set([
-      ...(former.length > 0 ? await setRevoked(transaction, former, formerReason) : []),
-      ...(byState ? await setRevoked(transaction, current, byState) : await releaseHold(transaction, current)),
-    ]);
-    for (const certificate of certificates.filter(({ id }) => changed.has(id))) {
-      const reason = isWanted(certificate) ? byState : formerReason;
-      if (reason && reason !== 'certificateHold') await forgetPrivateKey(transaction, certificate.enrolment_id);
-      const serialNumber = certificate.serial_number.toString('hex');
-      const action = reason ? 'certificate.revoked' : 'certificate.hold_released';
-      await recordCertificateEvent(
-        transaction,
-        certificateSystem,
-        action,
-        certificate,
-        { state: certificate.state },
-        { serialNumber, reason: reason ?? null },
-      );
-    }
-    if (changed.size > 0) await addJobs(transaction, 'certificate', [crlJob(authority.id)]);
-  });
-}
-
 async function ensureCertificate(dependencies: EnrolmentDependencies, source: AccountSource): Promise<void> {
-  const { database, authority } = dependencies;
+  const profileId = orderedProfile[source.kind];
+  if (!profileId) return;
   const enrolment =
-    (await findOpenEnrolment(database, source.id, authority.profile.id)) ?? (await enrol(dependencies, source));
+    (await findOpenEnrolment(dependencies.database, source.id, profileId)) ??
+    (await enrol(dependencies, source, profileId));
   if (enrolment?.subject_public_key_info) await issueCertificate(dependencies, source, enrolment.id, certificateSystem);
 }
 
 /** The private key is wrapped before it is stored, and stored before anything is signed for it. */
 async function enrol(
-  { database, authority, wrappingKey, serverKeyKind }: EnrolmentDependencies,
+  { database, wrappingKey, serverKeyKind }: EnrolmentDependencies,
   source: AccountSource,
+  profile: string,
 ) {
   const id = randomUUID();
   const pair = source.certificatePath === 'server_key' ? await generateKeyPair(serverKeyKind) : undefined;
@@ -115,7 +76,7 @@ async function enrol(
       id,
       accountId: source.id,
       number: source.certificateNumber,
-      profile: authority.profile.id,
+      profile,
       path: pair ? 'server_key' : 'csr',
       wrappedPrivateKey: pair ? wrapPrivateKey(pair.privateKey, wrappingKey, id) : null,
       subjectPublicKeyInfo: pair?.subjectPublicKeyInfo ?? null,
@@ -124,11 +85,11 @@ async function enrol(
     const subject = { account_id: source.id, agency_id: source.agencyId, request_id: source.requestId };
     await recordCertificateEvent(transaction, certificateSystem, 'enrolment.opened', subject, null, {
       path: source.certificatePath,
-      profile: authority.profile.id,
+      profile,
     });
   });
   pair?.privateKey.fill(0);
-  return findOpenEnrolment(database, source.id, authority.profile.id);
+  return findOpenEnrolment(database, source.id, profile);
 }
 
 const listValid = async (database: Database, accountId: string): Promise<Buffer[]> =>

@@ -6,14 +6,19 @@ import type { RevocationReason, Scope } from '../certificates/certificate-store.
 
 export interface AccountSource {
   id: string;
+  kind: 'person' | 'position' | 'agency' | 'service';
   state: 'pending' | 'active' | 'suspended' | 'retired';
   username: string;
   address: string;
   displayName: string;
+  /** Of the person: of a position, whoever holds it. */
   surname: string;
   givenName: string;
+  fullName: string;
+  title: string | null;
   agencyId: string;
   agencyName: string;
+  agencyStatus: 'active' | 'closed' | 'future';
   requestId: string | null;
   certificatePath: 'server_key' | 'csr' | 'none';
   /** Which certificate of the account it is to have; those before are to be revoked. */
@@ -30,6 +35,7 @@ export const findAccount = (connection: Connection, id: string): Promise<Account
     .where({ id })
     .first(
       'id',
+      'kind',
       'state',
       'username',
       'address',
@@ -37,6 +43,8 @@ export const findAccount = (connection: Connection, id: string): Promise<Account
       'version',
       'display_name as displayName',
       'given_name as givenName',
+      'display_name as fullName',
+      'title',
       'agency_id as agencyId',
       'agency_name as agencyName',
       'request_id as requestId',
@@ -44,6 +52,7 @@ export const findAccount = (connection: Connection, id: string): Promise<Account
       'o.certificate_number as certificateNumber',
       'o.certificate_revocation_reason as revocationReason',
       'entry_version as entryVersion',
+      connection.raw('(select status from directory.agencies_v a where a.id = agency_id) as "agencyStatus"'),
     );
 
 export interface EnrolmentRow {
@@ -107,13 +116,30 @@ export async function insertEnrolment(
 export async function closeEnrolmentsBefore(
   transaction: Transaction,
   accountId: string,
+  profile: string,
   number: number,
 ): Promise<void> {
   await rows(transaction)
-    .where({ account_id: accountId })
+    .where({ account_id: accountId, profile })
     .where('number', '<', number)
     .whereNot({ state: 'revoked' })
-    .update({ state: 'revoked', wrapped_private_key: null, updated_at: transaction.fn.now() } as never);
+    .update(closed(transaction));
+}
+
+const closed = (transaction: Transaction) =>
+  ({ state: 'revoked', wrapped_private_key: null, updated_at: transaction.fn.now() }) as never;
+
+/** Closes one, so that another may be opened. */
+export async function closeEnrolment(transaction: Transaction, id: string): Promise<void> {
+  await rows(transaction).where({ id }).update(closed(transaction));
+}
+
+/** Closes those of every profile. */
+export async function closeOpenEnrolments(transaction: Transaction, accountId: string): Promise<void> {
+  await rows(transaction)
+    .where({ account_id: accountId })
+    .whereIn('state', ['awaiting_csr', 'awaiting_pickup', 'issued'])
+    .update(closed(transaction));
 }
 
 /** Locks the enrolment until the transaction ends: what is done to one is done one after the other. */

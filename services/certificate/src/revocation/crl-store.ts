@@ -2,6 +2,7 @@
  * Every query on what lists are made of and served from: certificate.crls, published_crls, crl_chunks and crl_changes. A list is one
  * partition of an authority.
  */
+import { randomUUID } from 'node:crypto';
 import type { Connection, Transaction } from '@congvu/database';
 
 export interface ListId {
@@ -13,6 +14,8 @@ const keyOf = ({ authorityId, partition }: ListId) => ({ authority_id: authority
 
 /** What is served of a list, without the entries. */
 export interface PublishedCrl {
+  /** Another with every list. */
+  version: string;
   crlNumber: bigint;
   thisUpdate: Date;
   nextUpdate: Date;
@@ -28,6 +31,7 @@ export async function findPublishedCrl(connection: Connection, list: ListId): Pr
   const row = await connection('certificate.published_crls').where(keyOf(list)).first();
   return (
     row && {
+      version: row.version,
       crlNumber: BigInt(row.crl_number),
       thisUpdate: row.this_update,
       nextUpdate: row.next_update,
@@ -41,15 +45,18 @@ export async function findPublishedCrl(connection: Connection, list: ListId): Pr
 }
 
 /** To be asked before anything large is read. */
-export async function findCrlNumber(connection: Connection, list: ListId): Promise<bigint | undefined> {
-  const row = await connection('certificate.published_crls').where(keyOf(list)).first('crl_number');
-  return row && BigInt(row.crl_number);
-}
+export const findCrlVersion = async (connection: Connection, list: ListId): Promise<string | undefined> =>
+  (await connection('certificate.published_crls').where(keyOf(list)).first('version'))?.version;
 
-export async function savePublishedCrl(transaction: Transaction, list: ListId, crl: PublishedCrl): Promise<void> {
+export async function savePublishedCrl(
+  transaction: Transaction,
+  list: ListId,
+  crl: Omit<PublishedCrl, 'version'>,
+): Promise<void> {
   await transaction('certificate.published_crls')
     .insert({
       ...keyOf(list),
+      version: randomUUID(),
       crl_number: crl.crlNumber.toString(),
       this_update: crl.thisUpdate,
       next_update: crl.nextUpdate,
@@ -102,12 +109,7 @@ export const listChunks = (connection: Connection, list: ListId): Promise<Chunk[
   connection('certificate.crl_chunks')
     .where(keyOf(list))
     .orderBy('first_serial')
-    .select(
-      'id',
-      'first_serial as firstSerial',
-      'entry_count as entryCount',
-      'first_end as firstEnd',
-    );
+    .select('id', 'first_serial as firstSerial', 'entry_count as entryCount', 'first_end as firstEnd');
 
 /** In the order in which they were given. */
 export async function insertChunks(

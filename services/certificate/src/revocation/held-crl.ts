@@ -3,7 +3,7 @@
  * next reader fetch only what is new. A list is looked for on record before it is given out, so that no process serves an old one.
  */
 import type { Connection } from '@congvu/database';
-import { findCrlNumber, findPublishedCrl, type ListId, type PublishedCrl, readChunks } from './crl-store.ts';
+import { findCrlVersion, findPublishedCrl, type ListId, type PublishedCrl, readChunks } from './crl-store.ts';
 
 export interface HeldCrl extends PublishedCrl {
   crl: Buffer;
@@ -27,14 +27,14 @@ export function readCrl(connection: Connection, list: ListId): Promise<HeldCrl |
 
 async function readNewest(connection: Connection, list: ListId): Promise<HeldCrl | undefined> {
   const known = held.get(keyOf(list));
-  const number = await findCrlNumber(connection, list);
-  if (number === undefined || known?.crlNumber === number) return number === undefined ? undefined : known;
+  const version = await findCrlVersion(connection, list);
+  if (version === undefined || known?.version === version) return version === undefined ? undefined : known;
   const published = await findPublishedCrl(connection, list);
   if (!published) return undefined;
   const chunks = await entriesOf(connection, list, published.chunkIds);
   // Another list took its place, and the chunks went with it.
   if (!chunks) {
-    if ((await findCrlNumber(connection, list)) === published.crlNumber)
+    if ((await findCrlVersion(connection, list)) === published.version)
       throw new Error('entries of a revocation list are not on record');
     return readNewest(connection, list);
   }

@@ -28,12 +28,14 @@ import { entriesOf } from './held-crl.ts';
 export interface ListSource {
   authority: Authority;
   partition: number;
-  /** URL of the list, as it stands in the certificates, if it does not hold all that the authority revokes. */
-  distributionPoint: string | undefined;
-  deltaUrl: string;
+  /** The list then says that it holds only the certificates that point to it. */
+  isOneOfSeveral: boolean;
   crlHours: number;
   deltaHours: number;
 }
+
+/** In the name of a delta, after that of its list. */
+export const deltaSuffix = '-delta';
 
 /** A chunk that grows past this is parted. */
 const mostInChunk = 1_024;
@@ -57,7 +59,7 @@ export async function makeCrl(transaction: Transaction, source: ListSource, now:
   const header = { crlNumber: (last?.crlNumber ?? 0n) + 1n, thisUpdate };
   const nextUpdate = new Date(thisUpdate.getTime() + crlHours * hour);
   const deltaNextUpdate = new Date(thisUpdate.getTime() + deltaHours * hour);
-  const { distributionPoint, deltaUrl } = source;
+  const [url] = authority.locations(partition).crl as [string];
 
   // 1. Entries: one that ended is on one list more after its end (section 3.3).
   const lastUpdate = last?.thisUpdate ?? new Date(0);
@@ -71,14 +73,19 @@ export async function makeCrl(transaction: Transaction, source: ListSource, now:
 
   // 2. What changed since the oldest list on which somebody may still rely.
   const base = await findBase(transaction, list, changed.length, thisUpdate);
-  const inDelta = base === undefined ? [] : await deltaEntries(transaction, list, base, changed, lastUpdate, thisUpdate);
+  const inDelta =
+    base === undefined ? [] : await deltaEntries(transaction, list, base, changed, lastUpdate, thisUpdate);
 
   // 3. Signatures.
-  const freshestCrl = base === undefined ? undefined : deltaUrl;
+  const freshestCrl = base === undefined ? undefined : url.replace(/\.crl$/, `${deltaSuffix}.crl`);
   const sign = (contents: Omit<Parameters<typeof buildTbsCrl>[1], keyof typeof header>) =>
     signCrl(
       authority.issuer,
-      buildTbsCrl(authority.issuer, { ...header, ...contents, ...(distributionPoint && { distributionPoint }) }),
+      buildTbsCrl(authority.issuer, {
+        ...header,
+        ...contents,
+        ...(source.isOneOfSeveral && { distributionPoint: url }),
+      }),
     );
   const [crl, delta] = await Promise.all([
     sign({ nextUpdate, entries, freshestCrl }),
@@ -168,10 +175,7 @@ async function encodeRange(
     const rows = await listRevoked(transaction, list, { from: start, to }, lastUpdate, rowsAtOnce);
     const parts = Math.ceil(rows.length / mostInChunk);
     const chunks = Array.from({ length: parts }, (_, part) => {
-      const some = rows.slice(
-        Math.floor((part * rows.length) / parts),
-        Math.floor(((part + 1) * rows.length) / parts),
-      );
+      const some = rows.slice(Math.floor((part * rows.length) / parts), Math.floor(((part + 1) * rows.length) / parts));
       return {
         firstSerial: (some[0] as Revocation).serialNumber,
         entries: encodeEntries(some.map(entryOf)),
