@@ -143,18 +143,17 @@ const fault = (pointer: string, code: string, detail: string) => invalid('crl_in
 export function encodeEntries(entries: Iterable<CrlEntry>, isDelta = false): Buffer {
   let buffer = Buffer.allocUnsafe(4096);
   let length = 0;
-  // Many are revoked in the same second (an agency closed), and neighbours usually on the same day.
-  let second = Number.NaN;
-  let date: Buffer = noExtensions;
+  // The days repeat, the time of day is six digits: making each time anew would be most of what an entry costs.
+  const days = new Map<number, Buffer>();
   for (const { serialNumber, revocationDate, reason, invalidityDate } of entries) {
     if (reasonExtension[reason] === undefined || (reason === 'removeFromCRL' && !isDelta))
       throw fault('/entries', 'reason', 'An entry has a reason that such a list cannot carry.');
     if (serialNumber.length === 0 || serialNumber.length > 20 || serialNumber[0]! >= 0x80)
       throw fault('/entries', 'serial_number', 'An entry has a serial number that no certificate can have.');
-    if (wholeSeconds(revocationDate) !== second) {
-      second = wholeSeconds(revocationDate);
-      date = der.time(revocationDate);
-    }
+    const seconds = wholeSeconds(revocationDate);
+    const day = Math.floor(seconds / 86_400);
+    const date = days.get(day) ?? der.time(new Date(day * 86_400_000));
+    days.set(day, date);
     const extensions = invalidityDate
       ? der.sequence(reasonExtension[reason], extension.invalidityDate(invalidityDate))
       : reasonExtensions[reason];
@@ -167,7 +166,16 @@ export function encodeEntries(entries: Iterable<CrlEntry>, isDelta = false): Buf
     buffer[length++] = serialNumber.length;
     length += serialNumber.copy(buffer, length);
     length += date.copy(buffer, length);
+    const ofDay = seconds - day * 86_400;
+    writeTwoDigits(buffer, length - 7, Math.floor(ofDay / 3_600));
+    writeTwoDigits(buffer, length - 5, Math.floor(ofDay / 60) % 60);
+    writeTwoDigits(buffer, length - 3, ofDay % 60);
     length += extensions.copy(buffer, length);
   }
   return buffer.subarray(0, length);
+}
+
+function writeTwoDigits(buffer: Buffer, offset: number, value: number): void {
+  buffer[offset] = 0x30 + Math.floor(value / 10);
+  buffer[offset + 1] = 0x30 + (value % 10);
 }

@@ -20,7 +20,7 @@ const change = async (account: TestAccount, changes: Record<string, unknown>) =>
 const part = async (account: TestAccount) =>
   (await service.owner('directory.provisioning').where({ account_id: account.id, part: 'certificate' }).first()).state;
 const hex = (octets: Buffer | null) => octets?.toString('hex');
-const crlKey = () => `crl:${service.authority.id}`;
+const crlKey = () => `crl:${service.authority.id}:0`;
 
 describe('a key made here', () => {
   test('enrolment, certificate, LDAP, report; and again changes nothing', async () => {

@@ -86,15 +86,16 @@ export const lockAuthority = (transaction: Transaction, authorityId: string): Pr
   transaction('certificate.authorities').where({ id: authorityId }).forNoKeyUpdate().first('id');
 
 /**
- * Serial numbers of what changed since the last list, which the list that is being made must have. A change whose transaction is
- * still under way is not among them; it waits for the next list.
+ * Serial numbers of what changed since the last list, which the list that is being made must have: all are taken, and of more than
+ * `limit` so many are returned. A change whose transaction is still under way is not among them; it waits for the next list.
  */
-export async function takeChanges(transaction: Transaction, list: ListId): Promise<Buffer[]> {
-  const taken = await transaction('certificate.crl_changes')
-    .where(keyOf(list))
-    .delete()
-    .returning<{ serial_number: Buffer }[]>('serial_number');
-  return taken.map((row) => row.serial_number);
+export async function takeChanges(transaction: Transaction, list: ListId, limit: number): Promise<Buffer[]> {
+  const { rows } = await transaction.raw<{ rows: { serial_number: Buffer }[] }>(
+    `with taken as (delete from certificate.crl_changes where authority_id = ? and crl_partition = ? returning serial_number)
+     select serial_number from taken limit ?`,
+    [list.authorityId, list.partition, limit],
+  );
+  return rows.map((row) => row.serial_number);
 }
 
 export interface Chunk {

@@ -14,6 +14,8 @@ interface Held extends HeldCrl {
 }
 
 const held = new Map<string, Held>();
+/** Of the list that was made here last, if it came to be one: an id is never given twice. */
+const fresh = new Map<string, ReadonlyMap<string, Buffer>>();
 const underWay = new Map<string, Promise<HeldCrl | undefined>>();
 const keyOf = ({ authorityId, partition }: ListId) => `${authorityId}:${partition}`;
 
@@ -41,18 +43,23 @@ async function readNewest(connection: Connection, list: ListId): Promise<HeldCrl
   return holdCrl(list, published, chunks);
 }
 
+/** Chunks that were just made here need not be read again. */
+export const keepChunks = (list: ListId, chunks: ReadonlyMap<string, Buffer>): void =>
+  void fresh.set(keyOf(list), chunks);
+
 /** The entries of each of these chunks, in this order; undefined when one of them is not on record any more. */
 export async function entriesOf(
   connection: Connection,
   list: ListId,
   chunkIds: readonly string[],
 ): Promise<Buffer[] | undefined> {
-  const known = held.get(keyOf(list))?.chunks;
+  const known = [held.get(keyOf(list))?.chunks, fresh.get(keyOf(list))];
+  const found = (id: string) => known[0]?.get(id) ?? known[1]?.get(id);
   const read = await readChunks(
     connection,
-    chunkIds.filter((id) => !known?.has(id)),
+    chunkIds.filter((id) => !found(id)),
   );
-  const entries = chunkIds.map((id) => known?.get(id) ?? read.get(id));
+  const entries = chunkIds.map((id) => found(id) ?? read.get(id));
   return entries.every((one) => one !== undefined) ? entries : undefined;
 }
 
@@ -67,5 +74,6 @@ function holdCrl(list: ListId, published: PublishedCrl, entries: readonly Buffer
   });
   const now = { ...published, crl, chunks };
   held.set(keyOf(list), now);
+  fresh.delete(keyOf(list));
   return now;
 }

@@ -23,7 +23,7 @@ import {
   savePublishedCrl,
   takeChanges,
 } from './crl-store.ts';
-import { entriesOf } from './held-crl.ts';
+import { entriesOf, keepChunks } from './held-crl.ts';
 
 export interface ListSource {
   authority: Authority;
@@ -37,6 +37,12 @@ export interface ListSource {
 /** In the name of a delta, after that of its list. */
 export const deltaSuffix = '-delta';
 
+/** The list that is being made, and when the last one was. */
+interface Making extends ListId {
+  thisUpdate: Date;
+  lastUpdate: Date;
+}
+
 /** A chunk that grows past this is parted. */
 const mostInChunk = 1_024;
 const rowsAtOnce = 16 * mostInChunk;
@@ -48,33 +54,30 @@ const hour = 3_600_000;
 /** True when a list was made. */
 export async function makeCrl(transaction: Transaction, source: ListSource, now: Date): Promise<boolean> {
   const { authority, partition, crlHours, deltaHours } = source;
-  const list = { authorityId: authority.id, partition };
+  const id = { authorityId: authority.id, partition };
   await lockAuthority(transaction, authority.id);
-  const last = await findPublishedCrl(transaction, list);
-  const changed = await takeChanges(transaction, list);
+  const last = await findPublishedCrl(transaction, id);
+  const changed = await takeChanges(transaction, id, mostInDelta + 1);
   if (last && changed.length === 0 && !isDue(last, now, source)) return false;
 
+  const lastUpdate = last?.thisUpdate ?? new Date(0);
   // A clock that jumped back makes no list that says it is older than the last: readers would keep that one.
-  const thisUpdate = new Date(Math.max(wholeSecond(now), last?.thisUpdate.getTime() ?? 0));
+  const thisUpdate = new Date(Math.max(wholeSecond(now), lastUpdate.getTime()));
   const header = { crlNumber: (last?.crlNumber ?? 0n) + 1n, thisUpdate };
   const nextUpdate = new Date(thisUpdate.getTime() + crlHours * hour);
   const deltaNextUpdate = new Date(thisUpdate.getTime() + deltaHours * hour);
+  const list = { ...id, thisUpdate, lastUpdate };
   const [url] = authority.locations(partition).crl as [string];
 
   // 1. Entries: one that ended is on one list more after its end (section 3.3).
-  const lastUpdate = last?.thisUpdate ?? new Date(0);
-  const chunks = await renewChunks(transaction, list, changed, lastUpdate);
-  const entries = await entriesOf(
-    transaction,
-    list,
-    chunks.map(({ id }) => id),
-  );
+  const chunks = await renewChunks(transaction, list, changed);
+  const chunkIds = chunks.map((chunk) => chunk.id);
+  const entries = await entriesOf(transaction, list, chunkIds);
   if (!entries) throw new Error('entries of a revocation list are not on record');
 
   // 2. What changed since the oldest list on which somebody may still rely.
-  const base = await findBase(transaction, list, changed.length, thisUpdate);
-  const inDelta =
-    base === undefined ? [] : await deltaEntries(transaction, list, base, changed, lastUpdate, thisUpdate);
+  const base = await findBase(transaction, list, changed.length);
+  const inDelta = base === undefined ? [] : await deltaEntries(transaction, list, base, changed);
 
   // 3. Signatures.
   const freshestCrl = base === undefined ? undefined : url.replace(/\.crl$/, `${deltaSuffix}.crl`);
@@ -97,7 +100,7 @@ export async function makeCrl(transaction: Transaction, source: ListSource, now:
     ...header,
     ...splitCrl(crl),
     nextUpdate,
-    chunkIds: chunks.map(({ id }) => id),
+    chunkIds,
     delta,
     deltaNextUpdate: delta && deltaNextUpdate,
   });
@@ -123,16 +126,17 @@ function isDue(last: PublishedCrl, now: Date, { crlHours, deltaHours }: ListSour
 /** Encodes anew the chunks in which something changed, or that hold what was on the last list after its end; all chunks in order. */
 async function renewChunks(
   transaction: Transaction,
-  list: ListId,
+  list: Making,
   changed: readonly Buffer[],
-  lastUpdate: Date,
 ): Promise<{ id: string; entryCount: number }[]> {
   const before = await listChunks(transaction, list);
   const stale = new Set<number>();
   for (const serialNumber of changed) stale.add(chunkOf(before, serialNumber));
   before.forEach(({ firstEnd }, index) => {
-    if (firstEnd <= lastUpdate) stale.add(index);
+    // With so many changes there are more than are known, and hardly a chunk without one.
+    if (firstEnd <= list.lastUpdate || changed.length > mostInDelta) stale.add(index);
   });
+  const made = new Map<string, Buffer>();
   const after: { id: string; entryCount: number }[] = [];
   for (let index = 0; index < Math.max(before.length, stale.size); index++) {
     const chunk = before[index];
@@ -143,13 +147,14 @@ async function renewChunks(
       while (stale.has(index + 1)) index++;
       const [from, to] = [before[start]?.firstSerial, before[index + 1]?.firstSerial];
       const range = { from: start === 0 ? Buffer.alloc(0) : (from as Buffer), to };
-      after.push(...(await encodeRange(transaction, list, range, lastUpdate)));
+      after.push(...(await encodeRange(transaction, list, range, made)));
     }
   }
   await deleteChunks(
     transaction,
     before.filter((_, index) => stale.has(index)).map(({ id }) => id),
   );
+  keepChunks(list, made);
   return after;
 }
 
@@ -164,50 +169,48 @@ function chunkOf(chunks: readonly Chunk[], serialNumber: Buffer): number {
   return low;
 }
 
+/** What it makes is also put into `kept`. */
 async function encodeRange(
   transaction: Transaction,
-  list: ListId,
+  list: Making,
   { from, to }: { from: Buffer; to: Buffer | undefined },
-  lastUpdate: Date,
+  kept: Map<string, Buffer>,
 ): Promise<{ id: string; entryCount: number }[]> {
   const made: { id: string; entryCount: number }[] = [];
-  for (let start = from; ; ) {
-    const rows = await listRevoked(transaction, list, { from: start, to }, lastUpdate, rowsAtOnce);
+  const read = (start: Buffer) => listRevoked(transaction, list, { from: start, to }, rowsAtOnce);
+  for (let reading: Promise<Revocation[]> | undefined = read(from); reading; ) {
+    const rows: Revocation[] = await reading;
+    // The database looks for the next while these are encoded.
+    const final = rows.at(-1);
+    reading = final && rows.length === rowsAtOnce ? read(Buffer.concat([final.serialNumber, Buffer.of(0)])) : undefined;
+    // Should what follows fail, so does this, and nobody waits for it any more.
+    reading?.catch(() => undefined);
     const parts = Math.ceil(rows.length / mostInChunk);
     const chunks = Array.from({ length: parts }, (_, part) => {
-      const some = rows.slice(Math.floor((part * rows.length) / parts), Math.floor(((part + 1) * rows.length) / parts));
+      const bound = (index: number) => Math.floor((index * rows.length) / parts);
+      const entries = rows.slice(bound(part), bound(part + 1));
       return {
-        firstSerial: (some[0] as Revocation).serialNumber,
-        entries: encodeEntries(some.map(entryOf)),
-        entryCount: some.length,
-        firstEnd: new Date(Math.min(...some.map(({ notAfter }) => notAfter.getTime()))),
+        firstSerial: (entries[0] as Revocation).serialNumber,
+        entries: encodeEntries(entries),
+        entryCount: entries.length,
+        firstEnd: new Date(Math.min(...entries.map(({ notAfter }) => notAfter.getTime()))),
       };
     });
-    made.push(...(await insertChunks(transaction, list, chunks)));
-    const final = rows.at(-1);
-    if (!final || rows.length < rowsAtOnce) return made;
-    start = Buffer.concat([final.serialNumber, Buffer.of(0)]);
+    const inserted = await insertChunks(transaction, list, chunks);
+    inserted.forEach(({ id }, index) => {
+      kept.set(id, (chunks[index] as (typeof chunks)[number]).entries);
+    });
+    made.push(...inserted);
   }
+  return made;
 }
 
-const entryOf = ({ serialNumber, revokedAt, reason, invalidityDate }: Revocation): CrlEntry => ({
-  serialNumber,
-  revocationDate: revokedAt,
-  reason,
-  invalidityDate,
-});
-
 /** The oldest list still in date from which on not too much changed. */
-async function findBase(
-  transaction: Transaction,
-  list: ListId,
-  changedNow: number,
-  thisUpdate: Date,
-): Promise<bigint | undefined> {
+async function findBase(transaction: Transaction, list: Making, changedNow: number): Promise<bigint | undefined> {
   let base: bigint | undefined;
   let changes = changedNow;
   for (const past of await listPastCrls(transaction, list)) {
-    if (changes > mostInDelta || past.nextUpdate <= thisUpdate) break;
+    if (changes > mostInDelta || past.nextUpdate <= list.thisUpdate) break;
     base = past.crlNumber;
     changes += past.changedCount;
   }
@@ -216,11 +219,9 @@ async function findBase(
 
 async function deltaEntries(
   transaction: Transaction,
-  list: ListId,
+  list: Making,
   base: bigint,
   changedNow: readonly Buffer[],
-  lastUpdate: Date,
-  thisUpdate: Date,
 ): Promise<CrlEntry[]> {
   const serials = new Map(
     [...changedNow, ...(await listChangedSince(transaction, list, base))].map((one) => [one.toString('hex'), one]),
@@ -233,7 +234,7 @@ async function deltaEntries(
   );
   return [...serials].flatMap(([key, serialNumber]): CrlEntry[] => {
     const one = revoked.get(key);
-    if (!one) return [{ serialNumber, revocationDate: thisUpdate, reason: 'removeFromCRL' }];
-    return one.notAfter > lastUpdate ? [entryOf(one)] : [];
+    if (!one) return [{ serialNumber, revocationDate: list.thisUpdate, reason: 'removeFromCRL' }];
+    return one.notAfter > list.lastUpdate ? [one] : [];
   });
 }

@@ -433,6 +433,16 @@ describe('when', () => {
     expect(await said()).toContain(spoken(serialNumber));
   });
 
+  test('nothing is said to be revoked later than the list was made, though the clocks disagree', async () => {
+    await publish({ now: () => hours(-3) });
+    const { serialNumber } = await revoked();
+    await publish({ now: () => hours(-2) });
+    const { thisUpdate } = await newest();
+    const said = (date: Date) => date.toISOString().slice(11, 19);
+    for (const text of [saidOf('newest', (await newest()).crl), await saidInDelta()])
+      expect(entryIn(text, serialNumber)).toContain(`${said(thisUpdate)} ${thisUpdate.getUTCFullYear()} GMT`);
+  });
+
   test('LDAP down: the list is on record and over HTTP; the next run puts it into LDAP, without another number', async () => {
     const down = openLdap({ url: 'ldap://127.0.0.1:1', bindDn: 'cn=x', password: 'x' });
     await expect(publish({ ldap: down })).rejects.toMatchObject({ kind: 'unavailable' });
