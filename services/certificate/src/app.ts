@@ -9,6 +9,7 @@ import type { EnrolmentDependencies } from './enrolments/converge-certificates.t
 import { enrolmentRoutes } from './enrolments/routes.ts';
 import { isOcsp } from './ocsp/listener.ts';
 import type { Ocsp } from './ocsp/ocsp.ts';
+import { crlRoutes } from './revocation/crl-routes.ts';
 import { revocationRoutes } from './revocation/routes.ts';
 
 export interface CertificateAppDependencies extends EnrolmentDependencies {
@@ -38,7 +39,8 @@ export function createCertificateApp(dependencies: CertificateAppDependencies): 
       ...authorityRoutes(authorities),
       ...enrolmentRoutes(dependencies),
       ...certificateRoutes(database, authorities),
-      ...revocationRoutes(database, authorities),
+      ...revocationRoutes(dependencies),
+      ...crlRoutes(database, authorities),
     ],
   });
   return (request, response) => (isOcsp(request.url) ? ocsp.listener : app)(request, response);

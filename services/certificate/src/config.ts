@@ -32,5 +32,7 @@ export const configSchema = z.object({
   OCSP_HOURS: z.coerce.number().int().min(8).max(240).default(12),
   /** For how many certificates OCSP answers are kept ready, at about 120 bytes of memory each. */
   OCSP_PREPARED: z.coerce.number().int().min(1_000).max(10_000_000).default(1_000_000),
+  /** How long a delta CRL lives; a new list is made when half of that has passed. */
+  DELTA_CRL_HOURS: z.coerce.number().int().min(1).max(240).default(6),
 });
 export type Config = z.infer<typeof configSchema>;

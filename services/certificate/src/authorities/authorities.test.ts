@@ -5,7 +5,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import supertest from 'supertest';
 import { toPem } from '../authority/certificate.ts';
 import { type IssuingOptions, initRoot, issueAuthority, revokeAuthority } from '../ceremony/acts.ts';
-import { findNewestCrl } from '../revocation/crl-store.ts';
+import { readCrl } from '../revocation/held-crl.ts';
 import { publishCrl } from '../revocation/publish-crl.ts';
 import { startTestCertificates, type TestCertificates, testOfficers } from '../testing.ts';
 import { type Authorities, openAuthorities } from './authorities.ts';
@@ -103,8 +103,8 @@ describe('one authority follows another', () => {
   /** Under the chain of its own authority, checked against the newest CRL of that authority. */
   async function verify(authorities: Authorities, name: string, issuer: string): Promise<string> {
     const authority = authorities.all.find((one) => one.name === issuer)!;
-    await publishCrl({ ...service, authorities }, authority.id, true);
-    const crl = await findNewestCrl(service.database, authority.id);
+    await publishCrl({ ...service, authorities }, authority.id, 0);
+    const crl = await readCrl(service.database, { authorityId: authority.id, partition: 0 });
     service.judge.write('its.crl', toPem('X509 CRL', crl!.crl));
     service.judge.write('its.pem', toPem('CERTIFICATE', authority.issuer.certificate.der));
     const trust = ['-CAfile', 'authorities/root.crt.pem', '-untrusted', 'its.pem', '-CRLfile', 'its.crl'];

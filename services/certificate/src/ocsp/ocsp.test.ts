@@ -10,7 +10,6 @@ import { readCertificate, toPem } from '../authority/certificate.ts';
 import { buildOcspRequest, certificateIdOf, errorResponse, issuerIds } from '../authority/ocsp.ts';
 import { certificateSystem } from '../certificates/certificate-event.ts';
 import type { RevocationReason } from '../certificates/certificate-store.ts';
-import { revokeCertificate } from '../certificates/revoke-certificate.ts';
 import { startTestCertificates, type TestCertificates } from '../testing.ts';
 import { prepareAll } from './keep-prepared.ts';
 import { ocspListener } from './listener.ts';
@@ -69,8 +68,7 @@ async function issued(): Promise<Issued> {
 }
 const usual = () => issuerIds(service.authority.issuer.certificate)[0]!;
 const about = (serialNumber: Buffer, nonce?: Buffer) => buildOcspRequest(certificateIdOf(usual(), serialNumber), nonce);
-const revoke = (serialNumber: Buffer, reason: RevocationReason = 'superseded') =>
-  revokeCertificate(service.database, serialNumber, reason, { agencyCode: 'H41' }, certificateSystem);
+const revoke = (serialNumber: Buffer, reason: RevocationReason = 'superseded') => service.revoke(serialNumber, reason);
 
 async function post(request: Buffer, to = url): Promise<Buffer> {
   const answer = await fetch(to, {
