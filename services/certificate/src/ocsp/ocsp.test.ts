@@ -8,7 +8,6 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/g
 import { pino } from 'pino';
 import { readCertificate, toPem } from '../authority/certificate.ts';
 import { buildOcspRequest, certificateIdOf, errorResponse, issuerIds } from '../authority/ocsp.ts';
-import { certificateSystem } from '../certificates/certificate-event.ts';
 import type { RevocationReason } from '../certificates/certificate-store.ts';
 import { startTestCertificates, type TestCertificates } from '../testing.ts';
 import { prepareAll } from './keep-prepared.ts';
