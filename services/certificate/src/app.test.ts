@@ -48,6 +48,8 @@ describe('who may', () => {
     ['post', '/v1/enrolments/{id}/csr', ['holder', 'certificates:enrol']],
     ['post', '/v1/enrolments/{id}/pickup', ['holder']],
     ['get', '/v1/certificates', ['holder', 'certificates:read']],
+    ['get', '/v1/certificates/counts', ['certificates:read']],
+    ['get', '/v1/certificates/by-fingerprint/{sha256}', ['holder', 'certificates:read']],
     ['get', '/v1/certificates/{serialNumber}', ['holder', 'certificates:read']],
     ['post', '/v1/certificates/{serialNumber}/revoke', ['certificates:revoke']],
     ['get', '/crl/{file}', 'public'],
@@ -78,7 +80,10 @@ describe('who may', () => {
 
   describe.each(guarded)('%s %s', (method, path, needs) => {
     const call = (authorization?: string) => {
-      const url = path.replace('{id}', crypto.randomUUID()).replace('{serialNumber}', '01ff');
+      const url = path
+        .replace('{id}', crypto.randomUUID())
+        .replace('{serialNumber}', '01ff')
+        .replace('{sha256}', '0f'.repeat(32));
       const request = supertest(service.app)[method](url);
       return authorization ? request.set('Authorization', authorization) : request;
     };
@@ -131,14 +136,23 @@ describe('the department beside, with every permission, on what belongs to the d
       [() => `/v1/certificates?accountId=${byRequest!.id}`, 200],
       [() => `/v1/certificates?requestId=${requestId}`, 200],
       [() => `/v1/certificates?address=${byRequest!.address}`, 200],
+      [() => `/v1/certificates?serialNumber=${serialNumber()}`, 200],
+      [() => '/v1/certificates?agencyCode=H41.12', 200],
     ],
+    'get /v1/certificates/counts': [
+      [() => '/v1/certificates/counts', 200],
+      [() => '/v1/certificates/counts?agencyCode=H41.12', 200],
+    ],
+    'get /v1/certificates/by-fingerprint/{sha256}': [[() => `/v1/certificates/by-fingerprint/${fingerprint}`, 404]],
     'get /v1/certificates/{serialNumber}': [[() => `/v1/certificates/${serialNumber()}`, 404]],
     'post /v1/certificates/{serialNumber}/revoke': [
       [() => `/v1/certificates/${serialNumber()}/revoke`, 404, { reason: 'superseded' }],
     ],
   };
   let enrolmentId: string;
+  let fingerprint: string;
   beforeAll(async () => {
+    fingerprint = (await service.certificates(byRequest!))[0]!.fingerprint_sha256!.toString('hex');
     enrolmentId = (await service.owner('certificate.enrolments').where({ account_id: byRequest!.id }).first('id')).id;
   });
 
@@ -166,6 +180,7 @@ describe('the department beside, with every permission, on what belongs to the d
       const items: object[] = status === 200 ? answer.body.items : [];
       for (const account of [byRequest, inCommune])
         expect(items.filter((item) => JSON.stringify(item).includes(account!.id))).toEqual([]);
+      expect(items.filter((item) => JSON.stringify(item).includes('"H41.12'))).toEqual([]);
     }
     expect(await record()).toEqual(before);
   });

@@ -6,6 +6,7 @@ import type { Logger } from 'pino';
 import { certificateRoutes } from './certificates/routes.ts';
 import type { EnrolmentDependencies } from './enrolments/converge-certificates.ts';
 import { enrolmentRoutes } from './enrolments/routes.ts';
+import { registerRoutes } from './register/routes.ts';
 import { revocationRoutes } from './revocation/routes.ts';
 
 export interface CertificateAppDependencies extends EnrolmentDependencies {
@@ -31,6 +32,7 @@ export function createCertificateApp(dependencies: CertificateAppDependencies): 
     readiness: { database: () => pingDatabase(database), ldap: () => ldap.ping() },
     routes: [
       ...enrolmentRoutes(dependencies),
+      ...registerRoutes(database),
       ...certificateRoutes(database, authority),
       ...revocationRoutes(database, authority),
     ],

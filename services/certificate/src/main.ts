@@ -4,11 +4,11 @@ import { createLog, exitOnFault, parseConfig, remoteKeys, serve, tokenAuthentica
 import { openLdap } from '@congvu/ldap';
 import { createCertificateApp } from './app.ts';
 import { openAuthority } from './authorities/authority-context.ts';
-import { listAccountsOfExpired } from './certificates/certificate-store.ts';
 import { configSchema } from './config.ts';
 import { convergeCertificates, type EnrolmentDependencies } from './enrolments/converge-certificates.ts';
 import { convergenceJob } from './enrolments/convergence-job.ts';
 import { forgetDeliveredKeys } from './enrolments/enrolment-store.ts';
+import { withdrawExpired } from './expiry/withdraw-expired.ts';
 import { publishCrl } from './revocation/publish-crl.ts';
 
 const log = createLog('certificate', process.env.LOG_LEVEL ?? 'info');
@@ -35,7 +35,7 @@ const worker = await startWorker({
   log,
   concurrency: 4,
   probe: () => ldap.ping(),
-  cron: { 'renew-crl': '*/15 * * * *', 'forget-keys': '* * * * *', 'withdraw-expired': '0 * * * *' },
+  cron: { 'renew-crl': '*/15 * * * *', 'forget-keys': '* * * * *', 'withdraw-expired': '*/5 * * * *' },
   atStart: ['renew-crl'],
   tasks: {
     'converge-certificates': async ({ accountIds }: { accountIds: string[] }, signal) => {
@@ -54,11 +54,7 @@ const worker = await startWorker({
     },
     'publish-crl': ({ force }: { force: boolean }) => publishCrl(crl, force),
     'renew-crl': () => publishCrl(crl, false),
-    // LDAP holds the valid ones only: those that ran out since about the last time.
-    'withdraw-expired': async () => {
-      const accountIds = await listAccountsOfExpired(database, 2);
-      await addJobs(database, 'certificate', accountIds.map(convergenceJob));
-    },
+    'withdraw-expired': (_payload: object, signal: AbortSignal) => withdrawExpired(database, signal),
     'forget-keys': async () => {
       await forgetDeliveredKeys(database);
     },
