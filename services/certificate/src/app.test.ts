@@ -42,7 +42,7 @@ const revoke = async (serialNumber: string, body: object, claims: Claims = {}) =
 describe('who may', () => {
   type Needs = readonly (Permission | 'holder')[] | 'public';
   /** Every route there is; one that is added needs its row. */
-  const table: readonly [method: 'get' | 'post', path: string, needs: Needs][] = [
+  const table: readonly [method: 'get' | 'post' | 'put', path: string, needs: Needs][] = [
     ['get', '/v1/enrolments', ['holder', 'certificates:read', 'certificates:enrol']],
     ['get', '/v1/enrolments/{id}', ['holder', 'certificates:read', 'certificates:enrol']],
     ['post', '/v1/enrolments/{id}/csr', ['holder', 'certificates:enrol']],
@@ -52,6 +52,15 @@ describe('who may', () => {
     ['get', '/v1/certificates/by-fingerprint/{sha256}', ['holder', 'certificates:read']],
     ['get', '/v1/certificates/{serialNumber}', ['holder', 'certificates:read']],
     ['post', '/v1/certificates/{serialNumber}/revoke', ['certificates:revoke']],
+    ['get', '/v1/external-credentials', ['certificates:read']],
+    ['post', '/v1/external-credentials', ['external-credentials:write']],
+    ['get', '/v1/external-credentials/{id}', ['certificates:read']],
+    ['put', '/v1/external-credentials/{id}', ['external-credentials:write']],
+    ['post', '/v1/external-credentials/{id}/send', ['external-credentials:write']],
+    ['post', '/v1/external-credentials/{id}/return', ['external-credentials:write']],
+    ['post', '/v1/external-credentials/{id}/cancel', ['external-credentials:write']],
+    ['post', '/v1/external-credentials/{id}/certificate', ['external-credentials:write']],
+    ['post', '/v1/external-credentials/{id}/revoke', ['external-credentials:write']],
     ['get', '/crl/{file}', 'public'],
     ['get', '/ca/{file}', 'public'],
   ];
@@ -121,8 +130,11 @@ describe('who may', () => {
 
 describe('the department beside, with every permission, on what belongs to the district', () => {
   const serialNumber = () => serialOf(byRequest);
+  const externalId = crypto.randomUUID();
+  const ofTheProvince = { certificate: '' };
+  const ofTheDistrict = { accountId: '', form: { kind: 'individual' } };
   /** Every guarded route there is; one that is added needs its row: what is asked, and 404 or 403, or 200 with nothing of the district. */
-  const attempts: Record<string, [path: () => string, status: 200 | 403 | 404, body?: object][]> = {
+  const attempts: Record<string, [path: () => string, status: 200 | 403 | 404 | 422, body?: object][]> = {
     'get /v1/enrolments': [
       [() => '/v1/enrolments?limit=500', 200],
       [() => `/v1/enrolments?accountId=${byRequest!.id}`, 200],
@@ -144,6 +156,28 @@ describe('the department beside, with every permission, on what belongs to the d
       [() => '/v1/certificates/counts?agencyCode=H41.12', 200],
     ],
     'get /v1/certificates/by-fingerprint/{sha256}': [[() => `/v1/certificates/by-fingerprint/${fingerprint}`, 404]],
+    'get /v1/external-credentials': [
+      [() => '/v1/external-credentials', 200],
+      [() => `/v1/external-credentials?accountId=${byRequest!.id}`, 200],
+    ],
+    'post /v1/external-credentials': [[() => '/v1/external-credentials', 422, ofTheDistrict]],
+    'get /v1/external-credentials/{id}': [[() => `/v1/external-credentials/${externalId}`, 404]],
+    'put /v1/external-credentials/{id}': [
+      [() => `/v1/external-credentials/${externalId}`, 404, { form: { kind: 'individual' } }],
+    ],
+    'post /v1/external-credentials/{id}/send': [
+      [() => `/v1/external-credentials/${externalId}/send`, 404, { letterNumber: '1' }],
+    ],
+    'post /v1/external-credentials/{id}/return': [
+      [() => `/v1/external-credentials/${externalId}/return`, 404, { remark: 'x' }],
+    ],
+    'post /v1/external-credentials/{id}/cancel': [[() => `/v1/external-credentials/${externalId}/cancel`, 404, {}]],
+    'post /v1/external-credentials/{id}/certificate': [
+      [() => `/v1/external-credentials/${externalId}/certificate`, 404, ofTheProvince],
+    ],
+    'post /v1/external-credentials/{id}/revoke': [
+      [() => `/v1/external-credentials/${externalId}/revoke`, 404, { reason: 'superseded' }],
+    ],
     'get /v1/certificates/{serialNumber}': [[() => `/v1/certificates/${serialNumber()}`, 404]],
     'post /v1/certificates/{serialNumber}/revoke': [
       [() => `/v1/certificates/${serialNumber()}/revoke`, 404, { reason: 'superseded' }],
@@ -152,6 +186,16 @@ describe('the department beside, with every permission, on what belongs to the d
   let enrolmentId: string;
   let fingerprint: string;
   beforeAll(async () => {
+    await service.owner('certificate.external_credentials').insert({
+      id: externalId,
+      kind: 'individual',
+      account_id: byRequest!.id,
+      agency_id: byRequest!.agencyId,
+      form: {},
+      created_by: crypto.randomUUID(),
+    });
+    ofTheDistrict.accountId = byRequest!.id;
+    ofTheProvince.certificate = toPem('CERTIFICATE', service.authorities.root.certificate);
     fingerprint = (await service.certificates(byRequest!))[0]!.fingerprint_sha256!.toString('hex');
     enrolmentId = (await service.owner('certificate.enrolments').where({ account_id: byRequest!.id }).first('id')).id;
   });
@@ -169,12 +213,15 @@ describe('the department beside, with every permission, on what belongs to the d
     const record = async () => [
       await service.owner('certificate.enrolments').orderBy('id'),
       await service.owner('certificate.certificates').orderBy('id'),
+      await service.owner('certificate.external_credentials').orderBy('id'),
       await service.owner('directory.audit_events').orderBy('id'),
     ];
     const before = await record();
     for (const [path, status, body] of tried) {
       const bearer = await service.tokens.bearer({ agency: 'H41.02', permissions });
-      const request = supertest(service.app)[name.split(' ')[0] as 'get' | 'post'](path()).set('Authorization', bearer);
+      const request = supertest(service.app)
+        [name.split(' ')[0] as 'get' | 'post' | 'put'](path())
+        .set('Authorization', bearer);
       const answer = await (body ? request.send(body) : request);
       expect([path(), answer.status]).toEqual([path(), status]);
       const items: object[] = status === 200 ? answer.body.items : [];
@@ -367,7 +414,7 @@ describe('what everybody may read', () => {
     const path = `/crl/${service.authority.name}.crl`;
     await service.owner('certificate.crls').delete();
     expect((await fetch(path)).status).toBe(404); // none was made yet
-    await publishCrl(service, true);
+    await publishCrl(service, service.authority.id, true);
     const answer = await fetch(path);
     expect(answer.headers).toMatchObject({
       'content-type': 'application/pkix-crl',
@@ -387,7 +434,7 @@ describe('what everybody may read', () => {
       'cache-control': 'public, max-age=86400',
     });
     expect(issuing.body).toEqual(service.authority.chain[0]);
-    expect((await fetch('/ca/root.crt')).body).toEqual(service.authority.root.certificate);
+    expect((await fetch('/ca/root.crt')).body).toEqual(service.authorities.root.certificate);
   });
 
   test.each(['/crl/root.crt', '/crl/other.crl', '/ca/root.crl', '/ca/other.crt'])('%s: there is none', async (path) => {

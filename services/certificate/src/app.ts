@@ -6,10 +6,12 @@ import type { Logger } from 'pino';
 import { certificateRoutes } from './certificates/routes.ts';
 import type { EnrolmentDependencies } from './enrolments/converge-certificates.ts';
 import { enrolmentRoutes } from './enrolments/routes.ts';
+import type { RegisterDependencies } from './external-credentials/register-certificate.ts';
+import { externalCredentialRoutes } from './external-credentials/routes.ts';
 import { registerRoutes } from './register/routes.ts';
 import { revocationRoutes } from './revocation/routes.ts';
 
-export interface CertificateAppDependencies extends EnrolmentDependencies {
+export interface CertificateAppDependencies extends EnrolmentDependencies, RegisterDependencies {
   authenticate: Authenticate;
   issuerUrl: string;
   /** Express's `trust proxy`; nobody is believed unless told. */
@@ -18,7 +20,7 @@ export interface CertificateAppDependencies extends EnrolmentDependencies {
 }
 
 export function createCertificateApp(dependencies: CertificateAppDependencies): Express {
-  const { database, ldap, authority, authenticate, issuerUrl, log } = dependencies;
+  const { database, ldap, authorities, authenticate, issuerUrl, log } = dependencies;
   return createApp({
     name: 'certificate',
     title: 'Congvu certificate',
@@ -33,8 +35,9 @@ export function createCertificateApp(dependencies: CertificateAppDependencies): 
     routes: [
       ...enrolmentRoutes(dependencies),
       ...registerRoutes(database),
-      ...certificateRoutes(database, authority),
-      ...revocationRoutes(database, authority),
+      ...externalCredentialRoutes(dependencies),
+      ...certificateRoutes(database, authorities),
+      ...revocationRoutes(database, authorities),
     ],
   });
 }

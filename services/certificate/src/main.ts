@@ -3,11 +3,13 @@ import { addJobs, openDatabase, startWorker } from '@congvu/database';
 import { createLog, exitOnFault, parseConfig, remoteKeys, serve, tokenAuthentication } from '@congvu/http';
 import { openLdap } from '@congvu/ldap';
 import { createCertificateApp } from './app.ts';
-import { openAuthority } from './authorities/authority-context.ts';
+import { openAuthorities } from './authorities/authorities.ts';
+import { readBundle } from './authority/foreign-certificate.ts';
 import { configSchema } from './config.ts';
 import { convergeCertificates, type EnrolmentDependencies } from './enrolments/converge-certificates.ts';
 import { convergenceJob } from './enrolments/convergence-job.ts';
 import { forgetDeliveredKeys } from './enrolments/enrolment-store.ts';
+import { openEndSpread } from './expiry/spread-ends.ts';
 import { withdrawExpired } from './expiry/withdraw-expired.ts';
 import { publishCrl } from './revocation/publish-crl.ts';
 
@@ -16,18 +18,19 @@ exitOnFault(log);
 const config = parseConfig(configSchema, process.env);
 const database = openDatabase({ url: config.DATABASE_URL, name: 'certificate' });
 const ldap = openLdap({ url: config.LDAP_URL, bindDn: config.LDAP_BIND_DN, password: config.LDAP_PASSWORD });
-const authority = await openAuthority(database, config);
+const authorities = await openAuthorities(database, config);
 const baseDn = config.LDAP_BASE_DN;
 const dependencies: EnrolmentDependencies = {
   database,
   ldap,
   baseDn,
-  authority,
+  authorities,
   organizationIdentifier: config.ORGANIZATION_IDENTIFIER,
+  spreadEnds: openEndSpread(),
   wrappingKey: { id: config.KEY_WRAPPING_KEY_ID, key: config.KEY_WRAPPING_KEY },
   serverKeyKind: config.SERVER_KEY_KIND,
 };
-const crl = { database, ldap, baseDn, authority, crlHours: config.CRL_HOURS };
+const crl = { database, ldap, baseDn, authorities, crlHours: config.CRL_HOURS };
 
 const worker = await startWorker({
   url: config.DATABASE_URL,
@@ -52,8 +55,11 @@ const worker = await startWorker({
       }
       await addJobs(database, 'certificate', failed.map(convergenceJob));
     },
-    'publish-crl': ({ force }: { force: boolean }) => publishCrl(crl, force),
-    'renew-crl': () => publishCrl(crl, false),
+    'publish-crl': ({ authorityId, force }: { authorityId: string; force: boolean }) =>
+      publishCrl(crl, authorityId, force),
+    'renew-crl': async () => {
+      for (const { id } of authorities.all) await publishCrl(crl, id, false);
+    },
     'withdraw-expired': (_payload: object, signal: AbortSignal) => withdrawExpired(database, signal),
     'forget-keys': async () => {
       await forgetDeliveredKeys(database);
@@ -63,6 +69,7 @@ const worker = await startWorker({
 
 const app = createCertificateApp({
   ...dependencies,
+  externalAuthorities: config.EXTERNAL_CA_CERTIFICATES ? readBundle(config.EXTERNAL_CA_CERTIFICATES) : undefined,
   log,
   trustProxy: config.TRUST_PROXY,
   issuerUrl: config.ISSUER_URL,

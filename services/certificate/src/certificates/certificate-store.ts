@@ -2,18 +2,21 @@
 import type { Certificate, revocationReasons } from '@congvu/contracts';
 import type { Connection, Transaction } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
-import { findDer, listRegister } from '../register/register-store.ts';
+import { listRegister } from '../register/register-store.ts';
 
 export type RevocationReason = (typeof revocationReasons)[number];
 
 export interface CertificateRow {
   id: string;
   authority_id: string;
+  /** Fixed at issuance: it stands in the certificate. */
+  crl_partition: number;
   serial_number: Buffer;
   enrolment_id: string;
   account_id: string;
   agency_id: string;
   request_id: string | null;
+  profile: string;
   state: 'signing' | 'valid' | 'revoked';
   tbs: Buffer;
   certificate: Buffer | null;
@@ -44,6 +47,7 @@ export const listOfAccount = (
 
 export interface Intent {
   authorityId: string;
+  crlPartition: number;
   serialNumber: Buffer;
   enrolmentId: string;
   accountId: string;
@@ -62,6 +66,7 @@ export async function insertIntent(transaction: Transaction, intent: Intent): Pr
   const [row] = await rows(transaction)
     .insert({
       authority_id: intent.authorityId,
+      crl_partition: intent.crlPartition,
       serial_number: intent.serialNumber,
       enrolment_id: intent.enrolmentId,
       account_id: intent.accountId,
@@ -158,10 +163,11 @@ export async function requireCertificate(
   connection: Connection,
   serialNumber: Buffer,
   scope: Scope,
-): Promise<{ wire: Certificate; der: Buffer | null; id: string }> {
+): Promise<{ wire: Certificate; der: Buffer | null; id: string; authorityId: string }> {
   const filter = { source: 'own', serialNumber: serialNumber.toString('hex') } as const;
   const [entry] = await listRegister(connection, scope, filter, 'newest', 1, undefined);
-  if (entry) return { ...entry, der: await findDer(connection, entry.wire, entry.id) };
+  const row = entry && (await rows(connection).where({ id: entry.id }).first('certificate', 'authority_id'));
+  if (row) return { wire: entry.wire, der: row.certificate, id: entry.id, authorityId: row.authority_id };
   throw new ServiceError({
     kind: 'not_found',
     code: 'certificate_not_found',

@@ -17,8 +17,8 @@ const monthOf = (time: string): string => `to_char(${time} at time zone 'Asia/Ho
 const kinds = {
   own: `select x.profile, x.issued_at, x.revoked_at, case when x.state = 'valid' and x.not_after < now() then x.not_after end as expired_at
     from certificate.certificates x where x.agency_id = a.id and x.issued_at is not null`,
-  external: `select 'external-' || q.kind, q.registered_at, q.revoked_at,
-      case when q.state = 'issued' and q.not_after < now() then q.not_after end
+  external: `select 'external-' || q.kind as profile, q.registered_at as issued_at, q.revoked_at,
+      case when q.state = 'issued' and q.not_after < now() then q.not_after end as expired_at
     from certificate.external_credentials q where q.agency_id = a.id and q.registered_at is not null`,
 } as const;
 
