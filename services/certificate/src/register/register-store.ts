@@ -102,48 +102,37 @@ const external = {
 
 type Condition = readonly [sql: string, ...bindings: unknown[]];
 
-/** What the filter says of either kind, where it says the same of both. */
+/** What the filter says, in terms of the columns of either kind. */
 function conditionsOf(filter: RegisterFilter, isOwn: boolean): Condition[] {
-  const { state } = filter;
+  const { state, serialNumber, fingerprintSha256 } = filter;
   const stateColumn = isOwn ? 'x.state' : 'x.certificate_state';
+  const recordedColumn = isOwn ? 'x.created_at' : 'x.registered_at';
   const issuedColumn = isOwn ? 'x.issued_at' : 'x.registered_at';
-  const approverColumn = isOwn ? 'p.approver_id' : 'x.sent_by';
-  const conditions: (Condition | undefined)[] = [
-    state === 'expired' ? [`${stateColumn} = 'valid' and x.not_after < now()`] : undefined,
-    state === 'valid' ? [`${stateColumn} = 'valid' and x.not_after >= now()`] : undefined,
-    state === 'revoked' || state === 'signing' ? [`${stateColumn} = ?`, state] : undefined,
-    filter.profile === undefined ? undefined : ['x.profile = ?', filter.profile],
-    filter.keyKind === undefined ? undefined : ['x.key_kind = ?', filter.keyKind],
-    filter.serialNumber === undefined ? undefined : ['x.serial_number = ?', Buffer.from(filter.serialNumber, 'hex')],
-    filter.fingerprintSha256 === undefined
-      ? undefined
-      : ['x.fingerprint_sha256 = ?', Buffer.from(filter.fingerprintSha256, 'hex')],
-    filter.address === undefined ? undefined : ['x.address = ?', filter.address.toLowerCase()],
-    filter.accountId === undefined ? undefined : ['x.account_id = ?', filter.accountId],
-    filter.approverId === undefined ? undefined : [`${approverColumn} = ?`, filter.approverId],
-    filter.issuedFrom === undefined ? undefined : [`${issuedColumn} >= ?`, filter.issuedFrom],
+  const isValid = `${stateColumn} = 'valid' and x.not_after >= now()`;
+  const given: Record<string, unknown> = {
+    'x.profile = ?': filter.profile,
+    'x.key_kind = ?': filter.keyKind,
+    'x.serial_number = ?': serialNumber && Buffer.from(serialNumber, 'hex'),
+    'x.fingerprint_sha256 = ?': fingerprintSha256 && Buffer.from(fingerprintSha256, 'hex'),
+    'x.address = ?': filter.address?.toLowerCase(),
+    'x.account_id = ?': filter.accountId,
+    'x.agency_id = any(array(select directory.agency_subtree(?)))': filter.agencyCode,
+    [isOwn ? 'p.approver_id = ?' : 'x.sent_by = ?']: filter.approverId,
+    [`${issuedColumn} >= ?`]: filter.issuedFrom,
+    [`${issuedColumn} < ?`]: filter.issuedBefore,
     // Nothing is issued before it is on record, and that is what the list is ordered by.
-    filter.issuedBefore === undefined
-      ? undefined
-      : [
-          `${issuedColumn} < ? and ${isOwn ? 'x.created_at' : issuedColumn} < ?`,
-          filter.issuedBefore,
-          filter.issuedBefore,
-        ],
-    filter.expiresBefore === undefined ? undefined : ['x.not_after < ?', filter.expiresBefore],
-    filter.expiresWithinDays === undefined
-      ? undefined
-      : [
-          `${stateColumn} = 'valid' and x.not_after >= now() and x.not_after < now() + make_interval(days => ?)`,
-          filter.expiresWithinDays,
-        ],
-    filter.agencyCode === undefined
-      ? undefined
-      : ['x.agency_id = any(array(select directory.agency_subtree(?)))', filter.agencyCode],
-    !isOwn || filter.requestId === undefined ? undefined : ['x.request_id = ?', filter.requestId],
-    !isOwn || filter.path === undefined ? undefined : ['e.path = ?', filter.path],
-  ];
-  return conditions.filter((condition) => condition !== undefined);
+    [`${recordedColumn} < ?::timestamptz`]: filter.issuedBefore,
+    'x.not_after < ?': filter.expiresBefore,
+    [`${isValid} and x.not_after < now() + make_interval(days => ?)`]: filter.expiresWithinDays,
+    ...(isOwn && { 'x.request_id = ?': filter.requestId, 'e.path = ?': filter.path }),
+  };
+  const conditions = Object.entries(given).flatMap(([sql, value]): Condition[] =>
+    value === undefined ? [] : [[sql, value]],
+  );
+  if (state === 'valid') conditions.push([isValid]);
+  else if (state === 'expired') conditions.push([`${stateColumn} = 'valid' and x.not_after < now()`]);
+  else if (state) conditions.push([`${stateColumn} = ?`, state]);
+  return conditions;
 }
 
 /**
