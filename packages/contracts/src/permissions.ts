@@ -20,6 +20,7 @@ export const permissions = [
   'certificates:read',
   'certificates:enrol',
   'certificates:revoke',
+  'external-credentials:write',
   'keys:recover',
 ] as const;
 export type Permission = (typeof permissions)[number];
@@ -39,6 +40,7 @@ const administrator = [
   'mailboxes:write',
   'certificates:read',
   'certificates:revoke',
+  'external-credentials:write',
 ] as const satisfies readonly Permission[];
 
 /**
@@ -56,6 +58,7 @@ export const roles = {
     'mailboxes:read',
     'certificates:read',
     'certificates:enrol',
+    'external-credentials:write',
   ],
   /** Decides on requests and does nothing else. */
   approver: ['agencies:read', 'requests:read', 'requests:approve', 'accounts:read'],

@@ -42,7 +42,7 @@ const revoke = async (serialNumber: string, body: object, claims: Claims = {}) =
 describe('who may', () => {
   type Needs = readonly (Permission | 'holder')[] | 'public';
   /** Every route there is; one that is added needs its row. */
-  const table: readonly [method: 'get' | 'post' | 'delete', path: string, needs: Needs][] = [
+  const table: readonly [method: 'get' | 'post' | 'put' | 'delete', path: string, needs: Needs][] = [
     ['get', '/v1/authorities', ['holder', 'certificates:read', 'certificates:enrol']],
     ['get', '/v1/profiles', ['holder', 'certificates:read', 'certificates:enrol']],
     ['get', '/v1/enrolments', ['holder', 'certificates:read', 'certificates:enrol']],
@@ -50,10 +50,21 @@ describe('who may', () => {
     ['post', '/v1/enrolments/{id}/csr', ['holder', 'certificates:enrol']],
     ['post', '/v1/enrolments/{id}/pickup', ['holder']],
     ['get', '/v1/certificates', ['holder', 'certificates:read']],
+    ['get', '/v1/certificates/counts', ['certificates:read']],
+    ['get', '/v1/certificates/by-fingerprint/{sha256}', ['holder', 'certificates:read']],
     ['get', '/v1/certificates/{serialNumber}', ['holder', 'certificates:read']],
     ['post', '/v1/certificates/{serialNumber}/revoke', ['holder', 'certificates:enrol', 'certificates:revoke']],
     ['post', '/v1/certificates/{serialNumber}/release-hold', ['certificates:revoke']],
     ['delete', '/v1/certificates/{serialNumber}/scheduled-revocation', ['certificates:enrol', 'certificates:revoke']],
+    ['get', '/v1/external-credentials', ['certificates:read']],
+    ['post', '/v1/external-credentials', ['external-credentials:write']],
+    ['get', '/v1/external-credentials/{id}', ['certificates:read']],
+    ['put', '/v1/external-credentials/{id}', ['external-credentials:write']],
+    ['post', '/v1/external-credentials/{id}/send', ['external-credentials:write']],
+    ['post', '/v1/external-credentials/{id}/return', ['external-credentials:write']],
+    ['post', '/v1/external-credentials/{id}/cancel', ['external-credentials:write']],
+    ['post', '/v1/external-credentials/{id}/certificate', ['external-credentials:write']],
+    ['post', '/v1/external-credentials/{id}/revoke', ['external-credentials:write']],
     ['get', '/crl/{file}', 'public'],
     ['get', '/ca/{file}', 'public'],
   ];
@@ -82,7 +93,10 @@ describe('who may', () => {
 
   describe.each(guarded)('%s %s', (method, path, needs) => {
     const call = (authorization?: string) => {
-      const url = path.replace('{id}', crypto.randomUUID()).replace('{serialNumber}', '01ff');
+      const url = path
+        .replace('{id}', crypto.randomUUID())
+        .replace('{serialNumber}', '01ff')
+        .replace('{sha256}', '0f'.repeat(32));
       const request = supertest(service.app)[method](url);
       return authorization ? request.set('Authorization', authorization) : request;
     };
@@ -120,8 +134,11 @@ describe('who may', () => {
 
 describe('the department beside, with every permission, on what belongs to the district', () => {
   const serialNumber = () => serialOf(byRequest);
+  const externalId = crypto.randomUUID();
+  const ofTheProvince = { certificate: '' };
+  const ofTheDistrict = { accountId: '', form: { kind: 'individual' } };
   /** Every guarded route there is; one that is added needs its row: what is asked, and 404 or 403, or 200 with nothing of the district. */
-  const attempts: Record<string, [path: () => string, status: 200 | 403 | 404, body?: object][]> = {
+  const attempts: Record<string, [path: () => string, status: 200 | 403 | 404 | 422, body?: object][]> = {
     // The same for everybody: nothing of an account.
     'get /v1/authorities': [[() => '/v1/authorities', 200]],
     'get /v1/profiles': [[() => '/v1/profiles', 200]],
@@ -138,6 +155,35 @@ describe('the department beside, with every permission, on what belongs to the d
       [() => `/v1/certificates?accountId=${byRequest!.id}`, 200],
       [() => `/v1/certificates?requestId=${requestId}`, 200],
       [() => `/v1/certificates?address=${byRequest!.address}`, 200],
+      [() => `/v1/certificates?serialNumber=${serialNumber()}`, 200],
+      [() => '/v1/certificates?agencyCode=H41.12', 200],
+    ],
+    'get /v1/certificates/counts': [
+      [() => '/v1/certificates/counts', 200],
+      [() => '/v1/certificates/counts?agencyCode=H41.12', 200],
+    ],
+    'get /v1/certificates/by-fingerprint/{sha256}': [[() => `/v1/certificates/by-fingerprint/${fingerprint}`, 404]],
+    'get /v1/external-credentials': [
+      [() => '/v1/external-credentials', 200],
+      [() => `/v1/external-credentials?accountId=${byRequest!.id}`, 200],
+    ],
+    'post /v1/external-credentials': [[() => '/v1/external-credentials', 422, ofTheDistrict]],
+    'get /v1/external-credentials/{id}': [[() => `/v1/external-credentials/${externalId}`, 404]],
+    'put /v1/external-credentials/{id}': [
+      [() => `/v1/external-credentials/${externalId}`, 404, { form: { kind: 'individual' } }],
+    ],
+    'post /v1/external-credentials/{id}/send': [
+      [() => `/v1/external-credentials/${externalId}/send`, 404, { letterNumber: '1' }],
+    ],
+    'post /v1/external-credentials/{id}/return': [
+      [() => `/v1/external-credentials/${externalId}/return`, 404, { remark: 'x' }],
+    ],
+    'post /v1/external-credentials/{id}/cancel': [[() => `/v1/external-credentials/${externalId}/cancel`, 404, {}]],
+    'post /v1/external-credentials/{id}/certificate': [
+      [() => `/v1/external-credentials/${externalId}/certificate`, 404, ofTheProvince],
+    ],
+    'post /v1/external-credentials/{id}/revoke': [
+      [() => `/v1/external-credentials/${externalId}/revoke`, 404, { reason: 'superseded' }],
     ],
     'get /v1/certificates/{serialNumber}': [[() => `/v1/certificates/${serialNumber()}`, 404]],
     'post /v1/certificates/{serialNumber}/revoke': [
@@ -151,7 +197,19 @@ describe('the department beside, with every permission, on what belongs to the d
     ],
   };
   let enrolmentId: string;
+  let fingerprint: string;
   beforeAll(async () => {
+    await service.owner('certificate.external_credentials').insert({
+      id: externalId,
+      kind: 'individual',
+      account_id: byRequest!.id,
+      agency_id: byRequest!.agencyId,
+      form: {},
+      created_by: crypto.randomUUID(),
+    });
+    ofTheDistrict.accountId = byRequest!.id;
+    ofTheProvince.certificate = toPem('CERTIFICATE', service.authorities.root.certificate);
+    fingerprint = (await service.certificates(byRequest!))[0]!.fingerprint_sha256!.toString('hex');
     enrolmentId = (await service.owner('certificate.enrolments').where({ account_id: byRequest!.id }).first('id')).id;
   });
 
@@ -168,19 +226,21 @@ describe('the department beside, with every permission, on what belongs to the d
     const record = async () => [
       await service.owner('certificate.enrolments').orderBy('id'),
       await service.owner('certificate.certificates').orderBy('id'),
+      await service.owner('certificate.external_credentials').orderBy('id'),
       await service.owner('directory.audit_events').orderBy('id'),
     ];
     const before = await record();
     for (const [path, status, body] of tried) {
       const bearer = await service.tokens.bearer({ agency: 'H41.02', permissions });
       const request = supertest(service.app)
-        [name.split(' ')[0] as 'get' | 'post' | 'delete'](path())
+        [name.split(' ')[0] as 'get' | 'post' | 'put' | 'delete'](path())
         .set('Authorization', bearer);
       const answer = await (body ? request.send(body) : request);
       expect([path(), answer.status]).toEqual([path(), status]);
       const items: object[] = status === 200 ? answer.body.items : [];
       for (const account of [byRequest, inCommune])
         expect(items.filter((item) => JSON.stringify(item).includes(account!.id))).toEqual([]);
+      expect(items.filter((item) => JSON.stringify(item).includes('"H41.12'))).toEqual([]);
     }
     expect(await record()).toEqual(before);
   });

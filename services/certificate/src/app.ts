@@ -7,12 +7,15 @@ import { authorityRoutes } from './authorities/routes.ts';
 import { certificateRoutes } from './certificates/routes.ts';
 import type { EnrolmentDependencies } from './enrolments/converge-certificates.ts';
 import { enrolmentRoutes } from './enrolments/routes.ts';
+import type { RegisterDependencies } from './external-credentials/register-certificate.ts';
+import { externalCredentialRoutes } from './external-credentials/routes.ts';
 import { isOcsp } from './ocsp/listener.ts';
 import type { Ocsp } from './ocsp/ocsp.ts';
+import { registerRoutes } from './register/routes.ts';
 import { crlRoutes } from './revocation/crl-routes.ts';
 import { revocationRoutes } from './revocation/routes.ts';
 
-export interface CertificateAppDependencies extends EnrolmentDependencies {
+export interface CertificateAppDependencies extends EnrolmentDependencies, RegisterDependencies {
   ocsp: Ocsp;
   authenticate: Authenticate;
   issuerUrl: string;
@@ -38,6 +41,8 @@ export function createCertificateApp(dependencies: CertificateAppDependencies): 
     routes: [
       ...authorityRoutes(authorities),
       ...enrolmentRoutes(dependencies),
+      ...registerRoutes(database),
+      ...externalCredentialRoutes(dependencies),
       ...certificateRoutes(database, authorities),
       ...revocationRoutes(dependencies),
       ...crlRoutes(database, authorities),

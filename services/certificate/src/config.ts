@@ -27,6 +27,8 @@ export const configSchema = z.object({
   SERVER_KEY_KIND: z.enum(keyKinds).default('rsa-3072'),
   /** CA/B S/MIME BR 7.1.4.2.2 d: GOVVN+ and the ISO 3166-2 number of the province (Nghệ An is VN-22). */
   ORGANIZATION_IDENTIFIER: z.string().regex(/^GOVVN(\+[0-9A-Z]{1,3})?$/),
+  /** Authorities of the Government's CA (PEM, one or more): certificates that come back are followed to a root among them. */
+  EXTERNAL_CA_CERTIFICATES: pem('CERTIFICATE').optional(),
   CRL_HOURS: z.coerce.number().int().min(1).max(240).default(48),
   /** How long an OCSP answer holds: 8 hours to 10 days (CA/B S/MIME BR 4.9.10). */
   OCSP_HOURS: z.coerce.number().int().min(8).max(240).default(12),

@@ -4,11 +4,13 @@ import { createLog, exitOnFault, parseConfig, remoteKeys, serve, tokenAuthentica
 import { openLdap } from '@congvu/ldap';
 import { createCertificateApp } from './app.ts';
 import { openAuthorities } from './authorities/authorities.ts';
-import { listAccountsOfExpired } from './certificates/certificate-store.ts';
+import { readBundle } from './authority/foreign-certificate.ts';
 import { configSchema } from './config.ts';
 import { convergeCertificates, type EnrolmentDependencies } from './enrolments/converge-certificates.ts';
 import { convergenceJob } from './enrolments/convergence-job.ts';
 import { forgetDeliveredKeys } from './enrolments/enrolment-store.ts';
+import { openEndSpread } from './expiry/spread-ends.ts';
+import { withdrawExpired } from './expiry/withdraw-expired.ts';
 import { openOcsp } from './ocsp/ocsp.ts';
 import { followClosedAgencies } from './revocation/converge-revocation.ts';
 import { publishCrl, publishCrls } from './revocation/publish-crl.ts';
@@ -27,6 +29,7 @@ const dependencies: EnrolmentDependencies = {
   baseDn,
   authorities,
   organizationIdentifier: config.ORGANIZATION_IDENTIFIER,
+  spreadEnds: openEndSpread(),
   wrappingKey: { id: config.KEY_WRAPPING_KEY_ID, key: config.KEY_WRAPPING_KEY },
   serverKeyKind: config.SERVER_KEY_KIND,
 };
@@ -51,7 +54,7 @@ const worker = await startWorker({
     'revoke-scheduled': '* * * * *',
     'follow-closed-agencies': '*/5 * * * *',
     'forget-keys': '* * * * *',
-    'withdraw-expired': '0 * * * *',
+    'withdraw-expired': '*/5 * * * *',
   },
   atStart: ['renew-crl'],
   tasks: {
@@ -74,11 +77,7 @@ const worker = await startWorker({
     'renew-crl': () => publishCrls(crl),
     'revoke-scheduled': () => revokeScheduled(database),
     'follow-closed-agencies': () => followClosedAgencies(database),
-    // LDAP holds the valid ones only: those that ran out since about the last time.
-    'withdraw-expired': async () => {
-      const accountIds = await listAccountsOfExpired(database, 2);
-      await addJobs(database, 'certificate', accountIds.map(convergenceJob));
-    },
+    'withdraw-expired': (_payload: object, signal: AbortSignal) => withdrawExpired(database, signal),
     'forget-keys': async () => {
       await forgetDeliveredKeys(database);
     },
@@ -88,6 +87,7 @@ const worker = await startWorker({
 const app = createCertificateApp({
   ...dependencies,
   ocsp,
+  externalAuthorities: config.EXTERNAL_CA_CERTIFICATES ? readBundle(config.EXTERNAL_CA_CERTIFICATES) : undefined,
   log,
   trustProxy: config.TRUST_PROXY,
   issuerUrl: config.ISSUER_URL,

@@ -32,6 +32,7 @@ import type { CertificateRow, RevocationReason } from './certificates/certificat
 import { type Config, configSchema } from './config.ts';
 import { convergeCertificates, type EnrolmentDependencies } from './enrolments/converge-certificates.ts';
 import type { EnrolmentRow } from './enrolments/enrolment-store.ts';
+import { openEndSpread } from './expiry/spread-ends.ts';
 import { type Ocsp, openOcsp } from './ocsp/ocsp.ts';
 import type { CrlDependencies } from './revocation/publish-crl.ts';
 import { revokeCertificate } from './revocation/revoke-certificate.ts';
@@ -99,6 +100,7 @@ export async function startTestCertificates(): Promise<TestCertificates> {
     baseDn,
     authorities,
     organizationIdentifier: config.ORGANIZATION_IDENTIFIER,
+    spreadEnds: openEndSpread(),
     wrappingKey: { id: config.KEY_WRAPPING_KEY_ID, key: config.KEY_WRAPPING_KEY },
     serverKeyKind: config.SERVER_KEY_KIND,
     crlHours: config.CRL_HOURS,
@@ -142,6 +144,7 @@ export async function startTestCertificates(): Promise<TestCertificates> {
     app: createCertificateApp({
       ...dependencies,
       ocsp,
+      externalAuthorities: undefined,
       authenticate: tokens.authenticate,
       issuerUrl: 'https://directory.test',
       log,

@@ -16,6 +16,7 @@ import { up as changedAddresses } from './0013-changed-addresses.ts';
 import { up as whatNoticesTell } from './0014-what-notices-tell.ts';
 import { up as usageViews } from './0015-usage-views.ts';
 import { up as positionHolders } from './0016-position-holders.ts';
+import { up as provenanceOfCertificates } from './0017-provenance-of-certificates.ts';
 
 export const migrations: Migrations = {
   '0001-initial': initial,
@@ -34,4 +35,5 @@ export const migrations: Migrations = {
   '0014-what-notices-tell': whatNoticesTell,
   '0015-usage-views': usageViews,
   '0016-position-holders': positionHolders,
+  '0017-provenance-of-certificates': provenanceOfCertificates,
 };

@@ -9,6 +9,7 @@ import { up as mailboxKinds } from './0006-mailbox-kinds.ts';
 import { up as groups } from './0007-groups.ts';
 import { up as usage } from './0008-usage.ts';
 import { up as notices } from './0009-notices.ts';
+import { up as certificateNotices } from './0010-certificate-notices.ts';
 
 export const migrations: Migrations = {
   '0001-initial': initial,
@@ -20,4 +21,5 @@ export const migrations: Migrations = {
   '0007-groups': groups,
   '0008-usage': usage,
   '0009-notices': notices,
+  '0010-certificate-notices': certificateNotices,
 };

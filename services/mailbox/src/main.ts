@@ -18,6 +18,7 @@ import { convergeOwnMailbox } from './mailboxes/converge-own-mailbox.ts';
 import { purgeMailboxes } from './mailboxes/purge-mailboxes.ts';
 import { openMailTransport } from './notices/mail-transport.ts';
 import type { NoticeIdentity } from './notices/notice-store.ts';
+import { queueCertificateEnds } from './notices/queue-certificate-ends.ts';
 import { queueDigests } from './notices/queue-digests.ts';
 import { queueExpiries } from './notices/queue-expiries.ts';
 import { queueStranded } from './notices/queue-notices.ts';
@@ -108,6 +109,7 @@ const worker = await startWorker({
     'queue-letters': ({ accountIds }: { accountIds: string[] }) => queueLetters(database, accountIds),
     'send-notice': (notice: NoticeIdentity) => sendNotice(notices, notice),
     'queue-expiries': (_payload: object, signal) => queueExpiries(database, config.EXPIRY_NOTICE_DAYS, signal),
+    'queue-certificate-ends': (_payload: object, signal) => queueCertificateEnds(database, signal),
     'queue-digests': () => queueDigests(notices, config.DIGEST_RECIPIENTS),
     // Within its minute, so that no two run at once.
     'measure-quota': (_payload: object, signal: AbortSignal) =>
@@ -120,6 +122,7 @@ const worker = await startWorker({
     'end-aliases': '1 * * * *', // days end at midnight in Việt Nam
     'follow-domains': '2 * * * *', // those of agencies that are new
     'queue-expiries': '20 * * * *',
+    'queue-certificate-ends': '30 * * * *',
     'queue-digests': '0 * * * *',
     'queue-stranded': '40 * * * *',
     'measure-quota': '* * * * *',

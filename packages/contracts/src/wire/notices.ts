@@ -2,7 +2,16 @@
 import { z } from 'zod';
 import { Timestamp, Uuid } from './common.ts';
 
-export const NoticeKind = z.enum(['welcome', 'decision', 'return', 'suspension', 'resumption', 'expiry', 'digest']);
+export const NoticeKind = z.enum([
+  'welcome',
+  'decision',
+  'return',
+  'suspension',
+  'resumption',
+  'expiry',
+  'certificate_expiry',
+  'digest',
+]);
 export type NoticeKind = z.infer<typeof NoticeKind>;
 
 export const NoticeLanguage = z.enum(['vi', 'en']);

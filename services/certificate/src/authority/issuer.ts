@@ -144,11 +144,17 @@ const clockSkewMilliseconds = 5 * 60_000;
  * From when to when a certificate made at `now` is valid. Throws `unavailable` (`issuer_ends_too_soon`) if it would
  * outlive its issuer: the issuing authority must be replaced before that day comes.
  */
-export function validityPeriod(issuer: Issuer, profile: Profile, now: Date): { notBefore: Date; notAfter: Date } {
+export function validityPeriod(
+  issuer: Issuer,
+  profile: Profile,
+  now: Date,
+  /** Than the profile would allow. */
+  daysEarlier = 0,
+): { notBefore: Date; notAfter: Date } {
   const skewed = Math.floor((now.getTime() - clockSkewMilliseconds) / 1000) * 1000;
   const notBefore = new Date(Math.max(skewed, issuer.certificate.notBefore.getTime()));
   // The second of notAfter is still inside (RFC 5280 section 4.1.2.5).
-  const notAfter = new Date(notBefore.getTime() + profile.validityDays * 86_400_000 - 1000);
+  const notAfter = new Date(notBefore.getTime() + (profile.validityDays - daysEarlier) * 86_400_000 - 1000);
   if (notAfter > issuer.certificate.notAfter)
     throw new ServiceError({
       kind: 'unavailable',

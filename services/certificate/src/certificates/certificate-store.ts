@@ -2,6 +2,7 @@
 import type { Certificate, revocationReasons } from '@congvu/contracts';
 import type { Connection, Transaction } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
+import { listRegister } from '../register/register-store.ts';
 
 export type RevocationReason = (typeof revocationReasons)[number];
 
@@ -19,6 +20,7 @@ export interface CertificateRow {
   state: 'signing' | 'valid' | 'revoked';
   tbs: Buffer;
   certificate: Buffer | null;
+  fingerprint_sha256: Buffer | null;
   not_after: Date;
   revoked_at: Date | null;
   revocation_reason: RevocationReason | null;
@@ -148,12 +150,17 @@ export const listAccountsOfClosed = (connection: Connection): Promise<string[]> 
     .distinct()
     .pluck('x.account_id');
 
-export const listAccountsOfExpired = (connection: Connection, hours: number): Promise<string[]> =>
-  connection('certificate.certificates')
-    .where({ state: 'valid' })
-    .whereRaw('not_after between now() - make_interval(hours => ?) and now()', [hours])
-    .distinct()
-    .pluck('account_id');
+/** Marks some of those that ran out and were not marked before; the accounts that they are of. */
+export async function markWithdrawn(transaction: Transaction, limit: number): Promise<string[]> {
+  const { rows } = await transaction.raw<{ rows: { account_id: string }[] }>(
+    `update certificate.certificates set withdrawn_at = now() where id in (
+       select id from certificate.certificates where state = 'valid' and not_after < now() and withdrawn_at is null
+       order by id limit ? for no key update)
+     returning account_id`,
+    [limit],
+  );
+  return rows.map((row) => row.account_id);
+}
 
 /** As a list has it. */
 export interface Revocation {
@@ -232,40 +239,6 @@ export async function findRevocations(
   return found.map(toRevocation);
 }
 
-interface ListRow {
-  id: string;
-  authority_id: string;
-  serial_number: Buffer;
-  issuer: string;
-  account_id: string;
-  address: string;
-  display_name: string;
-  agency_code: string;
-  agency_name: string;
-  enrolment_id: string;
-  path: Certificate['path'];
-  profile: string;
-  key_kind: string;
-  state: 'signing' | 'valid' | 'revoked';
-  certificate: Buffer | null;
-  fingerprint_sha256: Buffer | null;
-  not_before: Date;
-  not_after: Date;
-  created_at: Date;
-  issued_at: Date | null;
-  revoked_at: Date | null;
-  revocation_reason: RevocationReason | null;
-  invalidity_date: Date | null;
-  revoke_at: Date | null;
-  picked_up_at: Date | null;
-  request_id: string | null;
-  submitted_by_name: string | null;
-  submitted_at: Date | null;
-  approved_by_name: string | null;
-  approved_at: Date | null;
-  decision_number: string | null;
-}
-
 /** One account, for whoever holds it; a holder of an earlier epoch than the account's sees nothing of it any more. */
 export interface HolderScope {
   accountId: string;
@@ -275,104 +248,18 @@ export interface HolderScope {
 /** An agency whose subtree the reader sees, or one account. */
 export type Scope = { agencyCode: string } | HolderScope;
 
-const certificates = (connection: Connection, scope: Scope) =>
-  connection('certificate.certificates as x')
-    .join('certificate.authorities as i', 'i.id', 'x.authority_id')
-    .join('certificate.enrolments as e', 'e.id', 'x.enrolment_id')
-    .join('directory.accounts_v as c', 'c.id', 'x.account_id')
-    .leftJoin('certificate.scheduled_revocations as s', 's.certificate_id', 'x.id')
-    .modify((query) => {
-      if ('accountId' in scope)
-        query.where({ 'x.account_id': scope.accountId, 'c.credential_epoch': scope.credentialEpoch });
-      else query.whereRaw('x.agency_id in (select directory.agency_subtree(?))', [scope.agencyCode]);
-    })
-    .select<ListRow[]>(
-      'x.*',
-      'i.name as issuer',
-      'c.display_name',
-      'c.agency_code',
-      'c.agency_name',
-      'e.path',
-      'e.picked_up_at',
-      's.revoke_at',
-      'c.submitted_by_name',
-      'c.submitted_at',
-      'c.approved_by_name',
-      'c.approved_at',
-      'c.decision_number',
-    );
-
-const toCertificate = (row: ListRow): Certificate => ({
-  serialNumber: row.serial_number.toString('hex'),
-  issuer: row.issuer,
-  accountId: row.account_id,
-  address: row.address,
-  displayName: row.display_name,
-  agencyCode: row.agency_code,
-  agencyName: row.agency_name,
-  enrolmentId: row.enrolment_id,
-  path: row.path,
-  profile: row.profile,
-  keyKind: row.key_kind,
-  state: row.state === 'valid' && row.not_after < new Date() ? 'expired' : row.state,
-  fingerprintSha256: row.fingerprint_sha256?.toString('hex') ?? null,
-  notBefore: row.not_before.toISOString(),
-  notAfter: row.not_after.toISOString(),
-  issuedAt: row.issued_at?.toISOString() ?? null,
-  revokedAt: row.revoked_at?.toISOString() ?? null,
-  revocationReason: row.revocation_reason,
-  invalidityDate: row.invalidity_date?.toISOString() ?? null,
-  revocationScheduledAt: row.revoke_at?.toISOString() ?? null,
-  pickedUpAt: row.picked_up_at?.toISOString() ?? null,
-  requestId: row.request_id,
-  submittedBy: row.submitted_by_name,
-  submittedAt: row.submitted_at?.toISOString() ?? null,
-  approvedBy: row.approved_by_name,
-  approvedAt: row.approved_at?.toISOString() ?? null,
-  decisionNumber: row.decision_number,
-});
-
 export async function requireCertificate(
   connection: Connection,
   serialNumber: Buffer,
   scope: Scope,
 ): Promise<{ wire: Certificate; der: Buffer | null; id: string; authorityId: string }> {
-  const [row] = await certificates(connection, scope).where('x.serial_number', serialNumber);
-  if (row) return { wire: toCertificate(row), der: row.certificate, id: row.id, authorityId: row.authority_id };
+  const filter = { source: 'own', serialNumber: serialNumber.toString('hex') } as const;
+  const [entry] = await listRegister(connection, scope, filter, 'newest', 1, undefined);
+  const row = entry && (await rows(connection).where({ id: entry.id }).first('certificate', 'authority_id'));
+  if (row) return { wire: entry.wire, der: row.certificate, id: entry.id, authorityId: row.authority_id };
   throw new ServiceError({
     kind: 'not_found',
     code: 'certificate_not_found',
     detail: 'There is no certificate of that serial number at or below your agency.',
   });
-}
-
-export async function listCertificates(
-  connection: Connection,
-  filter: {
-    scope: Scope;
-    state?: 'signing' | 'valid' | 'revoked' | 'expired' | undefined;
-    address?: string | undefined;
-    requestId?: string | undefined;
-    accountId?: string | undefined;
-  },
-  limit: number,
-  after: readonly [string, string] | undefined,
-): Promise<(Certificate & { id: string; createdAt: string })[]> {
-  const found: ListRow[] = await certificates(connection, filter.scope)
-    .modify((query) => {
-      if (filter.state === 'expired') query.where('x.state', 'valid').where('x.not_after', '<', connection.fn.now());
-      else if (filter.state === 'valid')
-        query.where('x.state', 'valid').where('x.not_after', '>=', connection.fn.now());
-      else if (filter.state) query.where('x.state', filter.state);
-      if (filter.address) query.where('x.address', filter.address);
-      if (filter.requestId) query.where('x.request_id', filter.requestId);
-      if (filter.accountId) query.where('x.account_id', filter.accountId);
-      if (after) query.whereRaw('(x.created_at, x.id) < (?::timestamptz, ?::uuid)', [...after]);
-    })
-    .orderBy([
-      { column: 'x.created_at', order: 'desc' },
-      { column: 'x.id', order: 'desc' },
-    ])
-    .limit(limit + 1);
-  return found.map((row) => ({ ...toCertificate(row), id: row.id, createdAt: row.created_at.toISOString() }));
 }

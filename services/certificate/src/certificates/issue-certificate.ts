@@ -18,6 +18,7 @@ import {
   lockEnrolment,
   setEnrolmentState,
 } from '../enrolments/enrolment-store.ts';
+import type { SpreadEnds } from '../expiry/spread-ends.ts';
 import { recordCertificateEvent, type SystemOrActor } from './certificate-event.ts';
 import { type CertificateRow, findOfEnrolment, insertIntent, setSigned } from './certificate-store.ts';
 
@@ -25,6 +26,7 @@ export interface IssueDependencies {
   database: Database;
   authorities: Authorities;
   organizationIdentifier: string;
+  spreadEnds: SpreadEnds;
 }
 
 /** Makes the certificate of the enrolment unless it was made, or revoked, before. The enrolment must have its key. */
@@ -68,7 +70,7 @@ export async function issueCertificate(
 
 async function commitIntent(
   transaction: Transaction,
-  { authorities, organizationIdentifier }: IssueDependencies,
+  { authorities, organizationIdentifier, spreadEnds }: IssueDependencies,
   source: AccountSource,
   enrolment: EnrolmentRow,
   actor: SystemOrActor,
@@ -78,7 +80,7 @@ async function commitIntent(
   const { authority, profile } = authorities.issuing(enrolment.profile);
   const { issuer, crlPartitions } = authority;
   const serialNumber = newSerialNumber();
-  const period = validityPeriod(issuer, profile, new Date());
+  const period = validityPeriod(issuer, profile, new Date(), spreadEnds(profile));
   const crlPartition = randomInt(crlPartitions);
   const tbs = buildTbsCertificate(issuer, profile, authority.locations(crlPartition), {
     serialNumber,

@@ -1,45 +1,20 @@
-/** The register of certificates, single certificates. */
+/** Single certificates. */
 import { Certificate } from '@congvu/contracts';
 import type { Database } from '@congvu/database';
-import { decodeTimeCursor, listAnswer, listTypes, PageQuery, pageOf, type Route, route, toPage } from '@congvu/http';
+import { type Route, route } from '@congvu/http';
 import { z } from 'zod';
 import type { Authorities } from '../authorities/authorities.ts';
 import { findAuthorityCertificate } from '../authorities/authority-store.ts';
 import { toPem } from '../authority/certificate.ts';
 import { scopeOf } from '../enrolments/routes.ts';
-import { listCertificates, requireCertificate } from './certificate-store.ts';
+import { requireCertificate } from './certificate-store.ts';
 
 const BySerial = z.object({
   serialNumber: z.string().regex(/^([0-9a-f]{2}){1,20}$/i, 'A serial number is hexadecimal, at most 20 octets.'),
 });
-const csvColumns = Object.keys(Certificate.shape) as (keyof Certificate)[];
 const octets = (serialNumber: string): Buffer => Buffer.from(serialNumber, 'hex');
 
 export const certificateRoutes = (database: Database, authorities: Authorities): Route[] => [
-  route({
-    method: 'get',
-    path: '/v1/certificates',
-    summary: 'Lists certificates that you may see with request, approver and times, newest first',
-    permission: ['holder', 'certificates:read'],
-    query: PageQuery.extend({
-      state: Certificate.shape.state.optional(),
-      address: z.string().max(254).optional(),
-      requestId: z.uuid().optional(),
-      accountId: z.uuid().optional(),
-    }),
-    response: pageOf(Certificate),
-    produces: listTypes,
-    handle: async (context) => {
-      const { limit: _, cursor: __, ...filters } = context.query;
-      const filter = { scope: scopeOf(context), ...filters };
-      const fetch = async (size: number, from: string | undefined) => {
-        const rows = await listCertificates(database, filter, size, decodeTimeCursor(from));
-        const page = toPage(rows, size, (row) => [row.createdAt, row.id]);
-        return { ...page, items: page.items.map(({ id: _, createdAt: __, ...item }): Certificate => item) };
-      };
-      return listAnswer(context, '/v1/certificates', csvColumns, fetch);
-    },
-  }),
   route({
     method: 'get',
     path: '/v1/certificates/{serialNumber}',

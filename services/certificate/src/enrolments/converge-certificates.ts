@@ -15,6 +15,7 @@ import type { KeyKind } from '../authority/public-key.ts';
 import { certificateSystem, recordCertificateEvent } from '../certificates/certificate-event.ts';
 import { listOfAccount } from '../certificates/certificate-store.ts';
 import { issueCertificate } from '../certificates/issue-certificate.ts';
+import type { SpreadEnds } from '../expiry/spread-ends.ts';
 import { convergeRevocation, hasCeased } from '../revocation/converge-revocation.ts';
 import { type AccountSource, findAccount, findOpenEnrolment, insertEnrolment } from './enrolment-store.ts';
 
@@ -24,6 +25,7 @@ export interface EnrolmentDependencies {
   baseDn: string;
   authorities: Authorities;
   organizationIdentifier: string;
+  spreadEnds: SpreadEnds;
   wrappingKey: WrappingKey;
   serverKeyKind: KeyKind;
 }

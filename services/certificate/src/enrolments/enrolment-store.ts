@@ -51,7 +51,7 @@ export const findAccount = (connection: Connection, id: string): Promise<Account
       'h.holder_id as holderId',
       'agency_id as agencyId',
       'agency_name as agencyName',
-      'request_id as requestId',
+      'o.certificate_request_id as requestId',
       'o.certificate_path as certificatePath',
       'o.certificate_number as certificateNumber',
       'o.certificate_revocation_reason as revocationReason',
@@ -171,12 +171,21 @@ export async function setEnrolmentKey(
     .update({ subject_public_key_info: subjectPublicKeyInfo, updated_at: transaction.fn.now() });
 }
 
-/** From the first pickup on, the same holder may repeat it for ten minutes, should the answer be lost on its way. */
-export async function openPickup(transaction: Transaction, id: string): Promise<void> {
+/**
+ * From the first pickup on, the same holder may repeat it for ten minutes, should the answer be lost on its way. The register says who
+ * came first and took which form; each is in the audit.
+ */
+export async function openPickup(
+  transaction: Transaction,
+  id: string,
+  by: { actor: { kind: string; id: string }; displayName: string; form: string },
+): Promise<void> {
   await transaction.raw(
     `update certificate.enrolments set state = 'issued', picked_up_at = coalesce(picked_up_at, now()),
+       picked_up_by = coalesce(picked_up_by, (select name from directory.client_names_v where ? = 'client' and id::text = ?), ?),
+       picked_up_form = coalesce(picked_up_form, ?),
        pickup_open_until = coalesce(pickup_open_until, now() + interval '10 minutes'), updated_at = now() where id = ?`,
-    [id],
+    [by.actor.kind, by.actor.id, by.displayName, by.form, id],
   );
 }
 

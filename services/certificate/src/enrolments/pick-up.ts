@@ -62,7 +62,7 @@ export async function pickUp(
   await database.transaction(async (transaction) => {
     const locked = await lockEnrolment(transaction, enrolmentId);
     if (!locked.wrapped_private_key) throw conflict('picked_up', 'This key was picked up a moment ago.');
-    await openPickup(transaction, enrolmentId);
+    await openPickup(transaction, enrolmentId, { actor, displayName: source.displayName, form: input.form });
     await recordCertificateEvent(transaction, actor, 'enrolment.picked_up', certificate, null, {
       serialNumber: certificate.serial_number.toString('hex'),
       form: input.form,

@@ -24,6 +24,17 @@ export interface ExpiryFacts extends AccountFacts {
   alias: string | null;
 }
 
+/** What it is for; of those of the Government's CA the kind of its form says it. */
+export type CertificateUse = 'signature' | 'encryption' | 'seal' | 'device';
+
+export interface CertificateExpiryFacts extends AccountFacts {
+  toHolder: boolean;
+  serialNumber: string;
+  use: CertificateUse;
+  issuedBy: 'province' | 'government';
+  endsAt: string;
+}
+
 export interface DecisionFacts {
   agencyName: string;
   outcome: 'approved' | 'rejected';
@@ -88,6 +99,7 @@ export interface FactsByKind {
   suspension: SuspensionFacts;
   resumption: AccountFacts;
   expiry: ExpiryFacts;
+  certificate_expiry: CertificateExpiryFacts;
   digest: DigestFacts;
 }
 
@@ -124,6 +136,14 @@ const returned: ReturnFacts = {
 };
 const suspension: SuspensionFacts = { ...account, toHolder: false, reason: 'Nghỉ không lương', until: friday };
 const expiry: ExpiryFacts = { ...account, what: 'suspension', endsAt: friday, alias: null };
+const certificateExpiry: CertificateExpiryFacts = {
+  ...account,
+  toHolder: true,
+  serialNumber: '5f3c1a9be2d07744a1c6',
+  use: 'signature',
+  issuedBy: 'province',
+  endsAt: friday,
+};
 const digest: DigestFacts = {
   agencyName: 'Ủy ban nhân dân tỉnh Nghệ An',
   from: '2026-03-02T00:00:00.000Z',
@@ -171,6 +191,12 @@ export const samples: { readonly [kind in NoticeKind]: readonly [FactsByKind[kin
     expiry,
     { ...expiry, what: 'retention' },
     { ...expiry, what: 'alias', alias: 'huynhthanhdien@nghean.gov.vn' },
+  ],
+  certificate_expiry: [
+    certificateExpiry,
+    { ...certificateExpiry, use: 'encryption' },
+    { ...certificateExpiry, toHolder: false, use: 'device' },
+    { ...certificateExpiry, toHolder: false, use: 'seal', issuedBy: 'government' },
   ],
   digest: [
     digest,

@@ -2,6 +2,7 @@
 import type { NoticeKind, NoticeLanguage, NoticePreview } from '@congvu/contracts';
 import type { Database } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
+import { findNextEnd } from './certificate-ends-store.ts';
 import { readDigest } from './digest-store.ts';
 import { type ExpiryFacts, samples } from './facts.ts';
 import { accountFacts, findAgency, findDecision, findReturn, isInScope, listNoticeAccounts } from './facts-store.ts';
@@ -46,9 +47,14 @@ async function findSubject(
     resumption: {},
     suspension: { toHolder: false, reason: account.suspensionReason, until },
     expiry: endOf(account),
+    certificate_expiry: (await findNextEnd(database, id)) ?? certificateSample,
   }[kind];
   return { facts: { ...accountFacts(account), ...facts }, agencyId: account.agencyId };
 }
+
+/** Of an account without a certificate that ends. */
+const { serialNumber, use, issuedBy, toHolder, endsAt } = samples.certificate_expiry[0];
+const certificateSample = { serialNumber, use, issuedBy, toHolder, endsAt };
 
 /** The end that the account has; where it has none, one as if it were suspended until now. */
 const endOf = (account: { suspendedUntil: Date | null; retainedUntil: Date | null }): Partial<ExpiryFacts> => ({
