@@ -19,6 +19,7 @@ export const permissions = [
   'domains:write',
   'certificates:read',
   'certificates:enrol',
+  'certificates:approve',
   'certificates:revoke',
   'keys:recover',
 ] as const;
@@ -38,6 +39,7 @@ const administrator = [
   'mailboxes:read',
   'mailboxes:write',
   'certificates:read',
+  'certificates:approve',
   'certificates:revoke',
 ] as const satisfies readonly Permission[];
 
@@ -58,7 +60,14 @@ export const roles = {
     'certificates:enrol',
   ],
   /** Decides on requests and does nothing else. */
-  approver: ['agencies:read', 'requests:read', 'requests:approve', 'accounts:read'],
+  approver: [
+    'agencies:read',
+    'requests:read',
+    'requests:approve',
+    'accounts:read',
+    'certificates:read',
+    'certificates:approve',
+  ],
   /** The IT admin of a subtree. */
   administrator,
   /** The IT admin of the whole platform: also the connected systems and the mail domains. */

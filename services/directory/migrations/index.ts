@@ -15,6 +15,7 @@ import { up as mailNames } from './0012-mail-names.ts';
 import { up as changedAddresses } from './0013-changed-addresses.ts';
 import { up as whatNoticesTell } from './0014-what-notices-tell.ts';
 import { up as usageViews } from './0015-usage-views.ts';
+import { up as oneHand } from './0018-one-hand.ts';
 
 export const migrations: Migrations = {
   '0001-initial': initial,
@@ -32,4 +33,5 @@ export const migrations: Migrations = {
   '0013-changed-addresses': changedAddresses,
   '0014-what-notices-tell': whatNoticesTell,
   '0015-usage-views': usageViews,
+  '0018-one-hand': oneHand,
 };
