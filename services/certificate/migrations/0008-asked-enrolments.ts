@@ -1,5 +1,6 @@
 /**
  * Enrolments that are asked for here, beside those that the directory orders; renewal; compromised keys; escrow. Invariants that it adds:
+ * - an account has one open enrolment per profile and set of host names
  * - what needs two persons is decided by another than who asked
  * - a key is enrolled once; a renewal that keeps its key has the key of the enrolment that it renews, and no other
  * - a key whose certificate was revoked as compromised is known as such from that moment on, whoever revokes
@@ -12,7 +13,6 @@ export const up = (transaction: Knex.Transaction): Promise<unknown> =>
   transaction.raw(`
 alter table certificate.enrolments
   -- What the directory orders goes by its number, what is asked for here by the account's credential epoch.
-  add column is_ordered boolean not null default true,
   add column credential_epoch int not null default 1,
   add column dns_names text[] not null default '{}',
   add column asked_by_kind text check (asked_by_kind in ('client', 'holder', 'system')),
@@ -32,7 +32,7 @@ alter table certificate.enrolments
   add constraint enrolments_four_eyes check (decided_by <> asked_by),
   add constraint enrolments_same_key check (not same_key or renews is not null);
 drop index certificate.enrolments_one_open;
-create unique index enrolments_one_open on certificate.enrolments (account_id, profile)
+create unique index enrolments_one_open on certificate.enrolments (account_id, profile, dns_names)
   where state in ('awaiting_approval', 'awaiting_csr', 'awaiting_pickup', 'issued');
 drop index certificate.enrolments_key_unique;
 create unique index enrolments_key_unique on certificate.enrolments (sha256(subject_public_key_info))

@@ -4,8 +4,10 @@ import { type Authenticate, createApp } from '@congvu/http';
 import type { Express } from 'express';
 import type { Logger } from 'pino';
 import { certificateRoutes } from './certificates/routes.ts';
+import { compromisedKeyRoutes } from './compromised-keys/routes.ts';
 import type { EnrolmentDependencies } from './enrolments/converge-certificates.ts';
 import { enrolmentRoutes } from './enrolments/routes.ts';
+import { escrowRoutes } from './escrow/routes.ts';
 import { revocationRoutes } from './revocation/routes.ts';
 
 export interface CertificateAppDependencies extends EnrolmentDependencies {
@@ -17,7 +19,7 @@ export interface CertificateAppDependencies extends EnrolmentDependencies {
 }
 
 export function createCertificateApp(dependencies: CertificateAppDependencies): Express {
-  const { database, ldap, authority, authenticate, issuerUrl, log } = dependencies;
+  const { database, ldap, authorities, authenticate, issuerUrl, log } = dependencies;
   return createApp({
     name: 'certificate',
     title: 'Congvu certificate',
@@ -31,8 +33,10 @@ export function createCertificateApp(dependencies: CertificateAppDependencies): 
     readiness: { database: () => pingDatabase(database), ldap: () => ldap.ping() },
     routes: [
       ...enrolmentRoutes(dependencies),
-      ...certificateRoutes(database, authority),
-      ...revocationRoutes(database, authority),
+      ...certificateRoutes(database, authorities),
+      ...revocationRoutes(database, authorities),
+      ...compromisedKeyRoutes(database),
+      ...escrowRoutes(dependencies),
     ],
   });
 }

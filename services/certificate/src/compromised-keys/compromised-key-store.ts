@@ -3,7 +3,8 @@ import { hash } from 'node:crypto';
 import type { CompromisedKey } from '@congvu/contracts';
 import type { Connection, Transaction } from '@congvu/database';
 
-export const fingerprintOfKey = (subjectPublicKeyInfo: Buffer): Buffer => hash('sha256', subjectPublicKeyInfo, 'buffer');
+export const fingerprintOfKey = (subjectPublicKeyInfo: Buffer): Buffer =>
+  hash('sha256', subjectPublicKeyInfo, 'buffer');
 
 /** Of these fingerprints those that are known as compromised, in hexadecimal. */
 export async function listCompromised(

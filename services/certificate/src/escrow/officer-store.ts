@@ -43,7 +43,11 @@ export const lockOfficers = async (transaction: Transaction): Promise<void> => {
 export async function requireOfficer(connection: Connection, id: string): Promise<OfficerRow> {
   const row = await rows(connection).where({ id }).first();
   if (row) return row;
-  throw new ServiceError({ kind: 'not_found', code: 'officer_not_found', detail: 'There is no such recovery officer.' });
+  throw new ServiceError({
+    kind: 'not_found',
+    code: 'officer_not_found',
+    detail: 'There is no such recovery officer.',
+  });
 }
 
 export const findUnproven = (connection: Connection, clientId: string): Promise<OfficerRow | undefined> =>
@@ -70,10 +74,10 @@ export async function updateOfficer(
 
 /** Whether the two are the same client, or one was shown the other's secret. */
 export async function isOneHand(connection: Connection, one: string, other: string): Promise<boolean> {
-  const { rows: found } = await connection.raw<{ rows: { yes: boolean }[] }>('select directory.is_one_hand(?, ?) as yes', [
-    one,
-    other,
-  ]);
+  const { rows: found } = await connection.raw<{ rows: { yes: boolean }[] }>(
+    'select directory.is_one_hand(?, ?) as yes',
+    [one, other],
+  );
   return found[0]?.yes === true;
 }
 

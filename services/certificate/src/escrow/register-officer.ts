@@ -55,7 +55,8 @@ export async function registerOfficer(
       const agency = await requireTopAgency(transaction, actor);
       await refuseCompromised(transaction, certificate);
       const [present] = await listOfficersOfClient(transaction, actor.id);
-      if (present && present.state !== 'retired') throw state('officer_registered', 'This client is an officer already.');
+      if (present && present.state !== 'retired')
+        throw state('officer_registered', 'This client is an officer already.');
       const unproven = await findUnproven(transaction, actor.id);
       const row = unproven
         ? await updateOfficer(transaction, unproven.id, fields)
@@ -65,7 +66,10 @@ export async function registerOfficer(
     })
     .catch((error: unknown) => {
       if (brokenConstraint(error) !== 'recovery_officers_certificate_unique') throw error;
-      throw refused('certificate_used', 'This certificate was brought before; make a key and a certificate of your own.');
+      throw refused(
+        'certificate_used',
+        'This certificate was brought before; make a key and a certificate of your own.',
+      );
     });
   const challenge = toPem('CMS', makeEnveloped(secret, certificate));
   secret.fill(0);
@@ -194,9 +198,16 @@ const record = (
   action: Parameters<typeof recordEvent>[2],
   officer: OfficerRow,
 ): Promise<void> =>
-  recordEvent(transaction, actor, action, { type: 'recovery_officer', id: officer.id, agencyId: officer.agency_id }, null, {
-    name: officer.name,
-    clientId: officer.client_id,
-    state: officer.state,
-    certificateFingerprintSha256: officer.fingerprint_sha256.toString('hex'),
-  });
+  recordEvent(
+    transaction,
+    actor,
+    action,
+    { type: 'recovery_officer', id: officer.id, agencyId: officer.agency_id },
+    null,
+    {
+      name: officer.name,
+      clientId: officer.client_id,
+      state: officer.state,
+      certificateFingerprintSha256: officer.fingerprint_sha256.toString('hex'),
+    },
+  );
