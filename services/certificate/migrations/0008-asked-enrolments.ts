@@ -2,6 +2,7 @@
  * Enrolments that are asked for here, beside those that the directory orders; renewal; compromised keys; escrow. Invariants that it adds:
  * - an account has one open enrolment per profile and set of host names
  * - what needs two persons is decided by another than who asked
+ * - nothing is signed for an enrolment that awaits its second person, or that was refused
  * - a key is enrolled once; a renewal that keeps its key has the key of the enrolment that it renews, and no other
  * - a key whose certificate was revoked as compromised is known as such from that moment on, whoever revokes
  * - an escrowed key is for two different officers, and stays as it was written; two officers at most are on duty
@@ -50,6 +51,16 @@ begin
 end $$;
 create trigger same_key_is_the_same before insert or update of subject_public_key_info, same_key, renews on certificate.enrolments
   for each row when (new.same_key and new.subject_public_key_info is not null) execute function certificate.same_key_is_the_same();
+
+create function certificate.nothing_unapproved() returns trigger language plpgsql as $$
+begin
+  if exists (select from certificate.enrolments where id = new.enrolment_id and state in ('awaiting_approval', 'rejected')) then
+    raise exception 'an enrolment without the approval that it needs gets no certificate';
+  end if;
+  return new;
+end $$;
+create trigger nothing_unapproved before insert on certificate.certificates
+  for each row execute function certificate.nothing_unapproved();
 
 create table certificate.compromised_keys (
   -- SHA-256 of the SubjectPublicKeyInfo.
@@ -124,7 +135,8 @@ create table certificate.recoveries (
 create index recoveries_list on certificate.recoveries (created_at desc, id desc);
 create unique index recoveries_one_waiting on certificate.recoveries (account_id) where state = 'awaiting_confirmation';
 
-revoke execute on function certificate.same_key_is_the_same, certificate.remember_compromised_key from public;
+revoke execute on function certificate.same_key_is_the_same, certificate.nothing_unapproved, certificate.remember_compromised_key
+  from public;
 grant select, insert on certificate.compromised_keys, certificate.escrowed_keys to congvu_certificate;
 grant select, insert, update on certificate.recovery_officers, certificate.recoveries to congvu_certificate;
 `);

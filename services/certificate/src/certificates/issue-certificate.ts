@@ -74,7 +74,8 @@ async function commitIntent(
   actor: SystemOrActor,
 ): Promise<CertificateRow> {
   const subjectPublicKeyInfo = enrolment.subject_public_key_info;
-  if (!subjectPublicKeyInfo) throw new Error('an enrolment without a key cannot be issued');
+  if (!subjectPublicKeyInfo || enrolment.state === 'awaiting_approval' || enrolment.state === 'rejected')
+    throw new Error('an enrolment without a key, or without the approval that it needs, cannot be issued');
   const { authority, profile } = authorities.issuing(enrolment.profile);
   const { issuer, crlPartitions } = authority;
   const serialNumber = newSerialNumber();

@@ -32,7 +32,8 @@ async function makeKey(
   { id, profile: profileId }: EnrolmentRow,
 ): Promise<void> {
   const profile = authorities.profile(profileId);
-  const kind = profile.keyKinds.includes(serverKeyKind) ? serverKeyKind : profile.keyKinds[0]!;
+  const kind =
+    [serverKeyKind, 'rsa-3072' as const].find((one) => profile.keyKinds.includes(one)) ?? profile.keyKinds[0]!;
   const { privateKey, subjectPublicKeyInfo } = await generateKeyPair(kind);
   try {
     await database.transaction(async (transaction) => {

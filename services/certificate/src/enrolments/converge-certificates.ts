@@ -114,7 +114,8 @@ async function ensureCertificate(dependencies: EnrolmentDependencies, source: Ac
   const enrolment =
     (await findOpenEnrolment(dependencies.database, source.id, profileId)) ??
     (await enrol(dependencies, source, profileId));
-  if (enrolment?.subject_public_key_info) await issueCertificate(dependencies, source, enrolment.id, certificateSystem);
+  if (enrolment?.subject_public_key_info && enrolment.state !== 'awaiting_approval')
+    await issueCertificate(dependencies, source, enrolment.id, certificateSystem);
 }
 
 /** The private key is wrapped before it is stored, and stored before anything is signed for it. */
