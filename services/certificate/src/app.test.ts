@@ -49,6 +49,7 @@ describe('who may', () => {
     ['post', '/v1/enrolments', ['holder', 'certificates:enrol']],
     ['post', '/v1/enrolments/{id}/approve', ['certificates:approve']],
     ['post', '/v1/enrolments/{id}/reject', ['certificates:approve']],
+    ['post', '/v1/enrolments/{id}/withdraw', ['holder', 'certificates:enrol']],
     ['post', '/v1/enrolments/{id}/pickup', ['holder', 'certificates:enrol']],
     ['post', '/v1/enrolments/{id}/passphrase', ['holder']],
     ['post', '/v1/enrolments/bulk-csr', ['certificates:enrol']],
@@ -149,6 +150,7 @@ describe('the department beside, with every permission, on what belongs to the d
     ],
     'post /v1/enrolments/{id}/approve': [[() => `/v1/enrolments/${enrolmentId}/approve`, 404, {}]],
     'post /v1/enrolments/{id}/reject': [[() => `/v1/enrolments/${enrolmentId}/reject`, 404, { remark: 'x' }]],
+    'post /v1/enrolments/{id}/withdraw': [[() => `/v1/enrolments/${enrolmentId}/withdraw`, 404, {}]],
     'post /v1/enrolments/{id}/pickup': [[() => `/v1/enrolments/${enrolmentId}/pickup`, 404, {}]],
     // For holders alone.
     'post /v1/enrolments/{id}/passphrase': [[() => `/v1/enrolments/${enrolmentId}/passphrase`, 403, {}]],

@@ -51,6 +51,7 @@ export const auditActions = {
   'enrolment.picked_up': 'The server-made key was given out',
   'enrolment.rejected': 'A certificate that was asked for was refused',
   'enrolment.renewal_asked': 'A certificate is to be renewed',
+  'enrolment.withdrawn': 'A certificate that was asked for is not wanted any more',
   'domain.changed': 'A mail domain has another target, agency or end',
   'domain.closed': 'A mail domain receives no mail any more',
   'domain.opened': 'A mail domain receives mail',

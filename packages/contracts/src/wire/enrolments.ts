@@ -100,8 +100,6 @@ export const CompromisedKey = z.object({
   reason: z.string(),
   reportedBy: z.string(),
   reportedAt: Timestamp,
-  certificates: z
-    .array(z.string())
-    .describe('serial numbers, at or below your agency, of what this key has and what is still to be revoked'),
+  certificates: z.array(z.string()).describe('serial numbers of what this key has, which is revoked within moments'),
 });
 export type CompromisedKey = z.infer<typeof CompromisedKey>;

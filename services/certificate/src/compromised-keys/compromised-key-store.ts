@@ -2,6 +2,7 @@
 import { hash } from 'node:crypto';
 import type { CompromisedKey } from '@congvu/contracts';
 import type { Connection, Transaction } from '@congvu/database';
+import type { CertificateRow } from '../certificates/certificate-store.ts';
 
 export const fingerprintOfKey = (subjectPublicKeyInfo: Buffer): Buffer =>
   hash('sha256', subjectPublicKeyInfo, 'buffer');
@@ -35,27 +36,46 @@ export async function insertCompromised(
   return inserted.length === 1;
 }
 
-/** With the certificates of this key below the agency that are not revoked for good. */
-export async function requireCompromised(
+/** Certificates with their keys, of those that are still good for something. */
+const live = (connection: Connection) =>
+  connection('certificate.certificates as x')
+    .join('certificate.enrolments as e', 'e.id', 'x.enrolment_id')
+    .whereNotNull('e.subject_public_key_info')
+    .where('x.not_after', '>', connection.fn.now())
+    .where((open) => open.whereNot('x.state', 'revoked').orWhere('x.revocation_reason', 'certificateHold'));
+
+/** Live certificates of a key, each with whether it lies at or below the agency. */
+export const listLiveOfKey = (
   connection: Connection,
   fingerprint: Buffer,
   agencyCode: string,
-): Promise<CompromisedKey> {
-  const row = await connection('certificate.compromised_keys').where({ fingerprint }).first();
-  const serialNumbers = await connection('certificate.certificates as x')
-    .join('certificate.enrolments as e', 'e.id', 'x.enrolment_id')
+): Promise<{ serial_number: Buffer; account_id: string; is_below: boolean }[]> =>
+  live(connection)
     .whereRaw('sha256(e.subject_public_key_info) = ?', [fingerprint])
-    .whereNotNull('e.subject_public_key_info')
-    .whereRaw('x.agency_id in (select directory.agency_subtree(?))', [agencyCode])
-    .where('x.not_after', '>', connection.fn.now())
-    .where((open) => open.whereNot('x.state', 'revoked').orWhere('x.revocation_reason', 'certificateHold'))
     .orderBy('x.created_at')
-    .pluck<Buffer[]>('x.serial_number');
+    .select(
+      'x.serial_number',
+      'x.account_id',
+      connection.raw('x.agency_id in (select directory.agency_subtree(?)) as is_below', [agencyCode]),
+    );
+
+/** Live certificates of an account whose keys are known to others. */
+export const listCompromisedOfAccount = (connection: Connection, accountId: string): Promise<CertificateRow[]> =>
+  live(connection)
+    .joinRaw('join certificate.compromised_keys k on k.fingerprint = sha256(e.subject_public_key_info)')
+    .where('x.account_id', accountId)
+    .whereNot('x.state', 'signing')
+    .select('x.*');
+
+export async function requireCompromised(
+  connection: Connection,
+  fingerprint: Buffer,
+): Promise<Omit<CompromisedKey, 'certificates'>> {
+  const row = await connection('certificate.compromised_keys').where({ fingerprint }).first();
   return {
     fingerprintSha256: fingerprint.toString('hex'),
     reason: row.reason,
     reportedBy: row.reported_by,
     reportedAt: row.reported_at.toISOString(),
-    certificates: serialNumbers.map((one) => one.toString('hex')),
   };
 }

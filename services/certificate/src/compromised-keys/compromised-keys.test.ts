@@ -55,14 +55,22 @@ describe('a key that was reported', () => {
     expect(events).toMatchObject([{ action: 'compromised_key.reported', after: { reason } }]);
   });
 
-  test('and has a certificate: the answer says which, to whom it concerns, until it is revoked', async () => {
+  test('and has a certificate: it is revoked, if it lies below who reports', async () => {
     const key = newKey();
-    const { submit } = await enrolled();
+    const { account, submit } = await enrolled();
     const { body } = await submit(key.csr);
     const told = { publicKey: body.certificate, reason };
-    expect((await report(told)).body.certificates).toEqual([body.serialNumber]);
-    expect((await report(told, 'H41.02')).body.certificates).toEqual([]);
-    await send(`/v1/certificates/${body.serialNumber}/revoke`, { reason: 'keyCompromise' }, 'certificates:revoke');
+    expect((await report(told, 'H41.02')).body).toMatchObject({ status: 403, code: 'key_of_others' });
+    expect(
+      await service.owner('certificate.compromised_keys').where({ fingerprint: Buffer.from(key.fingerprint, 'hex') }),
+    ).toEqual([]);
+    expect((await report(told, 'H41.12')).body.certificates).toEqual([body.serialNumber]);
+    expect(await service.queued()).toContain(`certificates:${account.id}`);
+    await service.converge(account);
+    expect(await service.certificates(account)).toMatchObject([
+      { state: 'revoked', revocation_reason: 'keyCompromise' },
+    ]);
+    expect((await service.actions(account)).at(-1)).toBe('certificate.revoked');
     expect((await report(told)).body.certificates).toEqual([]);
     expect(await service.owner('directory.audit_events').where({ subject_id: key.fingerprint })).toHaveLength(1);
   });

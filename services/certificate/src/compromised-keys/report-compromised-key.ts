@@ -1,15 +1,16 @@
 /**
  * A key that others know: nobody gets a certificate for it any more, whoever brings it. Told by its fingerprint, or by anything that
- * holds the public key. Reporting revokes nothing by itself; the answer names what is still to be revoked.
+ * holds the public key. What has a certificate of it is revoked by the job that is queued with the report; the answer names it.
  */
 import { createPublicKey } from 'node:crypto';
 import type { CompromisedKey } from '@congvu/contracts';
-import type { Database } from '@congvu/database';
+import { addJobs, type Database } from '@congvu/database';
 import { invalid, ServiceError } from '@congvu/errors';
 import { fromPem, readCertificate } from '../authority/certificate.ts';
 import { parseCsr } from '../authority/csr.ts';
 import { recordEvent, type SystemOrActor } from '../certificates/certificate-event.ts';
-import { fingerprintOfKey, insertCompromised, requireCompromised } from './compromised-key-store.ts';
+import { convergenceJob } from '../enrolments/convergence-job.ts';
+import { fingerprintOfKey, insertCompromised, listLiveOfKey, requireCompromised } from './compromised-key-store.ts';
 
 export async function reportCompromisedKey(
   database: Database,
@@ -20,15 +21,27 @@ export async function reportCompromisedKey(
     input.publicKey === undefined
       ? Buffer.from(input.fingerprintSha256!, 'hex')
       : fingerprintOfKey(await readPublicKey(input.publicKey));
-  await database.transaction(async (transaction) => {
+  const serialNumbers = await database.transaction(async (transaction) => {
+    const certificates = await listLiveOfKey(transaction, fingerprint, actor.agencyCode);
+    // Certificates are public: nobody may have those of others revoked by naming their keys.
+    if (certificates.some(({ is_below }) => !is_below))
+      throw new ServiceError({
+        kind: 'forbidden',
+        code: 'key_of_others',
+        detail: 'This key has certificates beyond your agency; tell the agency above.',
+      });
     const { reason } = input;
     const reporter = { reportedByKind: actor.kind, reportedBy: actor.id };
-    if (!(await insertCompromised(transaction, { fingerprint, reason, ...reporter }))) return;
-    const id = fingerprint.toString('hex');
-    const subject = { type: 'compromised_key', id, agencyId: null } as const;
-    await recordEvent(transaction, actor, 'compromised_key.reported', subject, null, { reason });
+    if (await insertCompromised(transaction, { fingerprint, reason, ...reporter })) {
+      const id = fingerprint.toString('hex');
+      const subject = { type: 'compromised_key', id, agencyId: null } as const;
+      await recordEvent(transaction, actor, 'compromised_key.reported', subject, null, { reason });
+    }
+    const accountIds = new Set(certificates.map(({ account_id }) => account_id));
+    await addJobs(transaction, 'certificate', [...accountIds].map(convergenceJob));
+    return certificates.map(({ serial_number }) => serial_number.toString('hex'));
   });
-  return requireCompromised(database, fingerprint, actor.agencyCode);
+  return { ...(await requireCompromised(database, fingerprint)), certificates: serialNumbers };
 }
 
 /** DER of the SubjectPublicKeyInfo. */

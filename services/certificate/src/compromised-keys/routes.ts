@@ -11,7 +11,7 @@ export const compromisedKeyRoutes = (database: Database): Route[] => [
     path: '/v1/compromised-keys',
     summary: 'Reports a key that others know; it is certified no more',
     description:
-      'Revocation with the reason keyCompromise does the same by itself. The answer names the certificates of the key that are still to be revoked.',
+      'Revocation with the reason keyCompromise does the same by itself. The answer names the certificates of the key, which are revoked.',
     permission: 'certificates:revoke',
     body: CompromisedKeyInput,
     maxBodyBytes: 32 * 1024,

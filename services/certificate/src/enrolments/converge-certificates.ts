@@ -15,6 +15,7 @@ import type { KeyKind } from '../authority/public-key.ts';
 import { certificateSystem, recordCertificateEvent } from '../certificates/certificate-event.ts';
 import { listOfAccount, type RevocationReason, releaseHold, setRevoked } from '../certificates/certificate-store.ts';
 import { issueCertificate } from '../certificates/issue-certificate.ts';
+import { revokeCompromised } from '../compromised-keys/revoke-compromised.ts';
 import { crlJob } from '../revocation/crl-job.ts';
 import { convergeAskedEnrolments } from './converge-asked-enrolments.ts';
 import {
@@ -43,6 +44,7 @@ export async function convergeCertificates(dependencies: EnrolmentDependencies, 
     if (!source) return;
     // 1. Before anything new is made: what the account's state takes away or gives back.
     await convergeRevocation(dependencies, source);
+    await revokeCompromised(database, source.id);
 
     // 2. Enrolment and certificate.
     if (source.state === 'active' && source.certificatePath !== 'none') await ensureCertificate(dependencies, source);

@@ -50,3 +50,32 @@ export async function decideEnrolment(
     if (decision.approved) await addJobs(transaction, 'certificate', [convergenceJob(source.id)]);
   });
 }
+
+/** Takes back what was asked for, as long as there is no key: it awaits its approval, or its CSR. What the directory orders stays. */
+export async function withdrawEnrolment(
+  { database }: Pick<EnrolmentDependencies, 'database'>,
+  id: string,
+  scope: Scope,
+  actor: SystemOrActor,
+): Promise<void> {
+  await requireEnrolment(database, id, scope);
+  await database.transaction(async (transaction) => {
+    const enrolment = await lockEnrolment(transaction, id);
+    const waits = enrolment.state === 'awaiting_csr' && !enrolment.subject_public_key_info;
+    if (!enrolment.asked_by || (enrolment.state !== 'awaiting_approval' && !waits))
+      throw new ServiceError({
+        kind: 'conflict',
+        code: 'enrolment_state',
+        detail: enrolment.asked_by
+          ? `The enrolment is ${enrolment.state}; it is too late to take it back, revoke its certificate.`
+          : 'The enrolment was ordered by a request to the directory service and is withdrawn by one.',
+      });
+    const source = await findAccount(transaction, enrolment.account_id);
+    if (!source) throw new Error('an enrolment without an account');
+    await setEnrolmentState(transaction, id, 'rejected');
+    if (enrolment.renews) await setEnrolmentState(transaction, enrolment.renews, 'issued');
+    const subject = { account_id: source.id, agency_id: source.agencyId, request_id: source.requestId };
+    const after = { enrolmentId: id, profile: enrolment.profile };
+    await recordCertificateEvent(transaction, actor, 'enrolment.withdrawn', subject, { state: enrolment.state }, after);
+  });
+}

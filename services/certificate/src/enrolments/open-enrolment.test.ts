@@ -221,6 +221,31 @@ describe('a certificate of a device', () => {
   });
 });
 
+describe('taken back', () => {
+  const withdraw = (id: string, claims: Claims) => post(`/v1/enrolments/${id}/withdraw`, {}, claims);
+
+  test('before it has a key, by whoever may ask; then another can be asked for', async () => {
+    const account = await service.account();
+    const { body } = await post('/v1/enrolments', encryption(account), agency);
+    expect((await withdraw(body.id, { ...agency, agency: 'H41.02' })).status).toBe(404);
+    expect((await withdraw(body.id, holder(account))).body.state).toBe('rejected');
+    expect((await post(`/v1/enrolments/${body.id}/csr`, { csr: rsaCsr() }, agency)).body.code).toBe('enrolment_state');
+    expect((await post('/v1/enrolments', encryption(account), agency)).status).toBe(201);
+    expect(await service.actions(account)).toEqual(['enrolment.asked', 'enrolment.withdrawn', 'enrolment.asked']);
+  });
+
+  test('not what has a certificate, nor what the directory orders', async () => {
+    const account = await service.account({ certificatePath: 'csr' });
+    await service.converge(account);
+    const [ordered] = await service.enrolments(account);
+    expect((await withdraw(ordered!.id, agency)).body.code).toBe('enrolment_state');
+    const { body } = await post('/v1/enrolments', encryption(account), agency);
+    await post(`/v1/enrolments/${body.id}/csr`, { csr: rsaCsr() }, agency);
+    expect((await withdraw(body.id, agency)).body.code).toBe('enrolment_state');
+    expect((await service.enrolments(account)).map((one) => one.state)).toEqual(['awaiting_csr', 'issued']);
+  });
+});
+
 describe('refused', () => {
   test('everything that is wrong at once: another kind of account, another path, names that it has not', async () => {
     const office = await service.account({ kind: 'agency', agencyCode: 'H41.02' });

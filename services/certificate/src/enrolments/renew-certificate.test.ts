@@ -92,6 +92,14 @@ describe('with a new key', () => {
   });
 });
 
+test('one that was taken back leaves the certificate to be renewed still', async () => {
+  const account = await withCsr();
+  const { body } = await renew(await serialOf(account), true);
+  await post(`/v1/enrolments/${body.id}/withdraw`, {});
+  expect(await states(account)).toEqual(['issued', 'rejected']);
+  expect((await renew(await serialOf(account), false)).status).toBe(201);
+});
+
 describe('with the same key', () => {
   test('the certificate follows without the holder, for the same key and a new period', async () => {
     const account = await withCsr();
@@ -136,6 +144,20 @@ describe('with the same key', () => {
     ).rejects.toThrow('has the key of the enrolment that it renews');
   });
 
+  test('when one of the two certificates of the key is revoked as compromised, so is the other', async () => {
+    const account = await withCsr();
+    const serialNumber = await serialOf(account);
+    await renew(serialNumber, false);
+    await service.converge(account);
+    const revoker: Claims = { permissions: ['certificates:revoke'] };
+    await post(`/v1/certificates/${serialNumber}/revoke`, { reason: 'keyCompromise' }, revoker);
+    await service.converge(account);
+    expect((await service.certificates(account)).map((one) => one.revocation_reason)).toEqual([
+      'keyCompromise',
+      'keyCompromise',
+    ]);
+  });
+
   test('not of one that is known to others', async () => {
     const account = await withCsr();
     const [enrolment] = await service.enrolments(account);
@@ -151,7 +173,6 @@ describe('with the same key', () => {
       status: 422,
       errors: [{ pointer: '/newKey', code: 'key_compromised' }],
     });
-    expect((await renew(await serialOf(account), true)).status).toBe(201);
   });
 });
 

@@ -24,7 +24,7 @@ import { z } from 'zod';
 import { toPem } from '../authority/certificate.ts';
 import { type HolderScope, requireCertificate, type Scope } from '../certificates/certificate-store.ts';
 import type { EnrolmentDependencies } from './converge-certificates.ts';
-import { decideEnrolment } from './decide-enrolment.ts';
+import { decideEnrolment, withdrawEnrolment } from './decide-enrolment.ts';
 import { listEnrolments, requireEnrolment } from './enrolment-store.ts';
 import { openEnrolment } from './open-enrolment.ts';
 import { openForRequest } from './open-for-request.ts';
@@ -161,6 +161,19 @@ export const enrolmentRoutes = (dependencies: EnrolmentDependencies & { log: Log
       },
     }),
   ),
+  route({
+    method: 'post',
+    path: '/v1/enrolments/{id}/withdraw',
+    summary: 'Takes back what was asked for, before it has a key',
+    permission: ['holder', 'certificates:enrol'],
+    params: ById,
+    response: Enrolment,
+    handle: async (context) => {
+      const scope = scopeOf(context);
+      await withdrawEnrolment(dependencies, context.params.id, scope, actorOf(context));
+      return { body: await requireEnrolment(dependencies.database, context.params.id, scope) };
+    },
+  }),
   route({
     method: 'post',
     path: '/v1/enrolments/{id}/pickup',
