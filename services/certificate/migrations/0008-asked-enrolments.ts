@@ -54,13 +54,15 @@ create trigger same_key_is_the_same before insert or update of subject_public_ke
 
 create function certificate.nothing_unapproved() returns trigger language plpgsql as $$
 begin
-  if exists (select from certificate.enrolments where id = new.enrolment_id and state in ('awaiting_approval', 'rejected')) then
+  if exists (select from added join certificate.enrolments e on e.id = added.enrolment_id
+    where e.state in ('awaiting_approval', 'rejected')) then
     raise exception 'an enrolment without the approval that it needs gets no certificate';
   end if;
-  return new;
+  return null;
 end $$;
-create trigger nothing_unapproved before insert on certificate.certificates
-  for each row execute function certificate.nothing_unapproved();
+-- Once for however many are issued together.
+create trigger nothing_unapproved after insert on certificate.certificates referencing new table as added
+  for each statement execute function certificate.nothing_unapproved();
 
 create table certificate.compromised_keys (
   -- SHA-256 of the SubjectPublicKeyInfo.

@@ -174,6 +174,29 @@ describe('a certificate of a device', () => {
     );
   });
 
+  test('with a key that is made here: made and certified by the job, also after it was cut off', async () => {
+    const asked = server(office, { profile: 'tls-client', path: 'server_key', dnsNames: ['lien-thong.nghean.gov.vn'] });
+    const { body } = await post('/v1/enrolments', asked, agency);
+    await service.converge(office);
+    expect((await service.enrolments(office)).find(({ id }) => id === body.id)).toMatchObject({
+      state: 'awaiting_approval',
+      subject_public_key_info: null,
+    });
+    expect((await post(`/v1/enrolments/${body.id}/approve`, {}, approver)).body.state).toBe('awaiting_pickup');
+    const allow = await service.forbid('update', 'certificate.certificates');
+    await expect(service.converge(office)).rejects.toThrow('forbidden by the test');
+    await allow();
+    const keyOf = async () =>
+      (await service.enrolments(office)).find(({ id }) => id === body.id)!.subject_public_key_info!.toString('hex');
+    const key = await keyOf();
+    expect((await post(`/v1/enrolments/${body.id}/pickup`, {}, agency)).body.code).toBe('certificate_not_ready');
+    await service.converge(office);
+    expect(await keyOf()).toBe(key);
+    expect((await post(`/v1/enrolments/${body.id}/pickup`, {}, agency)).status).toBe(200);
+    const certificates = await service.certificates(office);
+    expect(certificates.filter(({ profile }) => profile === 'tls-client')).toMatchObject([{ state: 'valid' }]);
+  });
+
   test('is not approved by whoever asked, by one hand with them, nor from another agency', async () => {
     const [boss, made] = [randomUUID(), randomUUID()];
     for (const [id, maker] of [

@@ -58,7 +58,7 @@ export async function onceByKey(
   return open({ idempotencyKey: idempotencyKey ?? null, bodyHash });
 }
 
-/** Throws before anything is written, so that of many in one transaction the others may go on. */
+/** What it throws comes of no query that failed, so that of many in one transaction the others may go on. */
 export async function openOne(
   transaction: Transaction,
   { authorities }: Pick<EnrolmentDependencies, 'authorities'>,

@@ -30,7 +30,7 @@ export async function openForRequest(
           const id = await openOne(transaction, dependencies, account, { ...input, dnsNames: [] }, actor);
           page.push({ ...item, enrolmentId: id });
         } catch (error) {
-          // Refused before anything was written; a fault of the database ends the page.
+          // A fault of the database ends the page.
           if (!(error instanceof ServiceError)) throw error;
           page.push({ ...item, code: error.faults[0]?.code ?? error.code, detail: error.detail });
         }

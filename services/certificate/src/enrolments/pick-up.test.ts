@@ -192,6 +192,11 @@ describe('under a passphrase that is made here', () => {
     expect((await shown({ kind: 'client', id: account.id, permissions })).status).toBe(403);
     expect((await enrolment()).wrapped_passphrase).toBeNull();
   });
+
+  test('is not shown while the account is suspended', async () => {
+    await changeAccount(service.owner, account.id, { state: 'suspended' });
+    expect((await shown()).body).toMatchObject({ status: 409, code: 'account_state' });
+  });
 });
 
 describe('refused', () => {

@@ -10,6 +10,7 @@ import type { HolderScope } from '../certificates/certificate-store.ts';
 import { setPassphrase, setPassphraseShown } from './asked-enrolment-store.ts';
 import type { EnrolmentDependencies } from './converge-certificates.ts';
 import { lockEnrolment, requireAccount, requireEnrolment } from './enrolment-store.ts';
+import { requireActive } from './open-enrolment.ts';
 
 export async function showPassphrase(
   dependencies: EnrolmentDependencies,
@@ -22,6 +23,7 @@ export async function showPassphrase(
   const passphrase = await passphraseOf(dependencies, enrolmentId);
   await database.transaction(async (transaction) => {
     const source = await requireAccount(transaction, holder.accountId, holder);
+    requireActive(source);
     await setPassphraseShown(transaction, enrolmentId);
     const subject = { account_id: source.id, agency_id: source.agencyId, request_id: source.requestId };
     await recordCertificateEvent(transaction, actor, 'enrolment.passphrase_shown', subject, null, { enrolmentId });

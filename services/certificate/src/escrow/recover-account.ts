@@ -7,6 +7,7 @@ import type { Recovery, RecoveryShares } from '@congvu/contracts';
 import { brokenConstraint, type Database, type Transaction } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
 import type { Authorities } from '../authorities/authorities.ts';
+import { findAuthorityCertificate } from '../authorities/authority-store.ts';
 import { recordEvent } from '../certificates/certificate-event.ts';
 import { requireAccount } from '../enrolments/enrolment-store.ts';
 import {
@@ -108,7 +109,12 @@ export async function giveShares(
       reason: recovery.reason,
       serialNumbers: keys.map((key) => key.serial_number.toString('hex')),
     });
-    const chain = [...new Set(keys.flatMap((key) => authorities.byId(key.authority_id).chain))];
+    // From the record: the key of an authority may be long gone when its certificates are needed.
+    const chain = [authorities.root.certificate];
+    for (const authorityId of new Set(keys.map((key) => key.authority_id))) {
+      const issuer = await findAuthorityCertificate(transaction, authorityId);
+      if (issuer) chain.unshift(issuer);
+    }
     return {
       recoveryId: id,
       accountId: account.id,
