@@ -19,6 +19,7 @@ export const permissions = [
   'domains:write',
   'certificates:read',
   'certificates:enrol',
+  'certificates:approve',
   'certificates:revoke',
   'external-credentials:write',
   'keys:recover',
@@ -39,6 +40,7 @@ const administrator = [
   'mailboxes:read',
   'mailboxes:write',
   'certificates:read',
+  'certificates:approve',
   'certificates:revoke',
   'external-credentials:write',
 ] as const satisfies readonly Permission[];
@@ -61,7 +63,14 @@ export const roles = {
     'external-credentials:write',
   ],
   /** Decides on requests and does nothing else. */
-  approver: ['agencies:read', 'requests:read', 'requests:approve', 'accounts:read'],
+  approver: [
+    'agencies:read',
+    'requests:read',
+    'requests:approve',
+    'accounts:read',
+    'certificates:read',
+    'certificates:approve',
+  ],
   /** The IT admin of a subtree. */
   administrator,
   /** The IT admin of the whole platform: also the connected systems and the mail domains. */

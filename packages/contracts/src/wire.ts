@@ -8,6 +8,8 @@ export * from './wire/certificates.ts';
 export * from './wire/clients.ts';
 export { AgencyCodeInput, CertificatePath, lineOfText, Timestamp } from './wire/common.ts';
 export * from './wire/domains.ts';
+export * from './wire/enrolments.ts';
+export * from './wire/escrow.ts';
 export * from './wire/external-credentials.ts';
 export * from './wire/groups.ts';
 export * from './wire/mailboxes.ts';

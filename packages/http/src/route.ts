@@ -46,6 +46,7 @@ type MediaType =
   | 'text/csv'
   | 'application/x-www-form-urlencoded'
   | 'application/pkcs10'
+  | 'application/x-ndjson'
   | typeof spreadsheetType;
 
 /** Office Open XML workbook (.xlsx). */

@@ -6,6 +6,7 @@ import { up as publishedCertificates } from './0003-published-certificates.ts';
 import { up as authorities } from './0004-authorities.ts';
 import { up as crlParts } from './0006-crl-parts.ts';
 import { up as ocsp } from './0007-ocsp.ts';
+import { up as askedEnrolments } from './0008-asked-enrolments.ts';
 import { up as register } from './0009-register.ts';
 
 export const migrations: Migrations = {
@@ -15,5 +16,6 @@ export const migrations: Migrations = {
   '0004-authorities': authorities,
   '0006-crl-parts': crlParts,
   '0007-ocsp': ocsp,
+  '0008-asked-enrolments': askedEnrolments,
   '0009-register': register,
 };

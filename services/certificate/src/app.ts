@@ -5,8 +5,10 @@ import { type Authenticate, createApp } from '@congvu/http';
 import type { Logger } from 'pino';
 import { authorityRoutes } from './authorities/routes.ts';
 import { certificateRoutes } from './certificates/routes.ts';
+import { compromisedKeyRoutes } from './compromised-keys/routes.ts';
 import type { EnrolmentDependencies } from './enrolments/converge-certificates.ts';
 import { enrolmentRoutes } from './enrolments/routes.ts';
+import { escrowRoutes } from './escrow/routes.ts';
 import type { RegisterDependencies } from './external-credentials/register-certificate.ts';
 import { externalCredentialRoutes } from './external-credentials/routes.ts';
 import { isOcsp } from './ocsp/listener.ts';
@@ -46,6 +48,8 @@ export function createCertificateApp(dependencies: CertificateAppDependencies): 
       ...certificateRoutes(database, authorities),
       ...revocationRoutes(dependencies),
       ...crlRoutes(database, authorities),
+      ...compromisedKeyRoutes(database),
+      ...escrowRoutes(dependencies),
     ],
   });
   return (request, response) => (isOcsp(request.url) ? ocsp.listener : app)(request, response);

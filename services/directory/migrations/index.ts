@@ -17,6 +17,7 @@ import { up as whatNoticesTell } from './0014-what-notices-tell.ts';
 import { up as usageViews } from './0015-usage-views.ts';
 import { up as positionHolders } from './0016-position-holders.ts';
 import { up as provenanceOfCertificates } from './0017-provenance-of-certificates.ts';
+import { up as oneHand } from './0018-one-hand.ts';
 
 export const migrations: Migrations = {
   '0001-initial': initial,
@@ -36,4 +37,5 @@ export const migrations: Migrations = {
   '0015-usage-views': usageViews,
   '0016-position-holders': positionHolders,
   '0017-provenance-of-certificates': provenanceOfCertificates,
+  '0018-one-hand': oneHand,
 };

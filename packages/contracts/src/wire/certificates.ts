@@ -1,4 +1,4 @@
-/** Enrolments and certificates on the wire. */
+/** Certificates on the wire. */
 import { z } from 'zod';
 import { AgencyCodeInput, Provenance, Timestamp, Uuid } from './common.ts';
 
@@ -97,16 +97,3 @@ export const certificateCountFilters = {
   from: month.optional(),
   to: month.optional().describe('The last month'),
 } as const;
-
-export const Enrolment = z.object({
-  id: Uuid,
-  accountId: Uuid,
-  address: z.string(),
-  profile: z.string(),
-  path: z.enum(['server_key', 'csr']),
-  state: z.enum(['awaiting_csr', 'awaiting_pickup', 'issued', 'rejected', 'expired', 'revoked']),
-  serialNumber: z.string().nullable(),
-  pickedUpAt: Timestamp.nullable(),
-  createdAt: Timestamp,
-});
-export type Enrolment = z.infer<typeof Enrolment>;

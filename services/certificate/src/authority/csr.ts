@@ -9,6 +9,7 @@ import * as der from './der.ts';
 import { type ReadAttribute, readName } from './distinguished-name.ts';
 import { type KeyKind, keyFamilyOf, keyKindOf } from './public-key.ts';
 import { findSignatureAlgorithm, verifyBytes } from './signature.ts';
+import { requireStrongKey } from './weak-key.ts';
 
 export interface CertificationRequest {
   /** DER, canonical: may be copied into a certificate. */
@@ -74,6 +75,7 @@ function readRequest(encoded: Buffer) {
   if (attributes !== undefined) der.children(der.expect(attributes, 0xa0, "The CSR's attributes"));
   const key = der.expect(subjectPublicKeyInfo, der.tag.sequence, "The CSR's public key").raw;
   const keyKind = keyKindOf(key);
+  requireStrongKey(key);
   const identifier = der.expect(signatureAlgorithm, der.tag.sequence, "The CSR's signature algorithm");
   const algorithm = findSignatureAlgorithm(identifier.raw);
   if (!algorithm || algorithm.key !== keyFamilyOf(keyKind))

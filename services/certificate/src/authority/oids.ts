@@ -81,6 +81,13 @@ export const pkcs = {
   certBag: '1.2.840.113549.1.12.10.1.3',
 } as const;
 
+/** CMS and what it names (RFC 5652, RFC 4055). */
+export const cms = {
+  envelopedData: '1.2.840.113549.1.7.3',
+  rsaesOaep: '1.2.840.113549.1.1.7',
+  mgf1: '1.2.840.113549.1.1.8',
+} as const;
+
 /** Certificate policies that the CA/B Forum S/MIME Baseline Requirements reserve (section 7.1.6.1). */
 export const smimePolicy = {
   mailboxValidatedStrict: '2.23.140.1.5.1.3',

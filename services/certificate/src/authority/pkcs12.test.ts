@@ -1,5 +1,4 @@
 import { spawnSync } from 'node:child_process';
-import { randomUUID } from 'node:crypto';
 import { ServiceError } from '@congvu/errors';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import forge from 'node-forge';
@@ -14,9 +13,7 @@ import {
   testProfile,
   testRequest,
 } from './openssl-judge.ts';
-import { makePkcs12, openPkcs12, type Pkcs12Contents } from './pkcs12.ts';
-
-const newPassphrase = (): string => randomUUID();
+import { makePkcs12, makePkcs12Bundle, newPassphrase, openPkcs12, type Pkcs12Contents } from './pkcs12.ts';
 
 const judge = openJudge();
 let authority: TestAuthority;
@@ -92,10 +89,44 @@ test.each(['modern', 'legacy'] as const)(
   },
 );
 
+test.each(['modern', 'legacy'] as const)(
+  'several keys in one file of the %s form, under a passphrase that was generated: OpenSSL and Java find each with its certificate',
+  async (form) => {
+    const passphrase = newPassphrase();
+    expect(passphrase).toMatch(/^([a-km-np-z2-9]{4}-){5}[a-km-np-z2-9]{4}$/);
+    const { chain } = contents['ec-p256'];
+    const entries = [
+      { ...contents['ec-p256'], friendlyName },
+      { ...contents['rsa-2048'], friendlyName: `${friendlyName} 2` },
+    ];
+    const file = await makePkcs12Bundle({ entries, chain, passphrase, form, isGenerated: true });
+    judge.write('bundle.p12', file);
+    const legacy = form === 'legacy' ? ['-legacy'] : [];
+    const openssl = ['pkcs12', '-in', 'bundle.p12', '-passin', `pass:${passphrase}`, ...legacy];
+    const info = spawnSync('openssl', [...openssl, '-info', '-noout'], { cwd: judge.directory, encoding: 'utf8' });
+    expect(info.stderr).toContain('Iteration 2048');
+    expect(info.stderr).not.toContain('Iteration 50000');
+    const all = judge.run(...openssl, '-nodes', '-nocerts');
+    expect(all.match(/-----BEGIN PRIVATE KEY/g)).toHaveLength(2);
+    for (const [index, { certificate }] of entries.entries()) {
+      judge.write('one.key', `-----BEGIN PRIVATE KEY${all.split('-----BEGIN PRIVATE KEY')[index + 1]}`);
+      judge.write('one.pem', toPem('CERTIFICATE', certificate));
+      expect(judge.run('pkey', '-in', 'one.key', '-pubout')).toBe(
+        judge.run('x509', '-in', 'one.pem', '-noout', '-pubkey'),
+      );
+    }
+    expect(judge.run(...openssl, '-clcerts', '-nokeys').match(/BEGIN CERTIFICATE/g)).toHaveLength(2);
+    const keytool = ['-list', '-storetype', 'PKCS12', '-keystore', 'bundle.p12', '-storepass', passphrase];
+    const java = spawnSync('keytool', keytool, { cwd: judge.directory, encoding: 'utf8' });
+    if (!java.error) expect(java.stdout.match(/PrivateKeyEntry/g)).toHaveLength(2);
+  },
+);
+
 test('opens what it made and nothing else', async () => {
   const passphrase = newPassphrase();
   const file = await makePkcs12({ ...contents['ec-p256'], passphrase, friendlyName, form: 'modern' });
-  expect(await openPkcs12(file, passphrase)).toEqual(contents['ec-p256']);
+  const { chain, ...entry } = contents['ec-p256'];
+  expect(await openPkcs12(file, passphrase)).toEqual({ entries: [entry], chain });
   const unreadable = { kind: 'invalid', code: 'pkcs12_unreadable' };
   await expect(openPkcs12(file, newPassphrase())).rejects.toMatchObject(unreadable);
   const changed = Buffer.from(file);

@@ -11,10 +11,19 @@
  * from UTF-16 (RFC 7292 appendix B.1), PBES2 keys from UTF-8 in OpenSSL and from UTF-16 in NSS, and either from the
  * terminal's encoding in older tools.
  *
- * The passphrase is the holder's own and may be weak, so the modern form makes each guess at it cost 50,000 iterations. The
- * legacy form keeps the 2,048 that the old programs it is for expect.
+ * A passphrase that the holder chose may be weak, so the modern form makes each guess at it cost 50,000 iterations. One that was
+ * generated here cannot be guessed and needs no more than the 2,048 that the legacy form always has, because the old programs
+ * that it is for expect them.
  */
-import { createCipheriv, createDecipheriv, createHmac, hash, randomBytes, timingSafeEqual } from 'node:crypto';
+import {
+  createCipheriv,
+  createDecipheriv,
+  createHmac,
+  hash,
+  randomBytes,
+  randomInt,
+  timingSafeEqual,
+} from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
 import { createSecureContext } from 'node:tls';
 import { invalid, ServiceError } from '@congvu/errors';
@@ -24,64 +33,96 @@ import { decryptPbes2, type Encrypted, encryptPbes2 } from './pbes2.ts';
 
 export type Pkcs12Form = 'modern' | 'legacy';
 
-export interface Pkcs12Contents {
+/** A key and its certificate. */
+export interface Pkcs12Entry {
   /** PKCS#8 PrivateKeyInfo, DER. */
   readonly privateKey: Buffer;
   /** DER. */
   readonly certificate: Buffer;
+}
+
+export interface Pkcs12Contents extends Pkcs12Entry {
   /** DER, from the issuer upwards; may be empty. */
   readonly chain: readonly Buffer[];
 }
 
+interface Protection {
+  readonly passphrase: string;
+  readonly form: Pkcs12Form;
+  /** The passphrase is from `newPassphrase`, and nobody could guess it. */
+  readonly isGenerated?: boolean;
+}
+
 const forms = {
-  modern: { hash: 'sha256', oid: pkcs.sha256, hashLength: 32, iterations: 50_000 },
-  legacy: { hash: 'sha1', oid: pkcs.sha1, hashLength: 20, iterations: 2_048 },
+  modern: { hash: 'sha256', oid: pkcs.sha256, hashLength: 32 },
+  legacy: { hash: 'sha1', oid: pkcs.sha1, hashLength: 20 },
 } as const;
+
+const iterationsOf = ({ form, isGenerated }: Protection) => (form === 'modern' && !isGenerated ? 50_000 : 2_048);
+
+/** 24 letters and digits, none of which looks like another on paper: 118 bits, in groups that can be typed. */
+export function newPassphrase(): string {
+  const alphabet = 'abcdefghjkmnpqrstuvwxyz23456789';
+  const group = () => Array.from({ length: 4 }, () => alphabet[randomInt(alphabet.length)]).join('');
+  return Array.from({ length: 6 }, group).join('-');
+}
 
 /**
  * The PKCS#12 file. Throws `invalid` (`pkcs12_invalid`, faults at `/passphrase` or `/friendlyName`) for a passphrase that
  * is not 12 to 128 characters of printable ASCII or a name with characters outside the Basic Multilingual Plane, and
  * `unavailable` (`pkcs12_unreadable`) if what was made does not open again with the same contents.
  */
-export async function makePkcs12(
-  options: Pkcs12Contents & { passphrase: string; friendlyName: string; form: Pkcs12Form },
+export const makePkcs12 = (options: Pkcs12Contents & { friendlyName: string } & Protection): Promise<Buffer> =>
+  makePkcs12Bundle({ ...options, entries: [options] });
+
+/**
+ * The same with several keys that have been somebody's in turn, each with its certificate and a name of its own: Java keeps one key
+ * of each name.
+ */
+export async function makePkcs12Bundle(
+  options: { entries: readonly (Pkcs12Entry & { friendlyName: string })[]; chain: readonly Buffer[] } & Protection,
 ): Promise<Buffer> {
-  const { privateKey, certificate, chain, passphrase, form } = options;
-  const friendlyName = options.friendlyName.normalize('NFC');
-  requireTypable(passphrase, friendlyName);
-
-  // 1. The bags. localKeyId ties the key to its certificate; by custom it is the certificate's SHA-1.
-  const attributes = der.setOf(
-    attribute(pkcs.friendlyName, der.bmpString(friendlyName)),
-    attribute(pkcs.localKeyId, der.octetString(hash('sha1', certificate, 'buffer'))),
+  const { entries, chain, passphrase, form } = options;
+  requireTypable(
+    passphrase,
+    entries.map(({ friendlyName }) => friendlyName.normalize('NFC')),
   );
-  const shrouded = await encrypt(privateKey, passphrase, form);
-  const keyBag = safeBag(
-    pkcs.pkcs8ShroudedKeyBag,
-    der.sequence(shrouded.algorithm, der.octetString(shrouded.ciphertext)),
-    attributes,
-  );
-  const certificateBags = [certificateBag(certificate, attributes), ...chain.map((one) => certificateBag(one))];
 
-  // 2. Certificates encrypted, then the key: the order that every old reader has seen.
-  const certificates = await encrypt(der.sequence(...certificateBags), passphrase, form);
-  const safe = der.sequence(encryptedData(certificates), plainData(der.sequence(keyBag)));
+  // 1. The bags. localKeyId ties a key to its certificate; by custom it is the certificate's SHA-1.
+  const keyBags: Buffer[] = [];
+  const certificateBags: Buffer[] = [];
+  for (const { privateKey, certificate, friendlyName } of entries) {
+    const attributes = der.setOf(
+      attribute(pkcs.friendlyName, der.bmpString(friendlyName.normalize('NFC'))),
+      attribute(pkcs.localKeyId, der.octetString(hash('sha1', certificate, 'buffer'))),
+    );
+    const shrouded = await encrypt(privateKey, options);
+    const contents = der.sequence(shrouded.algorithm, der.octetString(shrouded.ciphertext));
+    keyBags.push(safeBag(pkcs.pkcs8ShroudedKeyBag, contents, attributes));
+    certificateBags.push(certificateBag(certificate, attributes));
+  }
+  certificateBags.push(...chain.map((one) => certificateBag(one)));
+
+  // 2. Certificates encrypted, then the keys: the order that every old reader has seen.
+  const certificates = await encrypt(der.sequence(...certificateBags), options);
+  const safe = der.sequence(encryptedData(certificates), plainData(der.sequence(...keyBags)));
 
   // 3. The MAC over both.
   const salt = randomBytes(16);
-  const digest = await macOf(safe, passphrase, salt, form);
+  const iterations = iterationsOf(options);
+  const digest = await macOf(safe, passphrase, { salt, iterations, form });
   const digestInfo = der.sequence(
     der.sequence(der.objectIdentifier(forms[form].oid), der.nullValue),
     der.octetString(digest),
   );
-  const macData = der.sequence(digestInfo, der.octetString(salt), der.integer(forms[form].iterations));
+  const macData = der.sequence(digestInfo, der.octetString(salt), der.integer(iterations));
   const file = der.sequence(der.integer(3), plainData(safe), macData);
 
   await requireSame(file, options);
   return file;
 }
 
-function requireTypable(passphrase: string, friendlyName: string): void {
+function requireTypable(passphrase: string, friendlyNames: readonly string[]): void {
   const faults = [];
   if (!/^[\x20-\x7e]{12,128}$/.test(passphrase))
     faults.push({
@@ -89,7 +130,7 @@ function requireTypable(passphrase: string, friendlyName: string): void {
       code: 'characters',
       detail: 'A passphrase has 12 to 128 printable ASCII characters; others do not open in every program.',
     });
-  if (!/^[^\p{Cc}\p{Cs}\u{10000}-\u{10ffff}]{1,128}$/u.test(friendlyName))
+  if (!friendlyNames.every((name) => /^[^\p{Cc}\p{Cs}\u{10000}-\u{10ffff}]{1,128}$/u.test(name)))
     faults.push({
       pointer: '/friendlyName',
       code: 'characters',
@@ -123,12 +164,14 @@ const encryptedData = ({ algorithm, ciphertext }: Encrypted) =>
 
 // ------------------------------------------------------------------------------------------------------ encryption
 
-async function encrypt(plaintext: Buffer, passphrase: string, form: Pkcs12Form): Promise<Encrypted> {
-  if (form === 'modern') return encryptPbes2(plaintext, passphrase, forms.modern.iterations);
+async function encrypt(plaintext: Buffer, protection: Protection): Promise<Encrypted> {
+  const { passphrase, form } = protection;
+  const iterations = iterationsOf(protection);
+  if (form === 'modern') return encryptPbes2(plaintext, passphrase, iterations);
   const salt = randomBytes(16);
-  const { key, iv } = await tripleDesKey(passphrase, salt);
+  const { key, iv } = await tripleDesKey(passphrase, salt, iterations);
   const cipher = createCipheriv('des-ede3-cbc', key, iv);
-  const parameters = der.sequence(der.octetString(salt), der.integer(forms.legacy.iterations));
+  const parameters = der.sequence(der.octetString(salt), der.integer(iterations));
   return {
     algorithm: der.sequence(der.objectIdentifier(pkcs.pbeWithShaAnd3KeyTripleDesCbc), parameters),
     ciphertext: Buffer.concat([cipher.update(plaintext), cipher.final()]),
@@ -141,22 +184,29 @@ async function decrypt(encrypted: Encrypted, passphrase: string): Promise<Buffer
   if (oid === pkcs.pbes2) return decryptPbes2(encrypted, passphrase);
   if (oid !== pkcs.pbeWithShaAnd3KeyTripleDesCbc)
     throw der.malformed('An encryption algorithm that is not written here.');
-  const [salt] = der.readSequence(parameters, 'The encryption parameters');
-  const { key, iv } = await tripleDesKey(passphrase, der.expect(salt, der.tag.octetString, 'The salt').content);
+  const [salt, count] = der.readSequence(parameters, 'The encryption parameters');
+  const saltOctets = der.expect(salt, der.tag.octetString, 'The salt').content;
+  const { key, iv } = await tripleDesKey(passphrase, saltOctets, der.readSmallInteger(count, 'The iteration count'));
   const cipher = createDecipheriv('des-ede3-cbc', key, iv);
   return Buffer.concat([cipher.update(encrypted.ciphertext), cipher.final()]);
 }
 
-async function tripleDesKey(passphrase: string, salt: Buffer): Promise<{ key: Buffer; iv: Buffer }> {
-  return {
-    key: await deriveKey(passphrase, salt, 1, 24, 'legacy'),
-    iv: await deriveKey(passphrase, salt, 2, 8, 'legacy'),
-  };
+interface Derivation {
+  readonly salt: Buffer;
+  readonly iterations: number;
+  readonly form: Pkcs12Form;
 }
 
-async function macOf(content: Buffer, passphrase: string, salt: Buffer, form: Pkcs12Form): Promise<Buffer> {
-  const key = await deriveKey(passphrase, salt, 3, forms[form].hashLength, form);
-  return createHmac(forms[form].hash, key).update(content).digest();
+async function tripleDesKey(passphrase: string, salt: Buffer, iterations: number) {
+  const derivation = { salt, iterations, form: 'legacy' } as const;
+  return { key: await deriveKey(passphrase, 1, 24, derivation), iv: await deriveKey(passphrase, 2, 8, derivation) };
+}
+
+async function macOf(content: Buffer, passphrase: string, derivation: Derivation): Promise<Buffer> {
+  const { hash: name, hashLength } = forms[derivation.form];
+  return createHmac(name, await deriveKey(passphrase, 3, hashLength, derivation))
+    .update(content)
+    .digest();
 }
 
 /** Block size in octets of both SHA-1 and SHA-256. */
@@ -166,14 +216,14 @@ const blockLength = 64;
  * RFC 7292 appendix B.2, which OpenSSL does not offer on its own; `id` is 1 for a key, 2 for an IV, 3 for a MAC key.
  * Each hash is native; the event loop gets a turn every 256 of them.
  */
-async function deriveKey(passphrase: string, salt: Buffer, id: 1 | 2 | 3, length: number, form: Pkcs12Form) {
+async function deriveKey(passphrase: string, id: 1 | 2 | 3, length: number, { salt, iterations, form }: Derivation) {
   const password = Buffer.from(`${passphrase}\0`, 'utf16le').swap16();
   const diversifier = Buffer.alloc(blockLength, id);
   const input = Buffer.concat([fillBlocks(salt), fillBlocks(password)]);
   const derived: Buffer[] = [];
   for (let have = 0; have < length; ) {
     let digest: Buffer = hash(forms[form].hash, Buffer.concat([diversifier, input]), 'buffer');
-    for (let round = 1; round < forms[form].iterations; round++) {
+    for (let round = 1; round < iterations; round++) {
       digest = hash(forms[form].hash, digest, 'buffer');
       if (round % 256 === 0) await setImmediate();
     }
@@ -205,26 +255,32 @@ function addToBlocks(input: Buffer, addend: Buffer): void {
  * What a file made by `makePkcs12` holds. Throws `invalid` (`pkcs12_unreadable`) for a wrong passphrase, a MAC that does
  * not fit, or a file from elsewhere that is built otherwise.
  */
-export async function openPkcs12(file: Buffer, passphrase: string): Promise<Pkcs12Contents> {
+export async function openPkcs12(
+  file: Buffer,
+  passphrase: string,
+): Promise<{ entries: Pkcs12Entry[]; chain: Buffer[] }> {
   try {
     const [, authenticated, macData] = der.readSequence(der.decode(file), 'PFX');
     const safe = octetsOf(authenticated, pkcs.data);
     await requireMac(safe, macData, passphrase);
     const [certificates, keys] = der.readSequence(der.decode(safe), 'AuthenticatedSafe');
     const bags = der.readSequence(der.decode(await decrypt(encryptedOf(certificates), passphrase)), 'SafeContents');
-    const [certificate, ...chain] = bags.map((bag) => {
+    const found = bags.map((bag) => {
       const [, value] = der.readSequence(bagValue(bag, pkcs.certBag), 'CertBag');
       return der.expect(inside(value), der.tag.octetString, 'A certificate').content;
     });
-    const [keyBag] = der.readSequence(der.decode(octetsOf(keys, pkcs.data)), 'SafeContents');
-    const [algorithm, ciphertext] = der.readSequence(bagValue(keyBag, pkcs.pkcs8ShroudedKeyBag), 'The key bag');
-    const shrouded = der.expect(ciphertext, der.tag.octetString, 'The encrypted key').content;
-    if (!certificate || !algorithm) throw der.malformed('A PKCS#12 without certificate or key.');
-    return {
-      privateKey: await decrypt({ algorithm: algorithm.raw, ciphertext: shrouded }, passphrase),
-      certificate,
-      chain,
-    };
+    const entries: Pkcs12Entry[] = [];
+    for (const keyBag of der.readSequence(der.decode(octetsOf(keys, pkcs.data)), 'SafeContents')) {
+      const [algorithm, ciphertext] = der.readSequence(bagValue(keyBag, pkcs.pkcs8ShroudedKeyBag), 'The key bag');
+      const shrouded = der.expect(ciphertext, der.tag.octetString, 'The encrypted key').content;
+      const certificate = found.shift();
+      if (!certificate || !algorithm) throw der.malformed('A PKCS#12 with a key but no certificate of it.');
+      entries.push({
+        privateKey: await decrypt({ algorithm: algorithm.raw, ciphertext: shrouded }, passphrase),
+        certificate,
+      });
+    }
+    return { entries, chain: found };
   } catch (cause) {
     const detail = 'The PKCS#12 file cannot be opened with this passphrase.';
     throw new ServiceError({ kind: 'invalid', code: 'pkcs12_unreadable', detail, cause });
@@ -250,18 +306,25 @@ function encryptedOf(info: der.DerElement | undefined): Encrypted {
 }
 
 async function requireMac(safe: Buffer, macData: der.DerElement | undefined, passphrase: string): Promise<void> {
-  const [digestInfo, salt] = der.readSequence(macData, 'MacData');
+  const [digestInfo, salt, count] = der.readSequence(macData, 'MacData');
   const [algorithm, digest] = der.readSequence(digestInfo, 'DigestInfo');
   const oid = der.readObjectIdentifier(der.readSequence(algorithm, 'The MAC algorithm')[0], 'The MAC algorithm');
   const form = oid === pkcs.sha256 ? 'modern' : 'legacy';
-  const saltOctets = der.expect(salt, der.tag.octetString, 'The MAC salt').content;
-  const expected = await macOf(safe, passphrase, saltOctets, form);
+  const derivation = {
+    salt: der.expect(salt, der.tag.octetString, 'The MAC salt').content,
+    iterations: der.readSmallInteger(count, 'The MAC count'),
+    form,
+  } as const;
+  const expected = await macOf(safe, passphrase, derivation);
   const found = der.expect(digest, der.tag.octetString, 'The MAC').content;
   if (found.length !== expected.length || !timingSafeEqual(found, expected))
     throw der.malformed('The MAC does not fit.');
 }
 
-async function requireSame(file: Buffer, wanted: Pkcs12Contents & { passphrase: string }): Promise<void> {
+async function requireSame(
+  file: Buffer,
+  wanted: { entries: readonly Pkcs12Entry[]; chain: readonly Buffer[]; passphrase: string },
+): Promise<void> {
   const unreadable = (cause?: unknown) =>
     new ServiceError({
       kind: 'unavailable',
@@ -269,7 +332,7 @@ async function requireSame(file: Buffer, wanted: Pkcs12Contents & { passphrase: 
       detail: 'The PKCS#12 file that was made does not open as it should, so it was not handed out.',
       cause,
     });
-  let found: Pkcs12Contents;
+  let found: Awaited<ReturnType<typeof openPkcs12>>;
   try {
     found = await openPkcs12(file, wanted.passphrase);
     // OpenSSL's own reader; it also refuses a key that does not belong to the certificate.
@@ -277,10 +340,12 @@ async function requireSame(file: Buffer, wanted: Pkcs12Contents & { passphrase: 
   } catch (cause) {
     throw unreadable(cause);
   }
-  const same =
-    found.privateKey.equals(wanted.privateKey) &&
-    found.certificate.equals(wanted.certificate) &&
-    Buffer.concat([...found.chain]).equals(Buffer.concat([...wanted.chain]));
-  found.privateKey.fill(0);
+  const octetsOfAll = (contents: Pick<typeof wanted, 'entries' | 'chain'>) =>
+    Buffer.concat([
+      ...contents.entries.flatMap(({ privateKey, certificate }) => [privateKey, certificate]),
+      ...contents.chain,
+    ]);
+  const same = octetsOfAll(found).equals(octetsOfAll(wanted));
+  for (const { privateKey } of found.entries) privateKey.fill(0);
   if (!same) throw unreadable();
 }

@@ -42,11 +42,11 @@ export const isRevokedForGood = ({ state, revocation_reason }: CertificateRow): 
 export const listOfAccount = (
   connection: Connection,
   accountId: string,
-): Promise<(CertificateRow & { enrolment_number: number })[]> =>
+): Promise<(CertificateRow & { enrolment_number: number; credential_epoch: number })[]> =>
   connection('certificate.certificates as x')
     .join('certificate.enrolments as e', 'e.id', 'x.enrolment_id')
     .where('x.account_id', accountId)
-    .select('x.*', 'e.number as enrolment_number');
+    .select('x.*', 'e.number as enrolment_number', 'e.credential_epoch');
 
 export interface Intent {
   authorityId: string;

@@ -76,7 +76,8 @@ async function commitIntent(
   actor: SystemOrActor,
 ): Promise<CertificateRow> {
   const subjectPublicKeyInfo = enrolment.subject_public_key_info;
-  if (!subjectPublicKeyInfo) throw new Error('an enrolment without a key cannot be issued');
+  if (!subjectPublicKeyInfo || enrolment.state === 'awaiting_approval' || enrolment.state === 'rejected')
+    throw new Error('an enrolment without a key, or without the approval that it needs, cannot be issued');
   const { authority, profile } = authorities.issuing(enrolment.profile);
   const { issuer, crlPartitions } = authority;
   const serialNumber = newSerialNumber();
@@ -84,8 +85,10 @@ async function commitIntent(
   const crlPartition = randomInt(crlPartitions);
   const tbs = buildTbsCertificate(issuer, profile, authority.locations(crlPartition), {
     serialNumber,
-    subject: subjectOf(profile, factsOf(source, organizationIdentifier)),
-    subjectAltName: [{ kind: 'rfc822Name', value: source.address }],
+    subject: subjectOf(profile, factsOf(source, organizationIdentifier, enrolment.dns_names)),
+    subjectAltName: profile.subjectAltName.flatMap(({ kind }) =>
+      (kind === 'rfc822Name' ? [source.address] : enrolment.dns_names).map((value) => ({ kind, value })),
+    ),
     subjectPublicKeyInfo,
     ...period,
   });
@@ -110,8 +113,13 @@ async function commitIntent(
 }
 
 /** What is known of the subject, from the directory alone; what a CSR says of it is never used. */
-function factsOf(source: AccountSource, organizationIdentifier: string): Partial<Record<SubjectFact, string>> {
+function factsOf(
+  source: AccountSource,
+  organizationIdentifier: string,
+  dnsNames: readonly string[],
+): Partial<Record<SubjectFact, string>> {
   const { surname, givenName } = source;
+  const dnsName = dnsNames.find((name) => name.length <= 64);
   return {
     country: 'VN',
     agencyName: fit(source.agencyName),
@@ -124,6 +132,7 @@ function factsOf(source: AccountSource, organizationIdentifier: string): Partial
     ...(surname && givenName ? { givenName: fit(givenName) } : {}),
     fullName: fit(source.fullName),
     ...(source.title ? { title: fit(source.title) } : {}),
+    ...(dnsName ? { dnsName } : {}),
   };
 }
 

@@ -15,8 +15,10 @@ import type { KeyKind } from '../authority/public-key.ts';
 import { certificateSystem, recordCertificateEvent } from '../certificates/certificate-event.ts';
 import { listOfAccount } from '../certificates/certificate-store.ts';
 import { issueCertificate } from '../certificates/issue-certificate.ts';
+import { revokeCompromised } from '../compromised-keys/revoke-compromised.ts';
 import type { SpreadEnds } from '../expiry/spread-ends.ts';
 import { convergeRevocation, hasCeased } from '../revocation/converge-revocation.ts';
+import { convergeAskedEnrolments } from './converge-asked-enrolments.ts';
 import { type AccountSource, findAccount, findOpenEnrolment, insertEnrolment } from './enrolment-store.ts';
 
 export interface EnrolmentDependencies {
@@ -37,10 +39,12 @@ export async function convergeCertificates(dependencies: EnrolmentDependencies, 
     if (!source) return;
     // 1. Before anything new is made: what the account's state takes away or gives back.
     await convergeRevocation(dependencies, source, orderedProfile[source.kind]);
+    await revokeCompromised(database, source.id);
 
     // 2. Enrolment and certificate.
     if (source.state === 'active' && source.certificatePath !== 'none' && !hasCeased(source))
       await ensureCertificate(dependencies, source);
+    if (source.state === 'active' && !hasCeased(source)) await convergeAskedEnrolments(dependencies, source);
 
     // 3. LDAP: exactly the valid ones. Before the entry is there, its making asks for this again.
     if (source.entryVersion > 0) await publishCertificates(dependencies, source);
@@ -63,7 +67,8 @@ async function ensureCertificate(dependencies: EnrolmentDependencies, source: Ac
   const enrolment =
     (await findOpenEnrolment(dependencies.database, source.id, profileId)) ??
     (await enrol(dependencies, source, profileId));
-  if (enrolment?.subject_public_key_info) await issueCertificate(dependencies, source, enrolment.id, certificateSystem);
+  if (enrolment?.subject_public_key_info && enrolment.state !== 'awaiting_approval')
+    await issueCertificate(dependencies, source, enrolment.id, certificateSystem);
 }
 
 /** The private key is wrapped before it is stored, and stored before anything is signed for it. */
@@ -95,10 +100,11 @@ async function enrol(
   return findOpenEnrolment(database, source.id, profile);
 }
 
-const listValid = async (database: Database, accountId: string): Promise<Buffer[]> =>
-  (await listOfAccount(database, accountId)).flatMap(({ state, certificate, not_after }) =>
-    state === 'valid' && certificate && not_after > new Date() ? [certificate] : [],
+const listValid = async (database: Database, accountId: string): Promise<{ profile: string; certificate: Buffer }[]> =>
+  (await listOfAccount(database, accountId)).flatMap(({ state, profile, certificate, not_after }) =>
+    state === 'valid' && certificate && not_after > new Date() ? [{ profile, certificate }] : [],
   );
+const octetsOf = (valid: readonly { certificate: Buffer }[]) => valid.map(({ certificate }) => certificate);
 
 /** Also tells the directory once the certificate is where it belongs, or is gone as was wanted. */
 export async function publishCertificates(
@@ -106,7 +112,7 @@ export async function publishCertificates(
   source: AccountSource,
 ): Promise<void> {
   const valid = await listValid(database, source.id);
-  const wanted = { 'userCertificate;binary': valid };
+  const wanted = { 'userCertificate;binary': octetsOf(valid) };
   const [entry] = await ldap.search(`ou=people,${baseDn}`, {
     scope: 'one',
     filter: anyOf('congvuAccountId', [source.id]),
@@ -123,8 +129,9 @@ export async function publishCertificates(
   if (changes.length > 0) await ldap.modify(entry.dn, changes);
   // Revoked between reading and writing: its own job may have looked before we wrote.
   const now = await listValid(database, source.id);
-  if (diffAttributes({ valid }, { valid: now }).length > 0)
+  if (diffAttributes({ valid: octetsOf(valid) }, { valid: octetsOf(now) }).length > 0)
     return publishCertificates({ database, ldap, baseDn }, source);
-  if (valid.length > 0 || source.certificatePath === 'none')
+  const ordered = orderedProfile[source.kind];
+  if (source.certificatePath === 'none' || valid.some(({ profile }) => profile === ordered))
     await database.raw('select directory.report_provisioned(?::uuid[])', [[source.id]]);
 }

@@ -21,6 +21,8 @@ export interface AccountSource {
   agencyId: string;
   agencyName: string;
   agencyStatus: 'active' | 'closed' | 'future';
+  mailDomain: string;
+  credentialEpoch: number;
   requestId: string | null;
   certificatePath: 'server_key' | 'csr' | 'none';
   /** Which certificate of the account it is to have; those before are to be revoked. */
@@ -31,12 +33,11 @@ export interface AccountSource {
   entryVersion: number;
 }
 
-export const findAccount = (connection: Connection, id: string): Promise<AccountSource | undefined> =>
+const accounts = (connection: Connection) =>
   connection('directory.accounts_v')
     .join('directory.certificate_orders_v as o', 'o.account_id', 'id')
     .leftJoin('directory.position_holders_v as h', 'h.position_id', 'id')
-    .where({ id })
-    .first(
+    .select<AccountSource[]>(
       'id',
       'kind',
       'state',
@@ -57,7 +58,44 @@ export const findAccount = (connection: Connection, id: string): Promise<Account
       'o.certificate_revocation_reason as revocationReason',
       'entry_version as entryVersion',
       connection.raw('(select status from directory.agencies_v a where a.id = agency_id) as "agencyStatus"'),
+      'mail_domain as mailDomain',
+      'credential_epoch as credentialEpoch',
     );
+
+export const findAccount = (connection: Connection, id: string): Promise<AccountSource | undefined> =>
+  accounts(connection).where({ id }).first();
+
+/** An account that one may see, and so ask something for. */
+export async function requireAccount(connection: Connection, id: string, scope: Scope): Promise<AccountSource> {
+  const found = await accounts(connection)
+    .where({ id })
+    .modify((query) => {
+      if ('accountId' in scope) query.where({ id: scope.accountId, credential_epoch: scope.credentialEpoch });
+      else query.whereRaw('agency_id in (select directory.agency_subtree(?))', [scope.agencyCode]);
+    })
+    .first();
+  if (found) return found;
+  throw new ServiceError({
+    kind: 'not_found',
+    code: 'account_not_found',
+    detail: 'There is no account of that id that you may see.',
+  });
+}
+
+/** Those that a request opened, at or below the agency, page by page. */
+export const listAccountsOfRequest = (
+  connection: Connection,
+  requestId: string,
+  agencyCode: string,
+  after: string,
+  limit: number,
+): Promise<AccountSource[]> =>
+  accounts(connection)
+    .where({ request_id: requestId })
+    .whereRaw('agency_id in (select directory.agency_subtree(?))', [agencyCode])
+    .where('username', '>', after)
+    .orderBy('username')
+    .limit(limit);
 
 export interface EnrolmentRow {
   id: string;
@@ -70,8 +108,21 @@ export interface EnrolmentRow {
   subject_public_key_info: Buffer | null;
   picked_up_at: Date | null;
   pickup_open_until: Date | null;
+  dns_names: string[];
+  asked_by_kind: 'client' | 'holder' | 'system' | null;
+  asked_by: string | null;
+  decided_by: string | null;
+  decided_at: Date | null;
+  decision_remark: string | null;
+  body_hash: Buffer | null;
+  renews: string | null;
+  same_key: boolean;
+  wrapped_passphrase: Buffer | null;
   created_at: Date;
 }
+
+/** One of these an account has at most, for each profile and set of host names. */
+export const openStates = ['awaiting_approval', 'awaiting_csr', 'awaiting_pickup', 'issued'] as const;
 
 const rows = (connection: Connection) => connection<EnrolmentRow>('certificate.enrolments');
 
@@ -79,59 +130,94 @@ export const findOpenEnrolment = (
   connection: Connection,
   accountId: string,
   profile: string,
+  dnsNames: readonly string[] = [],
 ): Promise<EnrolmentRow | undefined> =>
   rows(connection)
     .where({ account_id: accountId, profile })
-    .whereIn('state', ['awaiting_csr', 'awaiting_pickup', 'issued'])
+    .whereRaw('dns_names = ?::text[]', [dnsNames as string[]])
+    .whereIn('state', openStates)
     .first();
 
-/** Nothing happens when the account has an open enrolment of that profile already. */
-export async function insertEnrolment(
-  transaction: Transaction,
-  enrolment: {
-    id: string;
-    accountId: string;
-    number: number;
-    profile: string;
-    path: Enrolment['path'];
-    wrappedPrivateKey: Buffer | null;
-    subjectPublicKeyInfo: Buffer | null;
-  },
-): Promise<boolean> {
+export interface NewEnrolment {
+  id: string;
+  accountId: string;
+  number: number;
+  profile: string;
+  path: Enrolment['path'];
+  wrappedPrivateKey?: Buffer | null;
+  subjectPublicKeyInfo?: Buffer | null;
+  /** What follows is of one that was asked for here. */
+  credentialEpoch?: number;
+  awaitsApproval?: boolean;
+  dnsNames?: readonly string[];
+  askedBy?: { kind: string; id: string };
+  idempotencyKey?: string | null;
+  bodyHash?: Buffer;
+  renews?: string;
+  sameKey?: boolean;
+}
+
+/** False, and nothing happens, when the account has an open enrolment of that profile and those host names already. */
+export async function insertEnrolment(transaction: Transaction, enrolment: NewEnrolment): Promise<boolean> {
+  const ready = enrolment.path === 'csr' ? 'awaiting_csr' : 'awaiting_pickup';
   const inserted = await transaction.raw<{ rowCount: number }>(
-    `insert into certificate.enrolments (id, account_id, number, profile, path, state, wrapped_private_key, subject_public_key_info)
-     values (?, ?, ?, ?, ?, ?, ?, ?)
-     on conflict (account_id, profile) where state in ('awaiting_csr', 'awaiting_pickup', 'issued') do nothing`,
+    `insert into certificate.enrolments (id, account_id, number, profile, path, state, wrapped_private_key, subject_public_key_info,
+       credential_epoch, dns_names, asked_by_kind, asked_by, idempotency_key, body_hash, renews, same_key)
+     values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+     on conflict (account_id, profile, dns_names) where state in ('awaiting_approval', 'awaiting_csr', 'awaiting_pickup', 'issued')
+     do nothing`,
     [
       enrolment.id,
       enrolment.accountId,
       enrolment.number,
       enrolment.profile,
       enrolment.path,
-      enrolment.path === 'csr' ? 'awaiting_csr' : 'awaiting_pickup',
-      enrolment.wrappedPrivateKey,
-      enrolment.subjectPublicKeyInfo,
+      enrolment.awaitsApproval ? 'awaiting_approval' : ready,
+      enrolment.wrappedPrivateKey ?? null,
+      enrolment.subjectPublicKeyInfo ?? null,
+      enrolment.credentialEpoch ?? 1,
+      enrolment.dnsNames ?? [],
+      enrolment.askedBy?.kind ?? null,
+      enrolment.askedBy?.id ?? null,
+      enrolment.idempotencyKey ?? null,
+      enrolment.bodyHash ?? null,
+      enrolment.renews ?? null,
+      enrolment.sameKey ?? false,
     ] as never[],
   );
   return inserted.rowCount === 1;
 }
 
-/** Closes the open ones that come before `number`, and forgets their keys. */
-export async function closeEnrolmentsBefore(
+/**
+ * Closes what is the account's no more, and forgets its keys: of the profile that the directory orders what comes before `number`, of
+ * the others what was asked for by whoever held the account before.
+ */
+export async function closeFormerEnrolments(
   transaction: Transaction,
-  accountId: string,
-  profile: string,
+  { id, credentialEpoch }: AccountSource,
+  orderedProfile: string,
   number: number,
 ): Promise<void> {
   await rows(transaction)
-    .where({ account_id: accountId, profile })
-    .where('number', '<', number)
-    .whereNot({ state: 'revoked' })
+    .where({ account_id: id })
+    .whereNotIn('state', ['revoked', 'rejected'])
+    .where((former) =>
+      former
+        .where((ordered) => ordered.where({ profile: orderedProfile }).where('number', '<', number))
+        .orWhere((asked) =>
+          asked.whereNot({ profile: orderedProfile }).where('credential_epoch', '<', credentialEpoch),
+        ),
+    )
     .update(closed(transaction));
 }
 
 const closed = (transaction: Transaction) =>
-  ({ state: 'revoked', wrapped_private_key: null, updated_at: transaction.fn.now() }) as never;
+  ({
+    state: 'revoked',
+    wrapped_private_key: null,
+    wrapped_passphrase: null,
+    updated_at: transaction.fn.now(),
+  }) as never;
 
 /** Closes one, so that another may be opened. */
 export async function closeEnrolment(transaction: Transaction, id: string): Promise<void> {
@@ -140,10 +226,7 @@ export async function closeEnrolment(transaction: Transaction, id: string): Prom
 
 /** Closes those of every profile. */
 export async function closeOpenEnrolments(transaction: Transaction, accountId: string): Promise<void> {
-  await rows(transaction)
-    .where({ account_id: accountId })
-    .whereIn('state', ['awaiting_csr', 'awaiting_pickup', 'issued'])
-    .update(closed(transaction));
+  await rows(transaction).where({ account_id: accountId }).whereIn('state', openStates).update(closed(transaction));
 }
 
 /** Locks the enrolment until the transaction ends: what is done to one is done one after the other. */
@@ -196,6 +279,10 @@ export async function forgetPrivateKey(connection: Connection, id: string): Prom
 
 /** Delivered, and the time in which the delivery may be repeated is over: the private key is gone from here for good. */
 export async function forgetDeliveredKeys(connection: Connection): Promise<number> {
+  await rows(connection)
+    .whereNotNull('wrapped_passphrase')
+    .whereRaw("passphrase_shown_at < now() - interval '30 days'")
+    .update({ wrapped_passphrase: null });
   return rows(connection)
     .whereNotNull('wrapped_private_key')
     .whereRaw('pickup_open_until < now()')
@@ -230,6 +317,13 @@ const toEnrolment = (row: ListRow): Enrolment => ({
   profile: row.profile,
   path: row.path,
   state: row.state,
+  dnsNames: row.dns_names,
+  renews: row.renews,
+  sameKey: row.same_key,
+  askedBy: row.asked_by,
+  decidedBy: row.decided_by,
+  decidedAt: row.decided_at?.toISOString() ?? null,
+  decisionRemark: row.decision_remark,
   serialNumber: row.serial_number?.toString('hex') ?? null,
   pickedUpAt: row.picked_up_at?.toISOString() ?? null,
   createdAt: row.created_at.toISOString(),

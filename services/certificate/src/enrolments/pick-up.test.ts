@@ -1,4 +1,5 @@
 import { spawnSync } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { changeAccount, type TestAccount } from '@congvu/database/testing';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import supertest from 'supertest';
@@ -22,7 +23,7 @@ afterAll(() => service.stop());
 
 async function pick(
   body: object = { passphrase },
-  by: { id?: string; kind?: 'client' | 'holder'; permissions?: string[]; epoch?: number } = {},
+  by: { id?: string; kind?: 'client' | 'holder'; permissions?: string[]; epoch?: number; agency?: string } = {},
 ) {
   return supertest(service.app)
     .post(`/v1/enrolments/${id}/pickup`)
@@ -132,6 +133,70 @@ describe('a pickup', () => {
   });
 });
 
+describe('under a passphrase that is made here', () => {
+  const shown = async (by: { id?: string; kind?: 'client' | 'holder'; permissions?: string[]; epoch?: number } = {}) =>
+    supertest(service.app)
+      .post(`/v1/enrolments/${id}/passphrase`)
+      .set('Authorization', await service.tokens.bearer({ kind: 'holder', id: account.id, ...by }));
+  const client = () => ({ kind: 'client' as const, id: randomUUID(), permissions: ['certificates:enrol'] });
+
+  test.each([
+    ['modern', [], 'PBKDF2, AES-256-CBC, Iteration 2048'],
+    ['legacy', ['-legacy'], 'pbeWithSHA1And3-KeyTripleDES-CBC, Iteration 2048'],
+  ])('the agency takes the %s file, the holder is shown what opens it', async (form, options, cipher) => {
+    const file = await pick({ form }, client());
+    expect(file.status).toBe(200);
+    const answer = await shown();
+    expect(answer.headers['cache-control']).toBe('no-store');
+    const open = ['pkcs12', '-in', 'handed.p12', '-passin', `pass:${answer.body.passphrase}`, ...options];
+    service.judge.write('handed.p12', file.body);
+    service.judge.run(...open, '-nodes', '-nocerts', '-out', 'handed.key');
+    service.judge.run(...open, '-clcerts', '-nokeys', '-out', 'handed.crt');
+    expect(service.judge.run('x509', '-in', 'handed.crt', '-noout', '-pubkey')).toBe(
+      service.judge.run('pkey', '-in', 'handed.key', '-pubout'),
+    );
+    const info = spawnSync('openssl', [...open, '-info', '-noout'], { cwd: service.judge.directory, encoding: 'utf8' });
+    expect(info.stderr).toContain(cipher);
+    expect((await shown()).body.passphrase).toBe(answer.body.passphrase); // again, the same
+    expect((await service.actions(account)).slice(-3)).toEqual([
+      'enrolment.picked_up',
+      'enrolment.passphrase_shown',
+      'enrolment.passphrase_shown',
+    ]);
+    const stored = JSON.stringify(await enrolment());
+    expect(stored).not.toContain(Buffer.from(answer.body.passphrase).toString('hex'));
+  });
+
+  test('the holder may take the file too; it opens after the key is forgotten, until the passphrase is', async () => {
+    const passphraseFirst = (await shown()).body.passphrase;
+    const file = await pick({});
+    service.judge.write('own.p12', file.body);
+    service.judge.run('pkcs12', '-in', 'own.p12', '-passin', `pass:${passphraseFirst}`, '-noout');
+    await windowOver();
+    expect((await shown()).body.passphrase).toBe(passphraseFirst);
+    await service
+      .owner('certificate.enrolments')
+      .where({ id })
+      .update({ passphrase_shown_at: new Date(Date.now() - 31 * 86_400_000) });
+    await forgetDeliveredKeys(service.database);
+    expect((await shown()).body).toMatchObject({ status: 409, code: 'no_passphrase' });
+  });
+
+  test('is shown to nobody else', async () => {
+    const stranger = await service.account();
+    expect((await shown({ id: stranger.id })).status).toBe(404);
+    expect((await shown({ epoch: 2 })).status).toBe(404);
+    const permissions = ['certificates:enrol', 'certificates:read', 'certificates:revoke'];
+    expect((await shown({ kind: 'client', id: account.id, permissions })).status).toBe(403);
+    expect((await enrolment()).wrapped_passphrase).toBeNull();
+  });
+
+  test('is not shown while the account is suspended', async () => {
+    await changeAccount(service.owner, account.id, { state: 'suspended' });
+    expect((await shown()).body).toMatchObject({ status: 409, code: 'account_state' });
+  });
+});
+
 describe('refused', () => {
   test.each([
     ['too short', 'elevenchars'],
@@ -147,8 +212,7 @@ describe('refused', () => {
     expect((await enrolment()).wrapped_private_key).not.toBeNull();
   });
 
-  test('no passphrase, another form, a word too much', async () => {
-    expect((await pick({})).body.errors).toMatchObject([{ pointer: '/passphrase' }]);
+  test('another form, a word too much', async () => {
     expect((await pick({ passphrase, form: 'pem' })).body.errors).toMatchObject([{ pointer: '/form' }]);
     expect((await pick({ passphrase, pin: 1 })).body.errors).toMatchObject([
       { pointer: '/pin', code: 'unknown_field' },
@@ -172,12 +236,17 @@ describe('refused', () => {
     expect((await pick(undefined, { epoch: 2 })).status).toBe(200);
   });
 
-  test('any client, whatever it may do otherwise', async () => {
-    const permissions = ['certificates:read', 'certificates:enrol', 'certificates:revoke', 'holder'];
-    expect((await pick({ passphrase }, { kind: 'client', id: account.id, permissions })).body).toMatchObject({
-      status: 403,
-      code: 'permission_missing',
+  test('a client that would choose the passphrase, is of another agency, or may not enrol', async () => {
+    const client = { kind: 'client', id: randomUUID(), permissions: ['certificates:enrol'] } as const;
+    const { permissions } = { permissions: [...client.permissions] };
+    expect((await pick({ passphrase }, { ...client, permissions })).body).toMatchObject({
+      status: 422,
+      errors: [{ pointer: '/passphrase', code: 'passphrase_not_yours' }],
     });
+    expect((await pick({}, { ...client, permissions, agency: 'H41.02' })).status).toBe(404);
+    const others = ['certificates:read', 'certificates:approve', 'certificates:revoke', 'holder'];
+    expect((await pick({}, { ...client, permissions: others })).status).toBe(403);
+    expect(await enrolment()).toMatchObject({ state: 'awaiting_pickup', wrapped_passphrase: null });
   });
 
   test('an account that is not active', async () => {

@@ -1,25 +1,32 @@
 /**
- * The holder picks up the server-made key and the certificate as PKCS#12, under a passphrase of the holder's own, once.
- * The file is opened and compared before it is handed out. Should the answer be lost, the same holder may repeat for ten
- * minutes; then the key is erased here.
+ * The server-made key and its certificate are picked up as PKCS#12, once. The file and what opens it go two ways: the holder takes it
+ * under a passphrase of the holder's own, or under one that is made here; the agency takes it only under the one that is made here,
+ * which the holder alone is shown (show-passphrase.ts). The file is opened and compared before it is handed out. Should the answer be
+ * lost, it may be repeated for ten minutes; then the key is erased here.
  */
-import { ServiceError } from '@congvu/errors';
+import { invalid, ServiceError } from '@congvu/errors';
 import { unwrapPrivateKey } from '../authority/key-wrap.ts';
 import { makePkcs12, type Pkcs12Form } from '../authority/pkcs12.ts';
 import { recordCertificateEvent, type SystemOrActor } from '../certificates/certificate-event.ts';
-import { findOfEnrolment, type HolderScope, isRevokedForGood } from '../certificates/certificate-store.ts';
+import { findOfEnrolment, isRevokedForGood, type Scope } from '../certificates/certificate-store.ts';
 import type { EnrolmentDependencies } from './converge-certificates.ts';
 import { findAccount, lockEnrolment, openPickup, requireEnrolment } from './enrolment-store.ts';
+import { passphraseOf } from './show-passphrase.ts';
 
 export async function pickUp(
-  { database, authorities, wrappingKey }: EnrolmentDependencies,
+  dependencies: EnrolmentDependencies,
   enrolmentId: string,
-  holder: HolderScope,
-  input: { passphrase: string; form: Pkcs12Form },
+  scope: Scope,
+  input: { passphrase?: string | undefined; form: Pkcs12Form },
   actor: SystemOrActor,
 ): Promise<Buffer> {
-  await requireEnrolment(database, enrolmentId, holder);
-  const source = await findAccount(database, holder.accountId);
+  const { database, authorities, wrappingKey } = dependencies;
+  const { accountId } = await requireEnrolment(database, enrolmentId, scope);
+  if (input.passphrase !== undefined && !('accountId' in scope)) {
+    const detail = 'Whoever carries the file does not know its passphrase; leave it out, the holder is shown one.';
+    throw invalid('passphrase_not_yours', [{ pointer: '/passphrase', code: 'passphrase_not_yours', detail }]);
+  }
+  const source = await findAccount(database, accountId);
   if (source?.state !== 'active') {
     throw new ServiceError({ kind: 'conflict', code: 'account_state', detail: 'The account is not active.' });
   }
@@ -27,10 +34,12 @@ export async function pickUp(
   // 1. Is there something to pick up, still?
   const enrolment = await database.transaction((transaction) => lockEnrolment(transaction, enrolmentId));
   const certificate = await findOfEnrolment(database, enrolmentId);
-  if (enrolment.path !== 'server_key')
-    throw conflict('enrolment_path', 'The key of this enrolment was made by its holder; there is nothing to pick up.');
+  if (enrolment.path !== 'server_key' || enrolment.same_key)
+    throw conflict('enrolment_path', 'The holder has the key of this enrolment already; there is nothing to pick up.');
   if (enrolment.state === 'revoked' || (certificate && isRevokedForGood(certificate)))
     throw conflict('certificate_revoked', 'The certificate of this key was revoked; there is nothing to pick up.');
+  if (enrolment.state === 'awaiting_approval' || enrolment.state === 'rejected')
+    throw conflict('enrolment_state', `The enrolment is ${enrolment.state}; there is nothing to pick up.`);
   if (!certificate?.certificate || certificate.state !== 'valid') {
     throw new ServiceError({
       kind: 'unavailable',
@@ -48,12 +57,14 @@ export async function pickUp(
   }
 
   // 2. Make and prove the file, before anything is marked.
+  const passphrase = input.passphrase ?? (await passphraseOf(dependencies, enrolmentId));
   const privateKey = unwrapPrivateKey(enrolment.wrapped_private_key, [wrappingKey], enrolmentId);
   const file = await makePkcs12({
     privateKey,
     certificate: certificate.certificate,
     chain: authorities.byId(certificate.authority_id).chain,
-    passphrase: input.passphrase,
+    passphrase,
+    isGenerated: input.passphrase === undefined,
     friendlyName: source.displayName,
     form: input.form,
   }).finally(() => privateKey.fill(0));

@@ -8,6 +8,7 @@ import { parseCsr } from '../authority/csr.ts';
 import { recordCertificateEvent, type SystemOrActor } from '../certificates/certificate-event.ts';
 import { findOfEnrolment, isRevokedForGood, type Scope } from '../certificates/certificate-store.ts';
 import { issueCertificate } from '../certificates/issue-certificate.ts';
+import { fingerprintOfKey, listCompromised } from '../compromised-keys/compromised-key-store.ts';
 import { type EnrolmentDependencies, publishCertificates } from './converge-certificates.ts';
 import { findAccount, lockEnrolment, requireEnrolment, setEnrolmentKey } from './enrolment-store.ts';
 
@@ -72,6 +73,9 @@ async function takeKey(
       detail: `The enrolment is ${enrolment.state} and takes no CSR.`,
     });
   }
+  const compromised = await listCompromised(transaction, [fingerprintOfKey(subjectPublicKeyInfo)]);
+  if (compromised.size > 0)
+    throw refusedKey('csr_key_compromised', 'This key is known to others; make a new key pair.');
   await setEnrolmentKey(transaction, enrolmentId, subjectPublicKeyInfo);
   const subject = { account_id: source.id, agency_id: source.agencyId, request_id: source.requestId };
   await recordCertificateEvent(transaction, actor, 'enrolment.csr_accepted', subject, null, { enrolmentId });
@@ -82,6 +86,10 @@ async function takeKey(
 
 function refuseReusedKey(error: unknown): never {
   if (brokenConstraint(error) !== 'enrolments_key_unique') throw error;
-  const detail = 'This key has a certificate, or is enrolled, already; make a new key pair.';
-  throw invalid('csr_key_reused', [{ pointer: '/csr', code: 'csr_key_reused', detail }]);
+  throw refusedKey(
+    'csr_key_reused',
+    'This key has or had a certificate, or is enrolled, already; make a new key pair.',
+  );
 }
+
+const refusedKey = (code: string, detail: string): ServiceError => invalid(code, [{ pointer: '/csr', code, detail }]);

@@ -17,7 +17,7 @@ import { convergenceJob } from '../enrolments/convergence-job.ts';
 import {
   type AccountSource,
   closeEnrolment,
-  closeEnrolmentsBefore,
+  closeFormerEnrolments,
   closeOpenEnrolments,
 } from '../enrolments/enrolment-store.ts';
 import { applyRelease, applyRevocation } from './apply-revocation.ts';
@@ -31,12 +31,15 @@ export async function convergeRevocation(
   // Nothing that came before the one that is wanted; and with none wanted, nothing at all.
   const wanted = source.certificatePath === 'none' ? source.certificateNumber + 1 : source.certificateNumber;
   await database.transaction(async (transaction) => {
-    await closeEnrolmentsBefore(transaction, source.id, ordered ?? '', wanted);
+    await closeFormerEnrolments(transaction, source, ordered ?? '', wanted);
     if (hasCeased(source)) await closeOpenEnrolments(transaction, source.id);
     for (const certificate of await listOfAccount(transaction, source.id)) {
       if (isRevokedForGood(certificate)) continue;
-      // Certificates of other profiles were asked for here and not there.
-      const isFormer = certificate.profile === ordered && certificate.enrolment_number < wanted;
+      // Certificates of other profiles were asked for here and not there; they go with whoever held the account.
+      const isFormer =
+        certificate.profile === ordered
+          ? certificate.enrolment_number < wanted
+          : certificate.credential_epoch < source.credentialEpoch;
       const reason = reasonAgainst(source, certificate, isFormer, authorities);
       if (!reason) await applyRelease(transaction, certificate, { decided: false }, certificateSystem);
       else {
