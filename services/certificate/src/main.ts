@@ -22,6 +22,12 @@ const config = parseConfig(configSchema, process.env);
 const database = openDatabase({ url: config.DATABASE_URL, name: 'certificate' });
 const ldap = openLdap({ url: config.LDAP_URL, bindDn: config.LDAP_BIND_DN, password: config.LDAP_PASSWORD });
 const authorities = await openAuthorities(database, config);
+const { crlEnds } = authorities.root;
+if (crlEnds.getTime() < Date.now() + 30 * 86_400_000)
+  log.warn(
+    { crlEnds },
+    'the CRL of the root ends soon: make the next one by `ceremony renew-crl` before readers refuse every chain',
+  );
 const baseDn = config.LDAP_BASE_DN;
 const dependencies: EnrolmentDependencies = {
   database,

@@ -38,7 +38,13 @@ export interface Authority {
 }
 
 export interface Authorities {
-  readonly root: { readonly name: string; readonly certificate: Buffer; readonly crl: Buffer };
+  readonly root: {
+    readonly name: string;
+    readonly certificate: Buffer;
+    readonly crl: Buffer;
+    /** When its CRL must have been replaced by the next one, which the ceremony makes. */
+    readonly crlEnds: Date;
+  };
   /** Every one whose key is here: those that issue, and those that only still sign CRLs and OCSP certificates. */
   readonly all: readonly Authority[];
   /** Throws `unavailable` (`authority_not_here`): another process may have its key. */
@@ -61,7 +67,7 @@ export async function openAuthorities(database: Database, config: Config): Promi
   const rootKey = subjectKeyIdentifierOf(root);
   if (!rootKey) throw new Error('the root certificate has no subject key identifier');
   const rootCrl = fromPem('X509 CRL', config.ROOT_CRL);
-  const { revoked } = await readRootCrl(root, rootCrl);
+  const { revoked, nextUpdate } = await readRootCrl(root, rootCrl);
   const found = (await readAuthorityFiles(config.AUTHORITIES_DIRECTORY, config.AUTHORITIES_PASSPHRASE)).sort(
     (a, b) => startOf(b) - startOf(a),
   );
@@ -93,7 +99,7 @@ export async function openAuthorities(database: Database, config: Config): Promi
     all.push({ ...one, id, name, state, chain, locations: locationsOf(config.PUBLIC_URL, name) });
   }
   await refuseOrphans(database, all);
-  return authoritiesOf({ name: 'root', certificate: root.der, crl: rootCrl }, all, profiles);
+  return authoritiesOf({ name: 'root', certificate: root.der, crl: rootCrl, crlEnds: nextUpdate }, all, profiles);
 }
 
 /** From parts that fit; `openAuthorities` is the way in for what is configured. `all` is ordered, the newest first. */

@@ -1,9 +1,10 @@
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import koffi from 'koffi';
+import { readAuthorityFiles } from '../authorities/authority-files.ts';
 import { buildTbsIssuing, createRoot } from './authority.ts';
 import { fromPem, readCertificate, toPem } from './certificate.ts';
 import { parseCsr } from './csr.ts';
@@ -28,6 +29,7 @@ const environment = { PATH: '/usr/bin:/bin', SOFTHSM2_CONF: join(judge.directory
 
 const issuers = new Map<string, Issuer>();
 let root: Issuer;
+let wrongPin: unknown;
 beforeAll(async () => {
   mkdirSync(join(judge.directory, 'tokens'));
   judge.write(
@@ -71,6 +73,8 @@ beforeAll(async () => {
       rootCrlUrl: 'http://pki.example.vn/root.crl',
       rootCertificateUrl: 'http://pki.example.vn/root.crt',
     });
+    // Once it was given the right one, a token lets the whole process in.
+    wrongPin ??= await openTokenKey(uri(kind), 'not the PIN').catch((error: unknown) => error);
     const certificatePem = toPem('CERTIFICATE', await signTbs(root, tbs));
     judge.write(`${kind}.pem`, certificatePem);
     issuers.set(kind, await loadIssuer({ certificatePem, token: await openTokenKey(uri(kind), pin) }));
@@ -118,12 +122,21 @@ describe.each(['rsa', 'ec'])('a key in SoftHSM: %s', (kind) => {
   });
 });
 
-test('a session that was closed behind its back is opened anew', async () => {
+test('sessions that the token forgot, as when it was restarted, are opened anew', async () => {
   const token = await openTokenKey(uri('rsa'), pin);
   const { signatureAlgorithm } = issuers.get('rsa')!;
   const first = await token.sign(signatureAlgorithm, Buffer.from('x'));
-  await token.close();
+  const slots = Buffer.alloc(8 * 16);
+  const count = Buffer.alloc(8);
+  count.writeBigUInt64LE(16n);
+  const p11 = koffi.load(library);
+  expect(p11.func('ulong C_GetSlotList(uint8_t, void *, void *)')(1, slots, count)).toBe(0);
+  expect(p11.func('ulong C_CloseAllSessions(ulong)')(slots.readBigUInt64LE())).toBe(0);
   expect(await token.sign(signatureAlgorithm, Buffer.from('x'))).toEqual(first);
+});
+
+test('a wrong PIN is said plainly', () => {
+  expect(wrongPin).toMatchObject({ kind: 'invalid', detail: 'The PIN of the token is not right.' });
 });
 
 test('the PIN from a file that the name tells', async () => {
@@ -131,6 +144,17 @@ test('the PIN from a file that the name tells', async () => {
   const token = await openTokenKey(uri('ec', `&pin-source=file:${join(judge.directory, 'pin')}`), undefined);
   const certificatePem = readFileSync(join(judge.directory, 'ec.pem'), 'utf8');
   expect((await loadIssuer({ certificatePem, token })).keyKind).toBe('ec-p256');
+});
+
+test('an authority of the service: its certificate, and the name of its key in place of the key', async () => {
+  const directory = join(judge.directory, 'authorities');
+  mkdirSync(directory);
+  cpSync(join(judge.directory, 'rsa.pem'), join(directory, 'people-2026.crt.pem'));
+  judge.write('authorities/people-2026.json', '{ "purposes": ["signature"], "crlPartitions": 2 }');
+  judge.write('authorities/people-2026.pkcs11', `${uri('rsa')}\n`);
+  const [authority] = await readAuthorityFiles(directory, pin);
+  expect(authority).toMatchObject({ name: 'people-2026', purposes: ['signature'], crlPartitions: 2 });
+  expect(authority!.issuer.keyKind).toBe('rsa-2048');
 });
 
 test('the certificate of another key is refused by the proof', async () => {

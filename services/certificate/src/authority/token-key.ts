@@ -15,8 +15,6 @@ import type { SignatureAlgorithm } from './signature.ts';
 export interface TokenKey {
   /** Signature octets over `data`; DER-encoded for ECDSA. Throws `unavailable` (`token_failed`). */
   sign(algorithm: SignatureAlgorithm, data: Buffer): Promise<Buffer>;
-  /** Closes its sessions. */
-  close(): Promise<void>;
 }
 
 interface TokenKeyName {
@@ -41,10 +39,7 @@ export async function openTokenKey(uri: string, pin: string | undefined): Promis
   if (!given) throw unusable('The PIN of the token is not given: neither pin-source nor a passphrase.');
   const sessions = new Sessions(await loadModule(name.module), name, given);
   await sessions.with(async () => undefined);
-  return {
-    sign: (algorithm, data) => sessions.with((session) => signIn(session, algorithm, data)),
-    close: () => sessions.close(),
-  };
+  return { sign: (algorithm, data) => sessions.with((session) => signIn(session, algorithm, data)) };
 }
 
 function readUri(uri: string): TokenKeyName {
@@ -111,17 +106,17 @@ interface Module {
 }
 
 const signatures = {
-  C_Initialize: ['void *'],
-  C_GetSlotList: ['uint8_t', 'void *', 'void *'],
-  C_GetTokenInfo: ['ulong', 'void *'],
-  C_OpenSession: ['ulong', 'ulong', 'void *', 'void *', 'void *'],
+  C_Initialize: ['address'],
+  C_GetSlotList: ['byte', 'address', 'address'],
+  C_GetTokenInfo: ['ulong', 'address'],
+  C_OpenSession: ['ulong', 'ulong', 'address', 'address', 'address'],
   C_CloseSession: ['ulong'],
-  C_Login: ['ulong', 'ulong', 'void *', 'ulong'],
-  C_FindObjectsInit: ['ulong', 'CK_ATTRIBUTE *', 'ulong'],
-  C_FindObjects: ['ulong', 'void *', 'ulong', 'void *'],
+  C_Login: ['ulong', 'ulong', 'address', 'ulong'],
+  C_FindObjectsInit: ['ulong', 'attributes', 'ulong'],
+  C_FindObjects: ['ulong', 'address', 'ulong', 'address'],
   C_FindObjectsFinal: ['ulong'],
-  C_SignInit: ['ulong', 'CK_MECHANISM *', 'ulong'],
-  C_Sign: ['ulong', 'void *', 'ulong', 'void *', 'void *'],
+  C_SignInit: ['ulong', 'mechanism', 'ulong'],
+  C_Sign: ['ulong', 'address', 'ulong', 'address', 'address'],
 } as const;
 
 const modules = new Map<string, Promise<Module>>();
@@ -133,23 +128,29 @@ function loadModule(path: string): Promise<Module> {
   return known;
 }
 
-/** Names of types are known to the whole process. */
-let typesAreKnown = false;
-
 async function initialise(path: string): Promise<Module> {
   // Only where a key is in a token: elsewhere the library need not even be installed.
   const { default: koffi } = await import('koffi');
   if (koffi.sizeof('ulong') !== 8) throw unusable('Keys in tokens need a 64-bit system.');
-  if (!typesAreKnown) {
-    typesAreKnown = true;
-    koffi.struct('CK_ATTRIBUTE', { type: 'ulong', pValue: 'void *', ulValueLen: 'ulong' });
-    koffi.struct('CK_MECHANISM', { mechanism: 'ulong', pParameter: 'void *', ulParameterLen: 'ulong' });
-  }
+  const types = {
+    ulong: 'ulong',
+    byte: 'uint8_t',
+    address: 'void *',
+    attributes: koffi.pointer(koffi.struct({ type: 'ulong', pValue: 'void *', ulValueLen: 'ulong' })),
+    mechanism: koffi.pointer(koffi.struct({ mechanism: 'ulong', pParameter: 'void *', ulParameterLen: 'ulong' })),
+  };
   let functions: Record<string, KoffiFunc<(...parameters: unknown[]) => unknown>>;
   try {
     const library = koffi.load(path);
     functions = Object.fromEntries(
-      Object.entries(signatures).map(([name, parameters]) => [name, library.func(name, 'ulong', [...parameters])]),
+      Object.entries(signatures).map(([name, parameters]) => [
+        name,
+        library.func(
+          name,
+          'ulong',
+          parameters.map((type) => types[type]),
+        ),
+      ]),
     );
   } catch (cause) {
     throw unusable(`The library of the token, ${path}, cannot be loaded.`, cause);
@@ -287,12 +288,6 @@ class Sessions {
     if (matches !== 1)
       throw unusable(`The token holds ${matches === 0 ? 'no private key' : 'more than one private key'} of that name.`);
     return found.readBigUInt64LE();
-  }
-
-  async close(): Promise<void> {
-    for (const session of this.idle.splice(0))
-      if (session) await this.module.call('C_CloseSession', session.handle).catch(() => undefined);
-    this.idle.push(...Array.from({ length: sessionCount }, () => undefined));
   }
 }
 
