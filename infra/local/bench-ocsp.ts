@@ -1,10 +1,10 @@
 /**
- * `ocsp-openssl`, `ocsp-cfssl`, `ocsp-http`: OCSP answers a second by GET over kept-alive connections, asked for by wrk, of certificates
+ * `ocsp-openssl`, `ocsp-cfssl`, `ocsp-http`: OCSP answers a second over kept-alive connections, asked for by wrk, of certificates
  * that are drawn evenly from all there are; one in a hundred is revoked. The rivals are asked the very same things in the same run, by
  * turns, and of each the best turn counts. openssl signs each answer with a key of the same kind as ours; cfssl is given our answers,
  * signed already; the bare server returns one of them whatever it is asked. In ours every answer follows a read of the record.
  */
-import { writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { Agent, get } from 'node:http';
 import { connect } from 'node:net';
 import { join } from 'node:path';
@@ -17,6 +17,8 @@ import { ensurePackages } from './packages.ts';
 import { run, type SupervisedProcess, superviseProcess } from './process.ts';
 
 const connections = 32;
+/** Each of openssl's two processes serves one connection until that ends, and lets all others wait. */
+const opensslConnections = 2;
 const seconds = 5;
 const turns = 3;
 /** Those that wrk asks about, drawn from all. */
@@ -68,12 +70,16 @@ export const measureOcspOpenssl = (options: BenchOptions): Promise<Figure> =>
       ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '30'],
       ...['-subj', '/CN=OCSP', '-addext', 'extendedKeyUsage=OCSPSigning', '-keyout', key, '-out', certificate],
     ]);
-    const port = options.portBase + 80;
-    const rival = await startRival(ground, port, 'openssl', [
+    await others(ground);
+    const port = options.portBase + 70;
+    const args = [
       ...['ocsp', '-index', file('index.txt', index.join('')), '-multi', '2', '-port', String(port), '-nmin', '720'],
       ...['-CA', file('ca.pem', toPem('CERTIFICATE', authority.certificate)), '-rsigner', certificate, '-rkey', key],
-    ]);
-    return beside(ground, 'openssl ocsp -multi 2', rival, url, `http://127.0.0.1:${port}`);
+    ];
+    const rival = () => startRival(ground, port, 'openssl', args);
+    return beside(ground, 'openssl ocsp -multi 2', rival, url, `http://127.0.0.1:${port}`, {
+      rivalConnections: opensslConnections,
+    });
   });
 
 export const measureOcspCfssl = (options: BenchOptions): Promise<Figure> =>
@@ -87,12 +93,14 @@ export const measureOcspCfssl = (options: BenchOptions): Promise<Figure> =>
     for (const one of rows)
       answers.push((await fetchBytes(ground.url + pathOf(ground, one.serial_number), agent)).toString('base64'));
     agent.destroy();
-    const port = options.portBase + 80;
+    const port = options.portBase + 70;
     const responses = ground.file('responses.txt', `${answers.join('\n')}\n`);
-    const rival = await startRival(ground, port, 'cfssl', [
+    const args = [
       ...['ocspserve', '-address', '127.0.0.1', '-port', String(port), '-responses', responses, '-loglevel', '4'],
-    ]);
-    return beside(ground, 'cfssl ocspserve', rival, ground.url, `http://127.0.0.1:${port}`);
+    ];
+    const rival = () => startRival(ground, port, 'cfssl', args);
+    // By POST: to GET cfssl answers 400 wherever there is a plus in the base64.
+    return beside(ground, 'cfssl ocspserve', rival, ground.url, `http://127.0.0.1:${port}/`, { method: 'POST' });
   });
 
 const floorSize = 1_000;
@@ -100,7 +108,7 @@ const floorSize = 1_000;
 export const measureOcspHttp = (options: BenchOptions): Promise<Figure> =>
   onGround(options, async (ground) => {
     const { say } = options;
-    const port = options.portBase + 80;
+    const port = options.portBase + 70;
     const bare = async (): Promise<SupervisedProcess> => {
       const { rows } = await ground.owner.query('select serial_number from certificate.certificates limit 1');
       const body = (await fetchBytes(ground.url + pathOf(ground, rows[0].serial_number))).toString('base64');
@@ -115,11 +123,11 @@ export const measureOcspHttp = (options: BenchOptions): Promise<Figure> =>
       ]);
     };
     await fill(ground, floorSize);
-    const few = await beside(ground, 'bare node:http', await bare(), ground.url, `http://127.0.0.1:${port}/ocsp`);
+    const few = await beside(ground, 'bare node:http', bare, ground.url, `http://127.0.0.1:${port}/ocsp`);
     say(`  of ${floorSize} certificates: ${few.value.toFixed(0)} ${unit}, ${few.ratio.toFixed(2)} of the bare server`);
     await fill(ground, options.size);
     await others(ground);
-    return beside(ground, 'bare node:http', await bare(), ground.url, `http://127.0.0.1:${port}/ocsp`);
+    return beside(ground, 'bare node:http', bare, ground.url, `http://127.0.0.1:${port}/ocsp`);
   });
 
 /** Brings the record to `size` certificates, and waits until their answers are ready. */
@@ -164,52 +172,50 @@ const pathOf = ({ authority }: Ground, serialNumber: Buffer, nonce?: Buffer): st
 async function beside(
   ground: Ground,
   floor: string,
-  rival: SupervisedProcess,
+  rival: () => Promise<SupervisedProcess>,
   url: string,
   rivalUrl: string,
+  how: { method?: 'GET' | 'POST'; rivalConnections?: number } = {},
 ): Promise<Figure> {
   const { say } = ground.options;
-  try {
-    const { rows } = await ground.owner.query<{ serial_number: Buffer }>(
-      'select serial_number from certificate.certificates order by random() limit $1',
-      [sampleSize],
-    );
-    const paths = rows.map(({ serial_number }) => pathOf(ground, serial_number));
-    let value = 0;
-    let floorValue = 0;
-    for (let turn = 0; turn < turns; turn += 1) {
-      const ours = await ask(ground, url, paths);
-      const theirs = await ask(ground, rivalUrl, paths);
+  const { rows } = await ground.owner.query<{ serial_number: Buffer }>(
+    'select serial_number from certificate.certificates order by random() limit $1',
+    [sampleSize],
+  );
+  const paths = rows.map(({ serial_number }) => pathOf(ground, serial_number));
+  const method = how.method ?? 'GET';
+  let value = 0;
+  let floorValue = 0;
+  for (let turn = 0; turn < turns; turn += 1) {
+    const ours = await ask(ground, url, paths, { method });
+    // Anew for each turn: openssl's processes do not outlive a client that leaves without a word.
+    const running = await rival();
+    try {
+      const theirs = await ask(ground, rivalUrl, paths, { method, connections: how.rivalConnections });
       say(`  turn ${turn + 1}: ${ours.toFixed(0)} ${unit}; ${floor}: ${theirs.toFixed(0)}`);
       value = Math.max(value, ours);
       floorValue = Math.max(floorValue, theirs);
+    } finally {
+      await running.stop();
     }
-    return { value, unit, floor, floorValue, ratio: value / floorValue };
-  } finally {
-    await rival.stop();
   }
+  return { value, unit, floor, floorValue, ratio: value / floorValue };
 }
 
-/** What is no part of the figure: by POST, and with nonces, each of which is signed. */
+/** What is no part of the figure: over few connections, by POST, and with nonces, each of which is signed. */
 async function others(ground: Ground): Promise<void> {
   const { rows } = await ground.owner.query<{ serial_number: Buffer }>(
     'select serial_number from certificate.certificates order by random() limit $1',
     [sampleSize],
   );
-  const nonce = Buffer.alloc(32, 7);
-  const posted = await ask(
-    ground,
-    ground.url,
-    rows.map(({ serial_number }) => pathOf(ground, serial_number)),
-    'POST',
-  );
-  const signed = await ask(
-    ground,
-    ground.url,
-    rows.map(({ serial_number }) => pathOf(ground, serial_number, nonce)),
-  );
+  const plain = rows.map(({ serial_number }) => pathOf(ground, serial_number));
+  const withNonce = rows.map(({ serial_number }) => pathOf(ground, serial_number, Buffer.alloc(32, 7)));
+  const few = await ask(ground, ground.url, plain, { connections: opensslConnections });
+  const posted = await ask(ground, ground.url, plain, { method: 'POST' });
+  const signed = await ask(ground, ground.url, withNonce);
+  const whole = (rate: number): string => rate.toFixed(0);
   ground.options.say(
-    `  by POST: ${posted.toFixed(0)} ${unit}; with a nonce, so signed on demand: ${signed.toFixed(0)}`,
+    `  over ${opensslConnections} connections: ${whole(few)} ${unit}; by POST: ${whole(posted)}; with a nonce, so signed on demand: ${whole(signed)}`,
   );
 }
 
@@ -232,7 +238,13 @@ const bodies = `
   end`;
 
 /** Requests a second that were answered by 200, as wrk counts them. */
-async function ask(ground: Ground, url: string, paths: readonly string[], method = 'GET'): Promise<number> {
+async function ask(
+  ground: Ground,
+  url: string,
+  paths: readonly string[],
+  how: { method?: 'GET' | 'POST'; connections?: number | undefined } = {},
+): Promise<number> {
+  const method = how.method ?? 'GET';
   const list = ground.file('paths.txt', `${paths.join('\n')}\n`);
   const base = new URL(url).pathname.replace(/\/$/, '');
   const script = ground.file(
@@ -242,12 +254,22 @@ async function ask(ground: Ground, url: string, paths: readonly string[], method
      function init(args)
        local post = { ['Content-Type'] = 'application/ocsp-request' }
        for path in io.lines('${list}') do
-         requests[#requests + 1] = ${method === 'GET' ? `wrk.format('GET', '${base}' .. path)` : `wrk.format('POST', '${base}', post, body(path))`}
+         requests[#requests + 1] = ${method === 'GET' ? `wrk.format('GET', '${base}' .. path)` : `wrk.format('POST', '${base || '/'}', post, body(path))`}
        end
      end
      function request() turn = turn % #requests + 1; return requests[turn] end`,
   );
-  const output = await run('wrk', ['-t', '1', '-c', String(connections), '-d', `${seconds}s`, '-s', script, url]);
+  const output = await run('wrk', [
+    '-t',
+    '1',
+    '-c',
+    String(how.connections ?? connections),
+    '-d',
+    `${seconds}s`,
+    '-s',
+    script,
+    url,
+  ]);
   if (/Non-2xx/.test(output)) throw new Error(`not every answer of ${url} was 200: ${output}`);
   const rate = Number(/Requests\/sec:\s+([\d.]+)/.exec(output)?.[1]);
   if (!(rate > 0)) throw new Error(`wrk had no answers of ${url}: ${output}`);
@@ -260,20 +282,30 @@ async function startRival(
   command: string,
   args: readonly string[],
 ): Promise<SupervisedProcess> {
+  const logFile = join(options.stateDirectory, 'rival.log');
+  rmSync(logFile, { force: true });
   const rival = superviseProcess({
     name: command,
     command,
     args,
     env: { PATH: process.env.PATH, TZ: 'UTC' },
-    logFile: join(options.stateDirectory, 'rival.log'),
+    logFile,
     stopSignal: 'SIGTERM',
-    ready: () => accepts(port),
+    stopTimeoutMs: 1_000,
+    shepherd: true, // openssl wants to lead a group of its own
+    ready: () => (command === 'openssl' ? hasSaid(logFile, 'ACCEPT') : accepts(port)),
     readyTimeoutMs: 60_000,
     log: () => undefined,
   });
   await rival.start();
   return rival;
 }
+
+/** A connection that only looks whether somebody is there ends a process of openssl's. */
+const hasSaid = async (logFile: string, word: string): Promise<boolean> => {
+  await sleep(500);
+  return readFileSync(logFile, 'utf8').includes(word);
+};
 
 const accepts = (port: number): Promise<boolean> =>
   new Promise((resolve) => {
