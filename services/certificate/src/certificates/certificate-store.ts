@@ -8,11 +8,14 @@ export type RevocationReason = (typeof revocationReasons)[number];
 export interface CertificateRow {
   id: string;
   authority_id: string;
+  /** Fixed at issuance: it stands in the certificate. */
+  crl_partition: number;
   serial_number: Buffer;
   enrolment_id: string;
   account_id: string;
   agency_id: string;
   request_id: string | null;
+  profile: string;
   state: 'signing' | 'valid' | 'revoked';
   tbs: Buffer;
   certificate: Buffer | null;
@@ -42,6 +45,7 @@ export const listOfAccount = (
 
 export interface Intent {
   authorityId: string;
+  crlPartition: number;
   serialNumber: Buffer;
   enrolmentId: string;
   accountId: string;
@@ -60,6 +64,7 @@ export async function insertIntent(transaction: Transaction, intent: Intent): Pr
   const [row] = await rows(transaction)
     .insert({
       authority_id: intent.authorityId,
+      crl_partition: intent.crlPartition,
       serial_number: intent.serialNumber,
       enrolment_id: intent.enrolmentId,
       account_id: intent.accountId,
@@ -140,6 +145,7 @@ export const listRevoked = (
 
 interface ListRow {
   id: string;
+  authority_id: string;
   serial_number: Buffer;
   issuer: string;
   account_id: string;
@@ -235,9 +241,9 @@ export async function requireCertificate(
   connection: Connection,
   serialNumber: Buffer,
   scope: Scope,
-): Promise<{ wire: Certificate; der: Buffer | null; id: string }> {
+): Promise<{ wire: Certificate; der: Buffer | null; id: string; authorityId: string }> {
   const [row] = await certificates(connection, scope).where('x.serial_number', serialNumber);
-  if (row) return { wire: toCertificate(row), der: row.certificate, id: row.id };
+  if (row) return { wire: toCertificate(row), der: row.certificate, id: row.id, authorityId: row.authority_id };
   throw new ServiceError({
     kind: 'not_found',
     code: 'certificate_not_found',

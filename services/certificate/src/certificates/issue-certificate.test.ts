@@ -1,6 +1,7 @@
 import { createPrivateKey } from 'node:crypto';
 import { changeAccount } from '@congvu/database/testing';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { authoritiesOf } from '../authorities/authorities.ts';
 import { fingerprintOf, readCertificate, toPem } from '../authority/certificate.ts';
 import { issuerOf } from '../authority/issuer.ts';
 import { findAccount } from '../enrolments/enrolment-store.ts';
@@ -64,7 +65,7 @@ describe('intent first', () => {
         return issuer.sign(data);
       },
     };
-    await service.converge(account, { authority: { ...service.authority, issuer: watching } });
+    await service.converge(account, { authorities: service.signingWith(watching.sign) });
     expect(committed).toBe(1);
   });
 
@@ -81,9 +82,9 @@ describe('intent first', () => {
       },
     };
     try {
-      await expect(
-        service.converge(account, { authority: { ...service.authority, issuer: counting } }),
-      ).rejects.toThrow('forbidden by the test');
+      await expect(service.converge(account, { authorities: service.signingWith(counting.sign) })).rejects.toThrow(
+        'forbidden by the test',
+      );
     } finally {
       await allow();
     }
@@ -117,10 +118,11 @@ describe('intent first', () => {
 
   test('an intent of another authority is never signed by this one', async () => {
     const account = await intended();
-    const { issuer } = service.authority;
-    const other = issuerOf(readCertificate(service.authority.root.certificate), createPrivateKey(rootKey()));
+    const { authority, authorities } = service;
+    const other = issuerOf(readCertificate(authorities.root.certificate), createPrivateKey(rootKey()));
+    const mixedUp = { ...authority, issuer: { ...other, sign: authority.issuer.sign } };
     await expect(
-      issue(account, { authority: { ...service.authority, issuer: { ...other, sign: issuer.sign } } }),
+      issue(account, { authorities: authoritiesOf(authorities.root, [mixedUp], authorities.profiles) }),
     ).rejects.toMatchObject({ code: 'tbs_foreign' });
   });
 });

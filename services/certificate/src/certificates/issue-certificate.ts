@@ -3,10 +3,13 @@
  * are committed first, then signed, then the certificate is stored. Killed at any line, a retry signs the very same
  * octets again, so no certificate can exist that the record does not know and none is made twice.
  */
+
+import { randomInt } from 'node:crypto';
 import { addJobs, type Database, type Transaction } from '@congvu/database';
-import type { AuthorityContext } from '../authorities/authority-context.ts';
+import type { Authorities } from '../authorities/authorities.ts';
 import { fingerprintOf } from '../authority/certificate.ts';
 import { buildTbsCertificate, newSerialNumber, signTbs, validityPeriod } from '../authority/issuer.ts';
+import type { Profile, SubjectFact } from '../authority/profile.ts';
 import { keyKindOf } from '../authority/public-key.ts';
 import { convergenceJob } from '../enrolments/convergence-job.ts';
 import {
@@ -20,7 +23,7 @@ import { type CertificateRow, findOfEnrolment, insertIntent, setSigned } from '.
 
 export interface IssueDependencies {
   database: Database;
-  authority: AuthorityContext;
+  authorities: Authorities;
   organizationIdentifier: string;
 }
 
@@ -31,7 +34,7 @@ export async function issueCertificate(
   enrolmentId: string,
   actor: SystemOrActor,
 ): Promise<void> {
-  const { database, authority } = dependencies;
+  const { database, authorities } = dependencies;
   // 1. Intent.
   const intent = await database.transaction(async (transaction) => {
     const enrolment = await lockEnrolment(transaction, enrolmentId);
@@ -43,7 +46,7 @@ export async function issueCertificate(
   if (intent.state !== 'signing') return;
 
   // 2. Signature, off the event loop.
-  const certificate = await signTbs(authority.issuer, intent.tbs);
+  const certificate = await signTbs(authorities.byId(intent.authority_id).issuer, intent.tbs);
 
   // 3. The register.
   await database.transaction(async (transaction) => {
@@ -65,25 +68,28 @@ export async function issueCertificate(
 
 async function commitIntent(
   transaction: Transaction,
-  { authority, organizationIdentifier }: IssueDependencies,
+  { authorities, organizationIdentifier }: IssueDependencies,
   source: AccountSource,
   enrolment: EnrolmentRow,
   actor: SystemOrActor,
 ): Promise<CertificateRow> {
   const subjectPublicKeyInfo = enrolment.subject_public_key_info;
   if (!subjectPublicKeyInfo) throw new Error('an enrolment without a key cannot be issued');
-  const { issuer, profile } = authority;
+  const { authority, profile } = authorities.issuing(enrolment.profile);
+  const { issuer, crlPartitions } = authority;
   const serialNumber = newSerialNumber();
   const period = validityPeriod(issuer, profile, new Date());
-  const tbs = buildTbsCertificate(issuer, profile, {
+  const crlPartition = randomInt(crlPartitions);
+  const tbs = buildTbsCertificate(issuer, profile, authority.locations(crlPartition), {
     serialNumber,
-    subject: subjectOf(source, organizationIdentifier),
+    subject: subjectOf(profile, factsOf(source, organizationIdentifier)),
     subjectAltName: [{ kind: 'rfc822Name', value: source.address }],
     subjectPublicKeyInfo,
     ...period,
   });
   const row = await insertIntent(transaction, {
     authorityId: authority.id,
+    crlPartition,
     serialNumber,
     enrolmentId: enrolment.id,
     accountId: source.id,
@@ -101,19 +107,32 @@ async function commitIntent(
   return row;
 }
 
-/** From the directory alone; what a CSR says of its subject is never used. */
-function subjectOf(source: AccountSource, organizationIdentifier: string) {
+/** What is known of the subject, from the directory alone; what a CSR says of it is never used. */
+function factsOf(source: AccountSource, organizationIdentifier: string): Partial<Record<SubjectFact, string>> {
+  const { surname, givenName } = source;
   return {
-    countryName: 'VN',
-    organizationName: fit(source.agencyName),
+    country: 'VN',
+    agencyName: fit(source.agencyName),
     organizationIdentifier,
-    serialNumber: source.username.slice(0, 64),
+    username: source.username.slice(0, 64),
+    address: source.address,
+    displayName: fit(source.displayName),
     // A person with a single name carries it as surname (CA/B S/MIME BR 7.1.4.2.2 e).
-    surname: fit(source.surname || source.givenName),
-    ...(source.surname && source.givenName ? { givenName: fit(source.givenName) } : {}),
-    commonName: fit(source.displayName),
+    surname: fit(surname || givenName),
+    ...(surname && givenName ? { givenName: fit(givenName) } : {}),
+    fullName: fit(source.fullName),
+    ...(source.title ? { title: fit(source.title) } : {}),
   };
 }
+
+/** The attributes that the profile lists, as far as they are known. */
+const subjectOf = (profile: Profile, facts: Partial<Record<SubjectFact, string>>) =>
+  Object.fromEntries(
+    profile.subject.flatMap(({ attribute, from }) => {
+      const value = facts[from];
+      return value === undefined ? [] : [[attribute, value]];
+    }),
+  );
 
 /** At most 64 characters (RFC 5280 appendix A, ub-organization-name and others), cut between words. */
 function fit(text: string): string {

@@ -193,7 +193,6 @@ describe('LDAP holds exactly the valid ones', () => {
     const [certificate] = await service.certificates(account);
     await revokeCertificate(
       service.database,
-      service.authority,
       certificate!.serial_number,
       'keyCompromise',
       { agencyCode: 'H41' },
@@ -246,15 +245,8 @@ describe('LDAP holds exactly the valid ones', () => {
         if (!revoked) {
           revoked = true;
           const scope = { agencyCode: 'H41' };
-          const { database, authority } = service;
-          await revokeCertificate(
-            database,
-            authority,
-            certificate!.serial_number,
-            'superseded',
-            scope,
-            certificateSystem,
-          );
+          const { database } = service;
+          await revokeCertificate(database, certificate!.serial_number, 'superseded', scope, certificateSystem);
           await service.converge(account);
         }
         return found;
@@ -298,8 +290,8 @@ describe('a certificate by request', () => {
     await service.converge(account);
     const [first] = await service.certificates(account);
     const scope = { agencyCode: 'H41' };
-    const { database, authority } = service;
-    await revokeCertificate(database, authority, first!.serial_number, 'keyCompromise', scope, certificateSystem);
+    const { database } = service;
+    await revokeCertificate(database, first!.serial_number, 'keyCompromise', scope, certificateSystem);
     await waits(account);
     await order(account, 'server_key', 2);
     await service.converge(account);
@@ -352,7 +344,7 @@ describe('a certificate by request', () => {
         return issuer.sign(data);
       },
     };
-    await service.converge(account, { authority: { ...service.authority, issuer: slow } });
+    await service.converge(account, { authorities: service.signingWith(slow.sign) });
     expect(await service.certificates(account)).toMatchObject([{ state: 'revoked', revocation_reason: 'unspecified' }]);
     expect(await service.published(account)).toEqual([]);
   });
@@ -415,7 +407,7 @@ test('suspended while its certificate is being made: it ends on hold', async () 
       return issuer.sign(data);
     },
   };
-  await service.converge(account, { authority: { ...service.authority, issuer: slow } });
+  await service.converge(account, { authorities: service.signingWith(slow.sign) });
   expect(await service.certificates(account)).toMatchObject([
     { state: 'revoked', revocation_reason: 'certificateHold' },
   ]);

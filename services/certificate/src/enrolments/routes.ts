@@ -93,12 +93,13 @@ export const enrolmentRoutes = (dependencies: EnrolmentDependencies): Route[] =>
         scope,
         actorOf(context),
       );
-      const { der } = await requireCertificate(dependencies.database, Buffer.from(serialNumber, 'hex'), scope);
+      const { database, authorities } = dependencies;
+      const found = await requireCertificate(database, Buffer.from(serialNumber, 'hex'), scope);
       return {
         body: {
           serialNumber,
-          certificate: toPem('CERTIFICATE', der as Buffer),
-          chain: dependencies.authority.chain.map((one) => toPem('CERTIFICATE', one)),
+          certificate: toPem('CERTIFICATE', found.der as Buffer),
+          chain: authorities.byId(found.authorityId).chain.map((one) => toPem('CERTIFICATE', one)),
           ignoredSubject,
         },
       };

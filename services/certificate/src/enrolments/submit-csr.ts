@@ -18,7 +18,7 @@ export async function submitCsr(
   scope: Scope,
   actor: SystemOrActor,
 ): Promise<{ serialNumber: string; ignoredSubject: boolean }> {
-  const { database, authority } = dependencies;
+  const { database, authorities } = dependencies;
   // 1. By right, and for an active account.
   const enrolment = await requireEnrolment(database, enrolmentId, scope);
   const source = await findAccount(database, enrolment.accountId);
@@ -28,8 +28,9 @@ export async function submitCsr(
 
   // 2. The key, proven.
   const csr = await parseCsr(csrPem);
-  if (!authority.profile.keyKinds.includes(csr.keyKind)) {
-    const detail = `The profile ${authority.profile.id} takes keys of ${authority.profile.keyKinds.join(', ')}.`;
+  const profile = authorities.profile(enrolment.profile);
+  if (!profile.keyKinds.includes(csr.keyKind)) {
+    const detail = `The profile ${profile.id} takes keys of ${profile.keyKinds.join(', ')}.`;
     throw invalid('csr_key_kind', [{ pointer: '/csr', code: 'csr_key_kind', detail }]);
   }
   await database
