@@ -6,6 +6,7 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
+import { measureCrl } from './bench-crl.ts';
 import { measureGroupPost } from './bench-group-post.ts';
 import { measureImportMemory } from './bench-import-memory.ts';
 import { measureMailboxList } from './bench-mailbox-list.ts';
@@ -77,6 +78,12 @@ const figures: Readonly<
     about:
       'recipients a second of one message to the list of the whole province, beside the same recipients in the envelope',
     measure: measureGroupPost,
+  },
+  crl: {
+    size: 100_000,
+    about:
+      'time until a CRL of so many entries is served, nothing of it encoded before, beside `openssl crl -text` of it (3 is the most)',
+    measure: measureCrl,
   },
 };
 

@@ -127,6 +127,22 @@ const routes: Route[] = [
       })(),
     }),
   }),
+  route({
+    method: 'get',
+    path: '/file',
+    summary: 'A file',
+    permission: 'public',
+    produces: ['application/octet-stream'],
+    handle: async () => ({
+      headers: {
+        'Content-Type': 'application/octet-stream',
+        ETag: '"7"',
+        'Last-Modified': 'Sun, 22 Nov 2026 03:00:00 GMT',
+        'Cache-Control': 'public, max-age=60',
+      },
+      body: Buffer.from('file'),
+    }),
+  }),
 ];
 
 let authority: TestAuthority;
@@ -332,6 +348,19 @@ describe('bodies', () => {
     const answer = await post('{"__proto__": {"polluted": true}, "constructor": 1, "name": "x", "lines": []}');
     expectProblem(answer, 422, 'request_invalid');
     expect(({} as { polluted?: boolean }).polluted).toBeUndefined();
+  });
+
+  test.each([
+    ['If-None-Match', '"7"', 304],
+    ['If-None-Match', '"6", W/"7"', 304],
+    ['If-None-Match', '"6"', 200],
+    ['If-Modified-Since', 'Sun, 22 Nov 2026 03:00:00 GMT', 304],
+    ['If-Modified-Since', 'Sun, 22 Nov 2026 02:59:59 GMT', 200],
+    ['X-Other', '1', 200],
+  ] as const)('a file is not sent again to whoever has it: %s: %s', async (name, value, status) => {
+    const answer = await supertest(app).get('/file').set(name, value);
+    expect([answer.status, answer.headers['content-length']]).toEqual([status, status === 200 ? '4' : undefined]);
+    expect(answer.headers).toMatchObject({ etag: '"7"', 'cache-control': 'public, max-age=60' });
   });
 
   test('a version is named by its ETag', async () => {

@@ -250,8 +250,10 @@ async function send(response: Response, one: Route, answer: RouteAnswer): Promis
   response.status(answer.status ?? one.status ?? 200);
   for (const [name, value] of Object.entries(answer.headers ?? {})) response.setHeader(name, value);
   const { body } = answer;
-  if (body === undefined) response.end();
-  else if (Buffer.isBuffer(body)) response.end(body);
+  // A file that the asker has already (RFC 9110 section 13.2.2).
+  if (Buffer.isBuffer(body) && response.hasHeader('ETag') && response.req.fresh) response.status(304).end();
+  else if (body === undefined) response.end();
+  else if (Buffer.isBuffer(body)) response.setHeader('Content-Length', body.length).end(body);
   else if (typeof body === 'object' && body !== null && Symbol.asyncIterator in body) {
     await pipeline(Readable.from(body as AsyncIterable<string>), response);
   } else response.json(body);

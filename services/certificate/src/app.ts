@@ -6,6 +6,7 @@ import type { Logger } from 'pino';
 import { certificateRoutes } from './certificates/routes.ts';
 import type { EnrolmentDependencies } from './enrolments/converge-certificates.ts';
 import { enrolmentRoutes } from './enrolments/routes.ts';
+import { crlRoutes } from './revocation/crl-routes.ts';
 import { revocationRoutes } from './revocation/routes.ts';
 
 export interface CertificateAppDependencies extends EnrolmentDependencies {
@@ -32,7 +33,8 @@ export function createCertificateApp(dependencies: CertificateAppDependencies): 
     routes: [
       ...enrolmentRoutes(dependencies),
       ...certificateRoutes(database, authorities),
-      ...revocationRoutes(database, authorities),
+      ...revocationRoutes(dependencies),
+      ...crlRoutes(database, authorities),
     ],
   });
 }

@@ -28,5 +28,7 @@ export const configSchema = z.object({
   /** CA/B S/MIME BR 7.1.4.2.2 d: GOVVN+ and the ISO 3166-2 number of the province (Nghệ An is VN-22). */
   ORGANIZATION_IDENTIFIER: z.string().regex(/^GOVVN(\+[0-9A-Z]{1,3})?$/),
   CRL_HOURS: z.coerce.number().int().min(1).max(240).default(48),
+  /** How long a delta CRL lives; a new list is made when half of that has passed. */
+  DELTA_CRL_HOURS: z.coerce.number().int().min(1).max(240).default(6),
 });
 export type Config = z.infer<typeof configSchema>;

@@ -9,7 +9,9 @@ import { configSchema } from './config.ts';
 import { convergeCertificates, type EnrolmentDependencies } from './enrolments/converge-certificates.ts';
 import { convergenceJob } from './enrolments/convergence-job.ts';
 import { forgetDeliveredKeys } from './enrolments/enrolment-store.ts';
-import { publishCrl } from './revocation/publish-crl.ts';
+import { followClosedAgencies } from './revocation/converge-revocation.ts';
+import { publishCrl, publishCrls } from './revocation/publish-crl.ts';
+import { revokeScheduled } from './revocation/revoke-certificate.ts';
 
 const log = createLog('certificate', process.env.LOG_LEVEL ?? 'info');
 exitOnFault(log);
@@ -27,7 +29,7 @@ const dependencies: EnrolmentDependencies = {
   wrappingKey: { id: config.KEY_WRAPPING_KEY_ID, key: config.KEY_WRAPPING_KEY },
   serverKeyKind: config.SERVER_KEY_KIND,
 };
-const crl = { database, ldap, baseDn, authorities, crlHours: config.CRL_HOURS };
+const crl = { database, ldap, baseDn, authorities, crlHours: config.CRL_HOURS, deltaHours: config.DELTA_CRL_HOURS };
 
 const worker = await startWorker({
   url: config.DATABASE_URL,
@@ -35,7 +37,13 @@ const worker = await startWorker({
   log,
   concurrency: 4,
   probe: () => ldap.ping(),
-  cron: { 'renew-crl': '*/15 * * * *', 'forget-keys': '* * * * *', 'withdraw-expired': '0 * * * *' },
+  cron: {
+    'renew-crl': '*/15 * * * *',
+    'revoke-scheduled': '* * * * *',
+    'follow-closed-agencies': '*/5 * * * *',
+    'forget-keys': '* * * * *',
+    'withdraw-expired': '0 * * * *',
+  },
   atStart: ['renew-crl'],
   tasks: {
     'converge-certificates': async ({ accountIds }: { accountIds: string[] }, signal) => {
@@ -52,11 +60,11 @@ const worker = await startWorker({
       }
       await addJobs(database, 'certificate', failed.map(convergenceJob));
     },
-    'publish-crl': ({ authorityId, force }: { authorityId: string; force: boolean }) =>
-      publishCrl(crl, authorityId, force),
-    'renew-crl': async () => {
-      for (const { id } of authorities.all) await publishCrl(crl, id, false);
-    },
+    'publish-crl': ({ authorityId, partition }: { authorityId: string; partition: number }) =>
+      publishCrl(crl, authorityId, partition),
+    'renew-crl': () => publishCrls(crl),
+    'revoke-scheduled': () => revokeScheduled(database),
+    'follow-closed-agencies': () => followClosedAgencies(database),
     // LDAP holds the valid ones only: those that ran out since about the last time.
     'withdraw-expired': async () => {
       const accountIds = await listAccountsOfExpired(database, 2);

@@ -27,11 +27,13 @@ import { type Authorities, type Authority, authoritiesOf, openAuthorities } from
 import { runCeremony } from './authority/ceremony.ts';
 import { toPem } from './authority/certificate.ts';
 import { type Judge, openJudge } from './authority/openssl-judge.ts';
-import type { CertificateRow } from './certificates/certificate-store.ts';
+import { certificateSystem } from './certificates/certificate-event.ts';
+import type { CertificateRow, RevocationReason } from './certificates/certificate-store.ts';
 import { configSchema } from './config.ts';
 import { convergeCertificates, type EnrolmentDependencies } from './enrolments/converge-certificates.ts';
 import type { EnrolmentRow } from './enrolments/enrolment-store.ts';
 import type { CrlDependencies } from './revocation/publish-crl.ts';
+import { revokeCertificate } from './revocation/revoke-certificate.ts';
 
 export interface TestCertificates extends EnrolmentDependencies, CrlDependencies {
   testDatabase: TestDatabase;
@@ -51,6 +53,8 @@ export interface TestCertificates extends EnrolmentDependencies, CrlDependencies
   converge: (account: TestAccount, parts?: Partial<EnrolmentDependencies>) => Promise<void>;
   enrolments: (account: TestAccount) => Promise<EnrolmentRow[]>;
   certificates: (account: TestAccount) => Promise<CertificateRow[]>;
+  /** By an administrator of the province. */
+  revoke: (serialNumber: Buffer, reason?: RevocationReason) => Promise<void>;
   /** userCertificate of the entry, in hexadecimal. */
   published: (account: TestAccount) => Promise<string[]>;
   actions: (account: TestAccount) => Promise<string[]>;
@@ -92,6 +96,7 @@ export async function startTestCertificates(): Promise<TestCertificates> {
     wrappingKey: { id: config.KEY_WRAPPING_KEY_ID, key: config.KEY_WRAPPING_KEY },
     serverKeyKind: config.SERVER_KEY_KIND,
     crlHours: config.CRL_HOURS,
+    deltaHours: config.DELTA_CRL_HOURS,
   };
   const accounts: TestAccount[] = [];
   const dn = ({ username }: TestAccount) => distinguishedName({ uid: username }, `ou=people,${baseDn}`);
@@ -135,6 +140,10 @@ export async function startTestCertificates(): Promise<TestCertificates> {
     converge: (one, parts) => convergeCertificates({ ...dependencies, ...parts }, one.id),
     enrolments: async ({ id }) => owner('certificate.enrolments').where({ account_id: id }).orderBy('created_at'),
     certificates: async ({ id }) => owner('certificate.certificates').where({ account_id: id }).orderBy('created_at'),
+    revoke: (serialNumber, reason = 'unspecified') => {
+      const decider = { actor: certificateSystem, scope: { agencyCode: 'H41' }, isAdministrator: true };
+      return revokeCertificate(dependencies, serialNumber, { reason }, decider);
+    },
     published: async (one) =>
       ((await ldap.find(dn(one), ['userCertificate;binary']))?.attributes['userCertificate;binary'] ?? []).map(
         (value) => Buffer.from(value).toString('hex'),

@@ -35,6 +35,8 @@ export const auditActions = {
   'certificate.hold_released': 'A certificate is valid again',
   'certificate.intended': 'A serial number was taken, before anything was signed',
   'certificate.issued': 'A certificate was issued',
+  'certificate.revocation_cancelled': 'A certificate is not going to be revoked after all',
+  'certificate.revocation_scheduled': 'A certificate is going to be revoked',
   'certificate.revoked': 'A certificate was revoked or put on hold',
   'client.changed': 'A program has another name, agency, role or end',
   'client.created': 'A program may ask for tokens',

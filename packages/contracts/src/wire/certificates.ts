@@ -31,6 +31,8 @@ export const Certificate = z.object({
   issuedAt: Timestamp.nullable(),
   revokedAt: Timestamp.nullable(),
   revocationReason: z.enum(revocationReasons).nullable(),
+  invalidityDate: Timestamp.nullable().describe('Since when the key is not to be trusted, as far as is known'),
+  revocationScheduledAt: Timestamp.nullable().describe('When it is going to be revoked'),
   pickedUpAt: Timestamp.nullable(),
   ...Provenance,
 });

@@ -1,23 +1,26 @@
 /** CA certificates and CRLs under `ou=authorities`, where mail programs and connected systems look for them (RFC 4523). */
 import { diffAttributes, distinguishedName, type Ldap } from '@congvu/ldap';
-import type { Authorities, Authority } from './authorities.ts';
 
-export async function publishAuthorities(
-  ldap: Ldap,
-  baseDn: string,
-  root: Authorities['root'],
-  authority: Authority,
-  crl: Buffer,
-): Promise<void> {
-  await publish(ldap, baseDn, root.name, root.certificate, root.crl);
-  await publish(ldap, baseDn, authority.name, authority.issuer.certificate.der, crl);
+export interface AuthorityEntry {
+  /** Of the authority, or of one of its lists. */
+  name: string;
+  /** Of an authority. */
+  certificate?: Buffer;
+  crl: Buffer;
+  delta?: Buffer | null;
 }
 
-async function publish(ldap: Ldap, baseDn: string, name: string, certificate: Buffer, crl: Buffer): Promise<void> {
-  const dn = distinguishedName({ cn: name }, `ou=authorities,${baseDn}`);
-  const wanted = { 'cACertificate;binary': [certificate], 'certificateRevocationList;binary': [crl] };
-  if (await ldap.add(dn, { objectClass: ['cRLDistributionPoint', 'pkiCA'], cn: [name], ...wanted })) return;
-  const entry = await ldap.find(dn, Object.keys(wanted));
-  const changes = diffAttributes(entry?.attributes ?? {}, wanted);
+export async function publishAuthority(ldap: Ldap, baseDn: string, entry: AuthorityEntry): Promise<void> {
+  const dn = distinguishedName({ cn: entry.name }, `ou=authorities,${baseDn}`);
+  const wanted = {
+    ...(entry.certificate && { 'cACertificate;binary': [entry.certificate] }),
+    'certificateRevocationList;binary': [entry.crl],
+    'deltaRevocationList;binary': entry.delta ? [entry.delta] : [],
+  };
+  const objectClass = ['cRLDistributionPoint', ...(entry.certificate ? ['pkiCA'] : [])];
+  const present = Object.fromEntries(Object.entries(wanted).filter(([, values]) => values.length > 0));
+  if (await ldap.add(dn, { objectClass, cn: [entry.name], ...present })) return;
+  const found = await ldap.find(dn, Object.keys(wanted));
+  const changes = diffAttributes(found?.attributes ?? {}, wanted);
   if (changes.length > 0) await ldap.modify(dn, changes);
 }

@@ -1,6 +1,14 @@
-import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { toPem } from './certificate.ts';
-import { buildTbsCrl, type CrlEntry, type RevocationReason, revocationReasonCode, signCrl } from './crl.ts';
+import {
+  buildTbsCrl,
+  type CrlEntry,
+  encodeEntries,
+  type RevocationReason,
+  revocationReasonCode,
+  signCrl,
+  splitCrl,
+} from './crl.ts';
 import { buildTbsCertificate, newSerialNumber, signTbs } from './issuer.ts';
 import { generateKeyPair } from './key-pair.ts';
 import {
@@ -27,7 +35,9 @@ async function writeCrl(entries: Iterable<CrlEntry>, crlNumber = 7n): Promise<vo
 }
 
 test('OpenSSL verifies the signature and reads every field', async () => {
-  const reasons = Object.keys(revocationReasonCode) as RevocationReason[];
+  const reasons = Object.keys(revocationReasonCode).filter(
+    (reason) => reason !== 'removeFromCRL',
+  ) as RevocationReason[];
   const entries = reasons.map((reason) => ({ serialNumber: newSerialNumber(), revocationDate: authority.now, reason }));
   await writeCrl(entries);
   const text = judge.run('crl', '-in', 'issuing.crl.pem', '-CAfile', 'issuing.pem', '-noout', '-text');
@@ -88,6 +98,73 @@ test('an empty list has no list of entries', async () => {
   );
 });
 
+describe('parts', () => {
+  const entry = (reason: RevocationReason = 'superseded'): CrlEntry => ({
+    serialNumber: newSerialNumber(),
+    revocationDate: authority.now,
+    reason,
+  });
+  const contents = () => ({
+    crlNumber: 8n,
+    thisUpdate: authority.now,
+    nextUpdate: new Date(authority.now.getTime() + 86_400_000),
+  });
+
+  test('entries that were encoded before stand in the list as if they were encoded now', async () => {
+    const { issuer } = authority.issuing;
+    const entries = [entry(), entry('unspecified'), entry('keyCompromise'), entry('certificateHold')];
+    const chunks = [encodeEntries(entries.slice(0, 1)), encodeEntries(entries.slice(1, 3)), entries[3]!];
+    const [whole, parts] = [entries, chunks].map((some) => buildTbsCrl(issuer, { ...contents(), entries: some }));
+    expect(parts).toEqual(whole);
+  });
+
+  test('a list comes apart before and after its entries, also when there are none', async () => {
+    const { issuer } = authority.issuing;
+    for (const entries of [[], [encodeEntries([entry(), entry()])]]) {
+      const crl = await signCrl(issuer, buildTbsCrl(issuer, { ...contents(), entries }));
+      const { prefix, suffix } = splitCrl(crl);
+      expect(Buffer.concat([prefix, ...entries, suffix])).toEqual(crl);
+    }
+  });
+
+  test('OpenSSL reads since when a key was not to be trusted, and where list and delta are', async () => {
+    const { issuer } = authority.issuing;
+    const dated = { ...entry('keyCompromise'), invalidityDate: new Date('2026-10-01T02:03:04.5Z') };
+    const tbs = buildTbsCrl(issuer, {
+      ...contents(),
+      entries: [dated, { ...entry('unspecified'), invalidityDate: new Date('2051-10-01T00:00:00Z') }],
+      distributionPoint: 'http://pki.example.vn/crl/issuing-3.crl',
+      freshestCrl: 'http://pki.example.vn/crl/issuing-3-delta.crl',
+    });
+    judge.write('parts.crl.pem', toPem('X509 CRL', await signCrl(issuer, tbs)));
+    const text = judge.run('crl', '-in', 'parts.crl.pem', '-CAfile', 'issuing.pem', '-noout', '-text');
+    for (const part of [
+      /Issuing Distribution Point: critical\s+Full Name:\s+URI:http:\/\/pki.example.vn\/crl\/issuing-3.crl/,
+      /Freshest CRL:\s+Full Name:\s+URI:http:\/\/pki.example.vn\/crl\/issuing-3-delta.crl/,
+      /Invalidity Date:\s+Oct {2}1 02:03:04 2026 GMT/,
+      /Invalidity Date:\s+Oct {2}1 00:00:00 2051 GMT/,
+    ])
+      expect(text).toMatch(part);
+    expect(text).not.toContain('Delta');
+  });
+
+  test('a delta says on which list it builds, critically, and what is no longer revoked', async () => {
+    const { issuer } = authority.issuing;
+    const delta = { ...contents(), baseCrlNumber: 6n, freshestCrl: 'http://pki.example.vn/crl/x-delta.crl' };
+    const entries = [{ ...entry(), reason: 'removeFromCRL' as const }, entry('keyCompromise')];
+    const tbs = buildTbsCrl(issuer, { ...delta, entries });
+    judge.write('delta.crl.pem', toPem('X509 CRL', await signCrl(issuer, tbs)));
+    const text = judge.run('crl', '-in', 'delta.crl.pem', '-CAfile', 'issuing.pem', '-noout', '-text');
+    expect(text).toMatch(/Delta CRL Indicator: critical\s+6\n/);
+    expect(text).toContain('Remove From CRL');
+    expect(text).not.toContain('Freshest');
+    for (const baseCrlNumber of [8n, 9n, -1n])
+      expect(() => buildTbsCrl(issuer, { ...delta, baseCrlNumber, entries })).toThrow(
+        expect.objectContaining({ code: 'crl_invalid' }),
+      );
+  });
+});
+
 test('100,000 entries, from an iterator that is read once', async () => {
   function* entries(): Generator<CrlEntry> {
     for (let index = 0; index < 100_000; index++)
@@ -118,7 +195,8 @@ test('refuses an update in the past, bad numbers, reasons and serial numbers, an
     { ...good, nextUpdate: new Date(thisUpdate.getTime() + 999) },
     { ...good, crlNumber: -1n },
     { ...good, crlNumber: 1n << 160n },
-    { ...good, entries: [{ ...entry, reason: 'removeFromCRL' as RevocationReason }] },
+    { ...good, entries: [{ ...entry, reason: 'removeFromCRL' as const }] },
+    { ...good, entries: [{ ...entry, reason: 'expired' as RevocationReason }] },
     { ...good, entries: [{ ...entry, serialNumber: Buffer.alloc(21, 1) }] },
   ];
   for (const contents of bad)

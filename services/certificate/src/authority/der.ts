@@ -123,7 +123,15 @@ export function objectIdentifier(dotted: string): Buffer {
 export function time(date: Date): Buffer {
   const year = date.getUTCFullYear();
   if (!(year >= 1950 && year <= 9999)) throw new RangeError(`year ${year} does not fit an X.509 time`);
-  const short = year < 2050;
+  return timeOf(date, year < 2050);
+}
+
+/** GeneralizedTime whatever the year, in the form of RFC 5280 section 4.1.2.5.2. */
+export const generalizedTime = (date: Date): Buffer => timeOf(date, false);
+
+function timeOf(date: Date, short: boolean): Buffer {
+  const year = date.getUTCFullYear();
+  if (!(year >= 0 && year <= 9999)) throw new RangeError(`year ${year} does not fit an X.509 time`);
   const encoded = Buffer.allocUnsafe(short ? 15 : 17);
   encoded[0] = short ? tag.utcTime : tag.generalizedTime;
   encoded[1] = encoded.length - 2;

@@ -52,13 +52,13 @@ export const certificatePolicies = (policies: readonly string[]): Buffer =>
 
 const uri = (url: string): Buffer => der.implicit(generalNameTag.uniformResourceIdentifier, Buffer.from(url, 'latin1'));
 
+/** DistributionPointName with a fullName of all `urls`, as `[0]` of what it stands in. */
+const fullName = (urls: readonly string[]): Buffer =>
+  der.implicitConstructed(0, der.implicitConstructed(0, ...urls.map((url) => uri(url))));
+
 /** One DistributionPoint whose fullName lists all `urls`: several places of the same CRL. */
 export const cRLDistributionPoints = (urls: readonly string[]): Buffer =>
-  extension(
-    'cRLDistributionPoints',
-    false,
-    der.sequence(der.sequence(der.implicitConstructed(0, der.implicitConstructed(0, ...urls.map((url) => uri(url)))))),
-  );
+  extension('cRLDistributionPoints', false, der.sequence(der.sequence(fullName(urls))));
 
 /** Where the responder is, then where the issuer's certificate is. */
 export const authorityInfoAccess = (places: { ocsp?: readonly string[]; caIssuers: readonly string[] }): Buffer => {
@@ -87,5 +87,20 @@ export const basicConstraints = (pathLength: number): Buffer =>
   extension('basicConstraints', true, der.sequence(der.boolean(true), der.integer(pathLength)));
 
 export const cRLNumber = (number: bigint): Buffer => extension('cRLNumber', false, der.integer(number));
+
+/** Of a delta CRL: the number of the complete list on which it builds. Critical, or it would pass for a complete one. */
+export const deltaCRLIndicator = (baseNumber: bigint): Buffer =>
+  extension('deltaCRLIndicator', true, der.integer(baseNumber));
+
+/** Of a CRL that lists only the certificates which point to `urls`. Critical, or it would pass for one of them all. */
+export const issuingDistributionPoint = (urls: readonly string[]): Buffer =>
+  extension('issuingDistributionPoint', true, der.sequence(fullName(urls)));
+
+/** Of a complete CRL: where its delta is. */
+export const freshestCRL = (urls: readonly string[]): Buffer =>
+  extension('freshestCRL', false, der.sequence(der.sequence(fullName(urls))));
+
+/** Since when the key cannot be trusted, as far as is known (RFC 5280 section 5.3.2). */
+export const invalidityDate = (date: Date): Buffer => extension('invalidityDate', false, der.generalizedTime(date));
 
 export const reasonCode = (code: number): Buffer => extension('reasonCode', false, der.enumerated(code));

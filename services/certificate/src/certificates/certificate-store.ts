@@ -20,7 +20,10 @@ export interface CertificateRow {
   tbs: Buffer;
   certificate: Buffer | null;
   not_after: Date;
+  revoked_at: Date | null;
   revocation_reason: RevocationReason | null;
+  /** A hold that somebody decided on, and not only a suspension of the account. */
+  hold_decided: boolean;
 }
 
 const rows = (connection: Connection) => connection<CertificateRow>('certificate.certificates');
@@ -94,32 +97,56 @@ export async function setSigned(
   return set === 1;
 }
 
-/** Revokes those of `ids` that are valid, or turns a hold into a final reason; returns the ids that changed. */
+/** Locks the certificate until the transaction ends: what is decided about one is decided one after the other. */
+export async function lockCertificate(transaction: Transaction, id: string): Promise<CertificateRow> {
+  const row = await rows(transaction).where({ id }).forUpdate().first();
+  if (!row) throw new Error('a certificate that was just there is gone');
+  return row;
+}
+
+/** Revokes what is valid, turns a hold into a final reason, or one that follows the account into a decided one; false otherwise. */
 export async function setRevoked(
   transaction: Transaction,
-  ids: readonly string[],
-  reason: RevocationReason,
-): Promise<string[]> {
-  const changed = await transaction('certificate.certificates')
-    .whereIn('id', ids)
+  id: string,
+  revocation: { reason: RevocationReason; invalidityDate?: Date | null | undefined; holdDecided?: boolean },
+): Promise<boolean> {
+  const { reason, invalidityDate = null, holdDecided = false } = revocation;
+  const set = await transaction('certificate.certificates')
+    .where({ id })
     .where((where) => {
       where.where('state', 'valid');
       if (reason !== 'certificateHold') where.orWhere({ state: 'revoked', revocation_reason: 'certificateHold' });
+      else if (holdDecided) where.orWhere({ revocation_reason: 'certificateHold', hold_decided: false });
     })
-    .update({ state: 'revoked', revoked_at: transaction.fn.now(), revocation_reason: reason })
-    .returning<{ id: string }[]>('id');
-  return changed.map((row) => row.id);
+    .update({
+      state: 'revoked',
+      revoked_at: transaction.raw('case when revocation_reason = ? then revoked_at else now() end', [reason]),
+      revocation_reason: reason,
+      invalidity_date: invalidityDate,
+      hold_decided: holdDecided,
+    });
+  return set === 1;
 }
 
-/** Ends a hold (RFC 5280 section 5.3.1 knows no other revocation that may end). */
-export async function releaseHold(transaction: Transaction, ids: readonly string[]): Promise<string[]> {
-  const changed = await transaction('certificate.certificates')
-    .whereIn('id', ids)
-    .where({ state: 'revoked', revocation_reason: 'certificateHold' })
-    .update({ state: 'valid', revoked_at: null, revocation_reason: null })
-    .returning<{ id: string }[]>('id');
-  return changed.map((row) => row.id);
+/** Ends a hold (RFC 5280 section 5.3.1 knows no other revocation that may end): one that was decided, or one that was not. */
+export async function releaseHold(transaction: Transaction, id: string, decided: boolean): Promise<boolean> {
+  const set = await transaction('certificate.certificates')
+    .where({ id, state: 'revoked', revocation_reason: 'certificateHold', hold_decided: decided })
+    .update({ state: 'valid', revoked_at: null, revocation_reason: null, hold_decided: false });
+  return set === 1;
 }
+
+/** With certificates still in use, and ended with their agency. */
+export const listAccountsOfClosed = (connection: Connection): Promise<string[]> =>
+  connection('directory.agencies_v as g')
+    .join('directory.accounts_v as c', 'c.agency_id', 'g.id')
+    .join('certificate.certificates as x', 'x.account_id', 'c.id')
+    .where('g.status', 'closed')
+    .whereIn('c.kind', ['agency', 'service'])
+    .where('x.not_after', '>', connection.fn.now())
+    .where((where) => where.where('x.state', 'valid').orWhere('x.revocation_reason', 'certificateHold'))
+    .distinct()
+    .pluck('x.account_id');
 
 export const listAccountsOfExpired = (connection: Connection, hours: number): Promise<string[]> =>
   connection('certificate.certificates')
@@ -128,20 +155,52 @@ export const listAccountsOfExpired = (connection: Connection, hours: number): Pr
     .distinct()
     .pluck('account_id');
 
+export interface Revocation {
+  serialNumber: Buffer;
+  revokedAt: Date;
+  reason: RevocationReason;
+  invalidityDate: Date | null;
+  notAfter: Date;
+}
+
+const revocations = (connection: Connection, list: { authorityId: string; partition: number }) =>
+  connection('certificate.certificates')
+    .where({ authority_id: list.authorityId, crl_partition: list.partition, state: 'revoked' })
+    .orderBy('serial_number')
+    .select<Revocation[]>(
+      'serial_number as serialNumber',
+      'revoked_at as revokedAt',
+      'revocation_reason as reason',
+      'invalidity_date as invalidityDate',
+      'not_after as notAfter',
+    );
+
 /**
- * What a CRL of the authority lists: revoked, and not yet expired when the last list was made, because one list after its
- * end must still have it (RFC 5280 section 3.3).
+ * What a CRL lists in a range of serial numbers: revoked, and not yet expired when the last list was made, because one list after
+ * its end must still have it (RFC 5280 section 3.3).
  */
 export const listRevoked = (
   connection: Connection,
-  authorityId: string,
+  list: { authorityId: string; partition: number },
+  range: { from: Buffer; to: Buffer | undefined },
   lastUpdate: Date,
-): Promise<{ serial_number: Buffer; revoked_at: Date; revocation_reason: RevocationReason }[]> =>
-  connection('certificate.certificates')
-    .where({ authority_id: authorityId, state: 'revoked' })
+  limit: number,
+): Promise<Revocation[]> =>
+  revocations(connection, list)
     .where('not_after', '>', lastUpdate)
-    .orderBy('serial_number')
-    .select('serial_number', 'revoked_at', 'revocation_reason');
+    .where('serial_number', '>=', range.from)
+    .modify((query) => {
+      if (range.to) query.where('serial_number', '<', range.to);
+    })
+    .limit(limit);
+
+/** Those among these serial numbers that are revoked. */
+export const findRevocations = (
+  connection: Connection,
+  list: { authorityId: string; partition: number },
+  serialNumbers: readonly Buffer[],
+): Promise<Revocation[]> =>
+  revocations(connection, list).whereRaw('serial_number = any(?::bytea[])', [serialNumbers as never]);
 
 interface ListRow {
   id: string;
@@ -166,6 +225,8 @@ interface ListRow {
   issued_at: Date | null;
   revoked_at: Date | null;
   revocation_reason: RevocationReason | null;
+  invalidity_date: Date | null;
+  revoke_at: Date | null;
   picked_up_at: Date | null;
   request_id: string | null;
   submitted_by_name: string | null;
@@ -189,6 +250,7 @@ const certificates = (connection: Connection, scope: Scope) =>
     .join('certificate.authorities as i', 'i.id', 'x.authority_id')
     .join('certificate.enrolments as e', 'e.id', 'x.enrolment_id')
     .join('directory.accounts_v as c', 'c.id', 'x.account_id')
+    .leftJoin('certificate.scheduled_revocations as s', 's.certificate_id', 'x.id')
     .modify((query) => {
       if ('accountId' in scope)
         query.where({ 'x.account_id': scope.accountId, 'c.credential_epoch': scope.credentialEpoch });
@@ -202,6 +264,7 @@ const certificates = (connection: Connection, scope: Scope) =>
       'c.agency_name',
       'e.path',
       'e.picked_up_at',
+      's.revoke_at',
       'c.submitted_by_name',
       'c.submitted_at',
       'c.approved_by_name',
@@ -228,6 +291,8 @@ const toCertificate = (row: ListRow): Certificate => ({
   issuedAt: row.issued_at?.toISOString() ?? null,
   revokedAt: row.revoked_at?.toISOString() ?? null,
   revocationReason: row.revocation_reason,
+  invalidityDate: row.invalidity_date?.toISOString() ?? null,
+  revocationScheduledAt: row.revoke_at?.toISOString() ?? null,
   pickedUpAt: row.picked_up_at?.toISOString() ?? null,
   requestId: row.request_id,
   submittedBy: row.submitted_by_name,

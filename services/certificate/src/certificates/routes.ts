@@ -1,24 +1,13 @@
-/** The register of certificates, single certificates, revocation. */
-import { Certificate, revocationReasons } from '@congvu/contracts';
+/** The register of certificates, single certificates. */
+import { Certificate } from '@congvu/contracts';
 import type { Database } from '@congvu/database';
-import {
-  client,
-  decodeTimeCursor,
-  listAnswer,
-  listTypes,
-  PageQuery,
-  pageOf,
-  type Route,
-  route,
-  toPage,
-} from '@congvu/http';
+import { decodeTimeCursor, listAnswer, listTypes, PageQuery, pageOf, type Route, route, toPage } from '@congvu/http';
 import { z } from 'zod';
 import type { Authorities } from '../authorities/authorities.ts';
 import { findAuthorityCertificate } from '../authorities/authority-store.ts';
 import { toPem } from '../authority/certificate.ts';
-import { actorOf, scopeOf } from '../enrolments/routes.ts';
+import { scopeOf } from '../enrolments/routes.ts';
 import { listCertificates, requireCertificate } from './certificate-store.ts';
-import { revokeCertificate } from './revoke-certificate.ts';
 
 const BySerial = z.object({
   serialNumber: z.string().regex(/^([0-9a-f]{2}){1,20}$/i, 'A serial number is hexadecimal, at most 20 octets.'),
@@ -68,22 +57,6 @@ export const certificateRoutes = (database: Database, authorities: Authorities):
         return { headers: { 'Content-Type': 'application/pem-certificate-chain' }, body: Buffer.from(pem) };
       }
       return { body: wire };
-    },
-  }),
-  route({
-    method: 'post',
-    path: '/v1/certificates/{serialNumber}/revoke',
-    summary: 'Revokes a certificate; it is on the next CRL within seconds',
-    permission: 'certificates:revoke',
-    params: BySerial,
-    // A hold follows the account: suspend that. One set here would end with the next look at an active account.
-    body: z.strictObject({ reason: z.enum(revocationReasons).exclude(['certificateHold']) }),
-    response: Certificate,
-    handle: async (context) => {
-      const serialNumber = octets(context.params.serialNumber);
-      const scope = { agencyCode: client(context).agencyCode };
-      await revokeCertificate(database, serialNumber, context.body.reason, scope, actorOf(context));
-      return { body: (await requireCertificate(database, serialNumber, scope)).wire };
     },
   }),
 ];

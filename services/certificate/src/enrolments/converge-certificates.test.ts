@@ -4,7 +4,6 @@ import { type Ldap, openLdap } from '@congvu/ldap';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { unwrapPrivateKey } from '../authority/key-wrap.ts';
 import { certificateSystem } from '../certificates/certificate-event.ts';
-import { revokeCertificate } from '../certificates/revoke-certificate.ts';
 import { startTestCertificates, type TestCertificates } from '../testing.ts';
 import { pickUp } from './pick-up.ts';
 
@@ -191,13 +190,7 @@ describe('LDAP holds exactly the valid ones', () => {
     const account = await service.accountWithEntry();
     await service.converge(account);
     const [certificate] = await service.certificates(account);
-    await revokeCertificate(
-      service.database,
-      certificate!.serial_number,
-      'keyCompromise',
-      { agencyCode: 'H41' },
-      certificateSystem,
-    );
+    await service.revoke(certificate!.serial_number, 'keyCompromise');
     await service.converge(account);
     expect(await service.published(account)).toEqual([]);
     for (const state of ['suspended', 'active', 'suspended', 'retired']) {
@@ -244,9 +237,7 @@ describe('LDAP holds exactly the valid ones', () => {
         const found = await service.ldap.search(...parameters);
         if (!revoked) {
           revoked = true;
-          const scope = { agencyCode: 'H41' };
-          const { database } = service;
-          await revokeCertificate(database, certificate!.serial_number, 'superseded', scope, certificateSystem);
+          await service.revoke(certificate!.serial_number, 'superseded');
           await service.converge(account);
         }
         return found;
@@ -289,9 +280,7 @@ describe('a certificate by request', () => {
     const account = await service.accountWithEntry();
     await service.converge(account);
     const [first] = await service.certificates(account);
-    const scope = { agencyCode: 'H41' };
-    const { database } = service;
-    await revokeCertificate(database, first!.serial_number, 'keyCompromise', scope, certificateSystem);
+    await service.revoke(first!.serial_number, 'keyCompromise');
     await waits(account);
     await order(account, 'server_key', 2);
     await service.converge(account);

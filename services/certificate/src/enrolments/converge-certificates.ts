@@ -5,7 +5,7 @@
  * Harmless to repeat; begins again when the account changed meanwhile.
  */
 import { randomUUID } from 'node:crypto';
-import { addJobs, type Database } from '@congvu/database';
+import type { Database } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
 import { anyOf, diffAttributes, type Ldap } from '@congvu/ldap';
 import type { Authorities } from '../authorities/authorities.ts';
@@ -13,17 +13,10 @@ import { generateKeyPair } from '../authority/key-pair.ts';
 import { type WrappingKey, wrapPrivateKey } from '../authority/key-wrap.ts';
 import type { KeyKind } from '../authority/public-key.ts';
 import { certificateSystem, recordCertificateEvent } from '../certificates/certificate-event.ts';
-import { listOfAccount, type RevocationReason, releaseHold, setRevoked } from '../certificates/certificate-store.ts';
+import { listOfAccount } from '../certificates/certificate-store.ts';
 import { issueCertificate } from '../certificates/issue-certificate.ts';
-import { crlJob } from '../revocation/crl-job.ts';
-import {
-  type AccountSource,
-  closeEnrolmentsBefore,
-  findAccount,
-  findOpenEnrolment,
-  forgetPrivateKey,
-  insertEnrolment,
-} from './enrolment-store.ts';
+import { convergeRevocation, hasCeased } from '../revocation/converge-revocation.ts';
+import { type AccountSource, findAccount, findOpenEnrolment, insertEnrolment } from './enrolment-store.ts';
 
 export interface EnrolmentDependencies {
   database: Database;
@@ -41,10 +34,11 @@ export async function convergeCertificates(dependencies: EnrolmentDependencies, 
     const source = await findAccount(database, accountId);
     if (!source) return;
     // 1. Before anything new is made: what the account's state takes away or gives back.
-    await convergeRevocation(dependencies, source);
+    await convergeRevocation(dependencies, source, orderedProfile[source.kind]);
 
     // 2. Enrolment and certificate.
-    if (source.state === 'active' && source.certificatePath !== 'none') await ensureCertificate(dependencies, source);
+    if (source.state === 'active' && source.certificatePath !== 'none' && !hasCeased(source))
+      await ensureCertificate(dependencies, source);
 
     // 3. LDAP: exactly the valid ones. Before the entry is there, its making asks for this again.
     if (source.entryVersion > 0) await publishCertificates(dependencies, source);
@@ -53,56 +47,12 @@ export async function convergeCertificates(dependencies: EnrolmentDependencies, 
   }
 }
 
-const reasonByState: Partial<Record<AccountSource['state'], RevocationReason>> = {
-  suspended: 'certificateHold',
-  retired: 'cessationOfOperation',
-};
-
 /** Of which profile the certificate is that the directory orders for an account. */
 export const orderedProfile: Readonly<Partial<Record<AccountSource['kind'], string>>> = {
   person: 'person-signature',
   position: 'authority-signature',
   agency: 'agency-seal',
 };
-
-async function convergeRevocation({ database }: EnrolmentDependencies, source: AccountSource): Promise<void> {
-  const byState = reasonByState[source.state];
-  // Nothing that came before the one that is wanted; and with none wanted, nothing at all.
-  const wanted = source.certificatePath === 'none' ? source.certificateNumber + 1 : source.certificateNumber;
-  await database.transaction(async (transaction) => {
-    const ordered = orderedProfile[source.kind] ?? '';
-    await closeEnrolmentsBefore(transaction, source.id, ordered, wanted);
-    const certificates = await listOfAccount(transaction, source.id);
-    // Certificates of other profiles were asked for here and not there.
-    const isWanted = (certificate: { profile: string; enrolment_number: number }) =>
-      certificate.profile !== ordered || certificate.enrolment_number >= wanted;
-    const idsOf = (some: typeof certificates) => some.map((certificate) => certificate.id);
-    const current = idsOf(certificates.filter(isWanted));
-    const former = idsOf(certificates.filter((certificate) => !isWanted(certificate)));
-    const formerReason =
-      source.state === 'retired' ? 'cessationOfOperation' : (source.revocationReason ?? 'superseded');
-    const changed = new Set([
-      ...(former.length > 0 ? await setRevoked(transaction, former, formerReason) : []),
-      ...(byState ? await setRevoked(transaction, current, byState) : await releaseHold(transaction, current)),
-    ]);
-    for (const certificate of certificates.filter(({ id }) => changed.has(id))) {
-      const reason = isWanted(certificate) ? byState : formerReason;
-      if (reason && reason !== 'certificateHold') await forgetPrivateKey(transaction, certificate.enrolment_id);
-      const serialNumber = certificate.serial_number.toString('hex');
-      const action = reason ? 'certificate.revoked' : 'certificate.hold_released';
-      await recordCertificateEvent(
-        transaction,
-        certificateSystem,
-        action,
-        certificate,
-        { state: certificate.state },
-        { serialNumber, reason: reason ?? null },
-      );
-    }
-    const listed = certificates.filter(({ id }) => changed.has(id)).map((certificate) => certificate.authority_id);
-    await addJobs(transaction, 'certificate', [...new Set(listed)].map(crlJob));
-  });
-}
 
 async function ensureCertificate(dependencies: EnrolmentDependencies, source: AccountSource): Promise<void> {
   const profileId = orderedProfile[source.kind];

@@ -18,6 +18,7 @@ export interface AccountSource {
   title: string | null;
   agencyId: string;
   agencyName: string;
+  agencyStatus: 'active' | 'closed' | 'future';
   requestId: string | null;
   certificatePath: 'server_key' | 'csr' | 'none';
   /** Which certificate of the account it is to have; those before are to be revoked. */
@@ -51,6 +52,7 @@ export const findAccount = (connection: Connection, id: string): Promise<Account
       'o.certificate_number as certificateNumber',
       'o.certificate_revocation_reason as revocationReason',
       'entry_version as entryVersion',
+      connection.raw('(select status from directory.agencies_v a where a.id = agency_id) as "agencyStatus"'),
     );
 
 export interface EnrolmentRow {
@@ -121,7 +123,23 @@ export async function closeEnrolmentsBefore(
     .where({ account_id: accountId, profile })
     .where('number', '<', number)
     .whereNot({ state: 'revoked' })
-    .update({ state: 'revoked', wrapped_private_key: null, updated_at: transaction.fn.now() } as never);
+    .update(closed(transaction));
+}
+
+const closed = (transaction: Transaction) =>
+  ({ state: 'revoked', wrapped_private_key: null, updated_at: transaction.fn.now() }) as never;
+
+/** Closes one, so that another may be opened. */
+export async function closeEnrolment(transaction: Transaction, id: string): Promise<void> {
+  await rows(transaction).where({ id }).update(closed(transaction));
+}
+
+/** Closes those of every profile. */
+export async function closeOpenEnrolments(transaction: Transaction, accountId: string): Promise<void> {
+  await rows(transaction)
+    .where({ account_id: accountId })
+    .whereIn('state', ['awaiting_csr', 'awaiting_pickup', 'issued'])
+    .update(closed(transaction));
 }
 
 /** Locks the enrolment until the transaction ends: what is done to one is done one after the other. */

@@ -2,8 +2,6 @@ import { spawnSync } from 'node:child_process';
 import { changeAccount, type TestAccount } from '@congvu/database/testing';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import supertest from 'supertest';
-import { certificateSystem } from '../certificates/certificate-event.ts';
-import { revokeCertificate } from '../certificates/revoke-certificate.ts';
 import { startTestCertificates, type TestCertificates } from '../testing.ts';
 import { forgetDeliveredKeys } from './enrolment-store.ts';
 import { pickUp } from './pick-up.ts';
@@ -207,8 +205,7 @@ describe('refused', () => {
 
   test('after its certificate was revoked: never again, and the key is erased', async () => {
     const [row] = await service.certificates(account);
-    const scope = { agencyCode: 'H41' };
-    await revokeCertificate(service.database, row!.serial_number, 'keyCompromise', scope, certificateSystem);
+    await service.revoke(row!.serial_number, 'keyCompromise');
     expect((await enrolment()).wrapped_private_key).toBeNull();
     expect((await pick()).body).toMatchObject({ status: 409, code: 'certificate_revoked' });
     await service.converge(account);

@@ -4,7 +4,6 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/g
 import supertest from 'supertest';
 import { fromPem, readCertificate } from '../authority/certificate.ts';
 import { certificateSystem } from '../certificates/certificate-event.ts';
-import { revokeCertificate } from '../certificates/revoke-certificate.ts';
 import { startTestCertificates, type TestCertificates } from '../testing.ts';
 import { submitCsr } from './submit-csr.ts';
 
@@ -162,8 +161,7 @@ describe('refused', () => {
     const csr = newCsr();
     const { body } = await send(csr);
     const serialNumber = Buffer.from(body.serialNumber, 'hex');
-    const scope = { agencyCode: 'H41' };
-    await revokeCertificate(service.database, serialNumber, 'keyCompromise', scope, certificateSystem);
+    await service.revoke(serialNumber, 'keyCompromise');
     expect((await send(csr)).body).toMatchObject({ status: 409, code: 'certificate_revoked' });
     await service.converge(account);
     expect(await service.certificates(account)).toMatchObject([{ state: 'revoked' }]);

@@ -1,68 +1,80 @@
-/** What relying parties fetch, without a token: CRLs and CA certificates, at the URLs that stand in every certificate. */
+/** Revoking a certificate, now or later, and undoing what can be undone. */
+import { Certificate, revocationReasons, Timestamp } from '@congvu/contracts';
 import type { Database } from '@congvu/database';
-import { ServiceError } from '@congvu/errors';
-import { type Route, type RouteAnswer, route } from '@congvu/http';
+import { client, type Route, type RouteContext, route } from '@congvu/http';
 import { z } from 'zod';
-import { type Authorities, crlNameOf } from '../authorities/authorities.ts';
-import { findNewestCrl } from './crl-store.ts';
+import type { Authorities } from '../authorities/authorities.ts';
+import { requireCertificate } from '../certificates/certificate-store.ts';
+import { actorOf, scopeOf } from '../enrolments/routes.ts';
+import { type Decider, revokeCertificate } from './revoke-certificate.ts';
+import { cancelScheduled, releaseCertificate } from './undo-revocation.ts';
 
-const ByFile = z.object({ file: z.string().regex(/^[a-z0-9-]{1,40}\.(crl|crt)$/) });
+const BySerial = z.object({
+  serialNumber: z.string().regex(/^([0-9a-f]{2}){1,20}$/i, 'A serial number is hexadecimal, at most 20 octets.'),
+});
+type BySerial = z.infer<typeof BySerial>;
 
-/** Shorter than the time within which a revocation has to be seen. */
-const crlMaxAgeSeconds = 60;
-
-export const revocationRoutes = (database: Database, authorities: Authorities): Route[] => [
-  route({
-    method: 'get',
-    path: '/crl/{file}',
-    summary: 'The newest CRL of an authority (DER)',
-    permission: 'public',
-    params: ByFile,
-    produces: ['application/pkix-crl'],
-    handle: async (context) => {
-      const { file } = context.params;
-      if (file === `${crlNameOf(authorities.root.name, 0)}.crl`) return crlAnswer(authorities.root.crl, undefined);
-      const authority = authorities.all.find(({ name }) => file === `${crlNameOf(name, 0)}.crl`);
-      const newest = authority && (await findNewestCrl(database, authority.id));
-      if (!newest) throw notFound();
-      return crlAnswer(newest.crl, newest.this_update);
-    },
-  }),
-  route({
-    method: 'get',
-    path: '/ca/{file}',
-    summary: 'The certificate of an authority (DER)',
-    permission: 'public',
-    params: ByFile,
-    produces: ['application/pkix-cert'],
-    handle: async (context) => {
-      const { root, all } = authorities;
-      const certificates = new Map([
-        [`${root.name}.crt`, root.certificate],
-        ...all.map(({ name, issuer }) => [`${name}.crt`, issuer.certificate.der] as const),
-      ]);
-      const certificate = certificates.get(context.params.file);
-      if (!certificate) throw notFound();
-      return {
-        headers: { 'Content-Type': 'application/pkix-cert', 'Cache-Control': 'public, max-age=86400' },
-        body: certificate,
-      };
-    },
-  }),
-];
-
-const crlAnswer = (crl: Buffer, modified: Date | undefined): RouteAnswer => ({
-  headers: {
-    'Content-Type': 'application/pkix-crl',
-    'Cache-Control': `public, max-age=${crlMaxAgeSeconds}`,
-    ...(modified ? { 'Last-Modified': modified.toUTCString() } : {}),
-  },
-  body: crl,
+const deciderOf = (context: RouteContext): Decider => ({
+  actor: actorOf(context),
+  scope: scopeOf(context),
+  isAdministrator: client(context).permissions.has('certificates:revoke'),
 });
 
-const notFound = (): ServiceError =>
-  new ServiceError({
-    kind: 'not_found',
-    code: 'no_such_authority',
-    detail: 'There is no authority of that name here.',
+export function revocationRoutes(dependencies: { database: Database; authorities: Authorities }): Route[] {
+  const { database } = dependencies;
+  const serialOf = ({ params }: RouteContext<BySerial>) => Buffer.from(params.serialNumber, 'hex');
+  const answer = async (context: RouteContext<BySerial>) => ({
+    body: (await requireCertificate(database, serialOf(context), scopeOf(context))).wire,
   });
+  return [
+    route({
+      method: 'post',
+      path: '/v1/certificates/{serialNumber}/revoke',
+      summary: 'Revokes a certificate, puts it on hold, or schedules its revocation',
+      description:
+        'At once: it is on the next CRL within seconds. With revokeAt: within a minute of then. certificateHold ends by release-hold; it does not end with a suspension of the account.',
+      permission: ['holder', 'certificates:enrol', 'certificates:revoke'],
+      params: BySerial,
+      body: z.strictObject({
+        reason: z.enum(revocationReasons),
+        invalidityDate: Timestamp.optional().describe('Since when it is not to be trusted, as far as is known'),
+        revokeAt: Timestamp.optional().describe('When; at once if left out'),
+      }),
+      response: Certificate,
+      handle: async (context) => {
+        const { reason, invalidityDate, revokeAt } = context.body;
+        const request = {
+          reason,
+          invalidityDate: invalidityDate === undefined ? undefined : new Date(invalidityDate),
+          revokeAt: revokeAt === undefined ? undefined : new Date(revokeAt),
+        };
+        await revokeCertificate(dependencies, serialOf(context), request, deciderOf(context));
+        return answer(context);
+      },
+    }),
+    route({
+      method: 'post',
+      path: '/v1/certificates/{serialNumber}/release-hold',
+      summary: 'Ends a hold; no other revocation can be undone',
+      permission: 'certificates:revoke',
+      params: BySerial,
+      response: Certificate,
+      handle: async (context) => {
+        await releaseCertificate(database, serialOf(context), deciderOf(context));
+        return answer(context);
+      },
+    }),
+    route({
+      method: 'delete',
+      path: '/v1/certificates/{serialNumber}/scheduled-revocation',
+      summary: 'Cancels a revocation that lies ahead',
+      permission: ['certificates:enrol', 'certificates:revoke'],
+      params: BySerial,
+      response: Certificate,
+      handle: async (context) => {
+        await cancelScheduled(database, serialOf(context), deciderOf(context));
+        return answer(context);
+      },
+    }),
+  ];
+}
