@@ -15,7 +15,7 @@ import { measureOcspCfssl, measureOcspHttp, measureOcspOpenssl } from './bench-o
 import { measureProvisioning } from './bench-provisioning.ts';
 import { measureReconcile } from './bench-reconcile.ts';
 import { measureSearch } from './bench-search.ts';
-import { ensurePackages } from './packages.ts';
+import { enginePackages, ensurePackages, RIVALS } from './packages.ts';
 import { describeFailure, UsageError } from './process.ts';
 import { type Stack, startStack } from './stack.ts';
 import { removeState, repository } from './state.ts';
@@ -127,7 +127,7 @@ async function main(): Promise<void> {
     throw new UsageError('--size must be a whole number above 0');
 
   const say = (line: string): void => void process.stderr.write(`${line}\n`);
-  await ensurePackages(say);
+  await ensurePackages(say, [...enginePackages(), ...RIVALS]);
   const portBase = Number(process.env.CONGVU_BENCH_PORT_BASE ?? 26_000);
   for (const name of positionals.length > 0 ? positionals : Object.keys(figures)) {
     const figure = figures[name] as (typeof figures)[string];

@@ -1,6 +1,7 @@
 /**
- * The Debian packages of the engines. As root the missing ones are installed without starting the daemons that they bring:
- * ours run on our own configuration. Otherwise the error holds the one command that installs them.
+ * The Debian packages of the engines, of the programs that judge in the tests, and of those that the benches measure beside.
+ * As root the missing ones are installed without starting the daemons that they bring: ours run on our own configuration.
+ * Otherwise the error holds the one command that installs them.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -21,7 +22,30 @@ const PACKAGES: Readonly<Record<string, string>> = {
   'postfix-ldap': '/usr/lib/postfix/postfix-ldap.so',
   openssl: '/usr/bin/openssl',
   'util-linux': '/usr/bin/setpriv',
+  // Other people's readers of certificates, revocation lists, OCSP answers and key files.
+  'gnutls-bin': '/usr/bin/certtool',
+  'libnss3-tools': '/usr/bin/certutil',
+  'default-jre-headless': '/usr/bin/keytool',
+  gpgsm: '/usr/bin/gpgsm',
+  'gpg-agent': '/usr/bin/gpg-agent',
+  dirmngr: '/usr/bin/dirmngr',
+  softhsm2: '/usr/bin/softhsm2-util',
+  'golang-cfssl': '/usr/bin/cfssl',
 };
+
+/** What only the tests need. */
+export const JUDGES = [
+  'gnutls-bin',
+  'libnss3-tools',
+  'default-jre-headless',
+  'gpgsm',
+  'gpg-agent',
+  'dirmngr',
+  'softhsm2',
+] as const;
+
+/** What only the benches need. */
+export const RIVALS = ['golang-cfssl'] as const;
 
 /** Postfix cannot run without root, so an ordinary user does not need it. */
 const ROOT_ONLY = new Set(['postfix', 'postfix-ldap']);
@@ -36,7 +60,7 @@ const POLICY_FILE = '/usr/sbin/policy-rc.d';
 const POLICY = '#!/bin/sh\n# Congvu: installing packages without starting their daemons\nexit 101\n';
 
 /** Names of the packages that are needed here and not installed. */
-export function missingPackages(needed: readonly string[] = neededPackages()): string[] {
+export function missingPackages(needed: readonly string[] = enginePackages()): string[] {
   return needed.filter((name) => !isInstalled(name));
 }
 
@@ -46,7 +70,7 @@ export function missingPackages(needed: readonly string[] = neededPackages()): s
  */
 export async function ensurePackages(
   log: (line: string) => void,
-  needed: readonly string[] = neededPackages(),
+  needed: readonly string[] = enginePackages(),
 ): Promise<void> {
   // Left by a copy that was killed while it installed.
   if (existsSync(POLICY_FILE) && readFileSync(POLICY_FILE, 'utf8') === POLICY && process.getuid?.() === 0) {
@@ -68,9 +92,11 @@ export async function ensurePackages(
   if (still.length > 0) throw unavailable(`apt-get did not install ${still.join(', ')}`);
 }
 
-function neededPackages(): string[] {
+/** What the stack runs on. */
+export function enginePackages(): string[] {
   const isRoot = process.getuid?.() === 0;
-  return Object.keys(PACKAGES).filter((name) => isRoot || !ROOT_ONLY.has(name));
+  const others = new Set<string>([...JUDGES, ...RIVALS]);
+  return Object.keys(PACKAGES).filter((name) => !others.has(name) && (isRoot || !ROOT_ONLY.has(name)));
 }
 
 function isInstalled(name: string): boolean {

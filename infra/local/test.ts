@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { type Engines, startEngines } from './engines.ts';
 import { mailLogsOf } from './mail-logs.ts';
 import { LDAP_SERVICES } from './openldap.ts';
-import { ensurePackages } from './packages.ts';
+import { enginePackages, ensurePackages, JUDGES } from './packages.ts';
 import { describeFailure } from './process.ts';
 import { migrateAll } from './services.ts';
 import { baseDn, domain } from './stack.ts';
@@ -33,7 +33,7 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal
 
 async function main(): Promise<Tally> {
   const tally: Tally = { passed: 0, failed: 0, skipped: 0 };
-  await ensurePackages(log);
+  await ensurePackages(log, [...enginePackages(), ...JUDGES]);
   if (testPaths.length === 0) {
     for (const task of ['lint', 'typecheck']) add(tally, await runCheck(task));
   }

@@ -18,6 +18,7 @@ export interface Judge {
   /** Runs openssl there; its output, or an error with what it wrote if it says no. */
   run(...args: readonly string[]): string;
   write(name: string, content: string | Buffer): void;
+  read(name: string): Buffer;
   /** Removes the directory. */
   close(): void;
 }
@@ -29,6 +30,7 @@ export function openJudge(): Judge {
     run: (...args) =>
       execFileSync('openssl', args, { cwd: directory, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] }),
     write: (name, content) => writeFileSync(join(directory, name), content),
+    read: (name) => readFileSync(join(directory, name)),
     close: () => rmSync(directory, { recursive: true, force: true }),
   };
 }
