@@ -61,6 +61,7 @@ describe('accepts', () => {
     ['rsa-3072', rsa(3072), ['-sha512']],
     ['ec-p256', ec('P-256'), []],
     ['ec-p384', ec('P-384'), ['-sha384']],
+    ['ed25519', ['-algorithm', 'ED25519'], []],
   ] as const)('%s from openssl req, as PEM and as DER', async (kind, genpkey, req) => {
     const pem = makeCsr(`ok-${kind}`, genpkey, ...req);
     const csr = await parseCsr(pem.toString());

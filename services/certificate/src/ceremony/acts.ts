@@ -8,33 +8,26 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { type Fault, ServiceError } from '@congvu/errors';
 import { isAuthorityName } from '../authorities/authority-files.ts';
 import { buildTbsIssuing, createRoot } from '../authority/authority.ts';
-import { type Certificate, fingerprintOf, fromPem, readCertificate, toPem } from '../authority/certificate.ts';
-import { buildTbsCrl, signCrl } from '../authority/crl.ts';
+import { type Certificate, fromPem, readCertificate, toPem } from '../authority/certificate.ts';
 import { parseCsr } from '../authority/csr.ts';
 import * as der from '../authority/der.ts';
 import { type NameAttribute, nameFaults, readName } from '../authority/distinguished-name.ts';
-import { type Issuer, signTbs } from '../authority/issuer.ts';
 import { generateKeyPair } from '../authority/key-pair.ts';
 import type { ExtendedKeyUsage } from '../authority/oids.ts';
 import { encryptedPrivateKeyPem } from '../authority/pbes2.ts';
 import { type Purpose, purposes } from '../authority/profile.ts';
-import { type KeyKind, keyKindOf } from '../authority/public-key.ts';
+import type { KeyKind } from '../authority/public-key.ts';
 import {
-  authorityFiles,
-  type Intent,
   type Officers,
   type OpenRoot,
-  openRoot,
   passphraseOf,
   type RootState,
-  removeIntent,
   replaceFile,
   replaceVacant,
   requireVacant,
   type revocationReasons,
-  writeIntent,
-  writeTranscript,
 } from './root-directory.ts';
+import { complete, namesOf, openForStep, takeStep, tbsCrl } from './step.ts';
 
 export interface RootOptions {
   /** To make; must not exist, or be empty. */
@@ -136,6 +129,7 @@ export interface IssuingOptions {
 export async function issueAuthority(options: IssuingOptions): Promise<string> {
   const now = wholeSecond(options.now ?? new Date());
   const { directory, officers, name, commonName, key, crlPartitions = 1 } = options;
+  refuse(officerFaults(officers));
   const root = await openForStep(directory, officers, now);
   const { state, issuer } = root;
   const notAfter = yearsAfter(now, options.years ?? 10);
@@ -188,7 +182,7 @@ export async function issueAuthority(options: IssuingOptions): Promise<string> {
     serialNumber: serialNumberOf(tbs).toString('hex'),
     notAfter: notAfter.toISOString(),
   };
-  return step(root, officers, now, {
+  return takeStep(root, officers, now, {
     command: 'issue-authority',
     remarks: ['csr' in key ? 'Its key is in a token; the CSR proved it.' : 'Its key was made here.'],
     state: { ...state, authorities: [...taken, made] },
@@ -225,6 +219,7 @@ export interface CrlOptions {
 /** The root's next CRL, before the last one runs out; returns the transcript. */
 export async function renewRootCrl(options: CrlOptions): Promise<string> {
   const now = wholeSecond(options.now ?? new Date());
+  refuse(officerFaults(options.officers));
   const root = await openForStep(options.directory, options.officers, now);
   return listStep(root, options.officers, now, 'renew-crl', ['The CRL of the root was renewed.'], root.state);
 }
@@ -234,6 +229,7 @@ export async function revokeAuthority(
   options: CrlOptions & { readonly name: string; readonly reason: (typeof revocationReasons)[number] },
 ): Promise<string> {
   const now = wholeSecond(options.now ?? new Date());
+  refuse(officerFaults(options.officers));
   const root = await openForStep(options.directory, options.officers, now);
   const { state } = root;
   const found = state.authorities.find((one) => one.name === options.name);
@@ -248,15 +244,6 @@ export async function revokeAuthority(
   return listStep(root, options.officers, now, 'revoke-authority', [remark], { ...state, authorities });
 }
 
-/** Opens the root; a step that was killed is finished first. */
-async function openForStep(directory: string, officers: Officers, now: Date): Promise<OpenRoot> {
-  refuse(officerFaults(officers));
-  const root = await openRoot(directory, officers, now);
-  if (!root.unfinished) return root;
-  await complete(root, root.unfinished);
-  return openRoot(directory, officers, now);
-}
-
 const listStep = (
   root: OpenRoot,
   officers: Officers,
@@ -267,78 +254,8 @@ const listStep = (
 ): Promise<string> => {
   const listed = { ...state, crlNumber: state.crlNumber + 1 };
   const crl = { tbs: tbsCrl(root.issuer, listed, now).toString('base64') };
-  return step(root, officers, now, { command, remarks, state: listed, crl });
+  return takeStep(root, officers, now, { command, remarks, state: listed, crl });
 };
-
-async function step(
-  root: OpenRoot,
-  officers: Officers,
-  now: Date,
-  what: Omit<Intent, 'started' | 'officers'>,
-): Promise<string> {
-  const state = { ...what.state, step: root.state.step + 1 };
-  const intent: Intent = { ...what, state, started: now.toISOString(), officers: namesOf(officers) };
-  await writeIntent(root.directory, intent);
-  return complete(root, intent);
-}
-
-/** Signs what an intent holds. Harmless to repeat, whatever of it was done before. */
-async function complete(
-  { directory, issuer }: Pick<OpenRoot, 'directory' | 'issuer'>,
-  intent: Intent,
-): Promise<string> {
-  const { certificate, crl, state, command } = intent;
-  const lines = [
-    `Congvu key ceremony, step ${state.step}: ${command}`,
-    '',
-    `Started   ${intent.started}`,
-    `Finished  ${new Date().toISOString()}`,
-    ...intent.officers.map((officer, index) => `Officer ${index + 1} ${officer}`),
-    '',
-    ...intent.remarks,
-    ...describe('Root', issuer.certificate),
-  ];
-  const changed = ['root.json'];
-  if (command === 'init') changed.push('root.crt.pem', 'root.key.pem');
-  if (certificate) {
-    const made = await signTbs(issuer, Buffer.from(certificate.tbs, 'base64'));
-    await replaceFile(directory, `${certificate.name}.crt.pem`, toPem('CERTIFICATE', made));
-    lines.push(...describe(`Issuing authority ${certificate.name}`, readCertificate(made)));
-    const files = authorityFiles(certificate.name);
-    changed.push(...files.filter((file) => certificate.keyIsHere || !file.endsWith('.key.pem')));
-  }
-  if (crl) {
-    const made = await signCrl(issuer, Buffer.from(crl.tbs, 'base64'));
-    await replaceFile(directory, 'root.crl.pem', toPem('X509 CRL', made));
-    const listed = state.authorities.filter((one) => one.revoked);
-    lines.push('', `Root CRL: number ${state.crlNumber}, for ${state.crlDays} days, lists ${listed.length}`);
-    lines.push(...listed.map(({ name, revoked }) => `  ${name}  ${revoked?.at}  ${revoked?.reason}`));
-    changed.push('root.crl.pem');
-  }
-  await replaceFile(directory, 'root.json', `${JSON.stringify(state, null, 2)}\n`);
-  const transcript = await writeTranscript(directory, issuer, state.step, lines, changed);
-  await removeIntent(directory);
-  return transcript;
-}
-
-function tbsCrl(issuer: Issuer, state: RootState, now: Date): Buffer {
-  return buildTbsCrl(issuer, {
-    crlNumber: BigInt(state.crlNumber),
-    thisUpdate: now,
-    nextUpdate: new Date(now.getTime() + state.crlDays * 86_400_000),
-    entries: state.authorities.flatMap(({ serialNumber, revoked }) =>
-      revoked
-        ? [
-            {
-              serialNumber: Buffer.from(serialNumber, 'hex'),
-              revocationDate: new Date(revoked.at),
-              reason: revoked.reason,
-            },
-          ]
-        : [],
-    ),
-  });
-}
 
 /** To what the root confines an authority (CA/B S/MIME BR 7.1.2.2 g). */
 const keyPurposesOf = (wanted: readonly Purpose[]): ExtendedKeyUsage[] =>
@@ -356,7 +273,6 @@ const commonNameOf = ({ subject }: Certificate): string | undefined =>
 const serialNumberOf = (tbs: Buffer): Buffer =>
   der.readInteger(der.readSequence(der.decode(tbs), 'TBSCertificate')[1], 'The serial number');
 
-const namesOf = (officers: Officers): string[] => officers.map(({ name }) => name);
 const problem = (pointer: string, detail: string): Fault => ({ pointer, code: 'value', detail });
 const isHttp = (url: string) => URL.canParse(url) && new URL(url).protocol === 'http:' && /^[\x21-\x7e]+$/.test(url);
 
@@ -399,19 +315,4 @@ function yearsAfter(start: Date, years: number): Date {
   const end = new Date(start);
   end.setUTCFullYear(end.getUTCFullYear() + years);
   return new Date(end.getTime() - 1000);
-}
-
-function describe(title: string, certificate: Certificate): string[] {
-  const colons = (hex: string) => hex.toUpperCase().match(/../g)!.join(':');
-  const name = readName(der.decode(certificate.subject)).map(({ type, value }) => `${type}=${value}`);
-  return [
-    '',
-    title,
-    `  Subject              ${name.join(', ')}`,
-    `  Key                  ${keyKindOf(certificate.subjectPublicKeyInfo)}`,
-    `  Serial number        ${certificate.serialNumber.toString('hex')}`,
-    `  notBefore            ${certificate.notBefore.toISOString()}`,
-    `  notAfter             ${certificate.notAfter.toISOString()}`,
-    `  SHA-256 fingerprint  ${colons(fingerprintOf(certificate.der))}`,
-  ];
 }

@@ -1,4 +1,4 @@
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { cpSync, existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
@@ -238,6 +238,52 @@ describe('killed', () => {
       });
     },
   );
+});
+
+test('killed at any moment: the record is whole, and nothing was signed that it does not hold', async () => {
+  await initRoot(rootOptions('shot', { keyKind: 'ec-p256' }));
+  const step = ['issue-authority', '--directory', 'shot', '--purposes', 'signature', '--key', 'ec-p256'];
+  for (const [index, { name, passphrase }] of officers.entries()) {
+    judge.write(`officer-${index}.pass`, passphrase);
+    step.push(`--officer-${index + 1}`, name, `--officer-${index + 1}-passphrase-file`, `officer-${index}.pass`);
+  }
+  judge.write('issuing.pass', 'a passphrase of the service\n');
+  step.push('--passphrase-file', 'issuing.pass');
+  const command = join(import.meta.dirname, '../ceremony.ts');
+  const shoot = (name: string, when: (files: string[]) => boolean) =>
+    new Promise<void>((resolve) => {
+      const args = [command, ...step, '--name', name, '--common-name', `CA ${name}`];
+      const process_ = spawn(process.execPath, args, { cwd: judge.directory, stdio: 'ignore' });
+      const watch = setInterval(() => {
+        if (when(readdirSync(path('shot')))) process_.kill('SIGKILL');
+      }, 1);
+      process_.on('exit', () => {
+        clearInterval(watch);
+        resolve();
+      });
+    });
+  const moments: ((files: string[], name: string) => boolean)[] = [
+    (files, name) => files.includes(`${name}.key.pem`),
+    (files) => files.includes('intent.json'),
+    (files, name) => files.includes(`${name}.crt.pem`),
+    (files) => files.includes('intent.json') && files.some((file) => file.endsWith('.sig.new')),
+  ];
+  for (const [index, moment] of moments.entries()) {
+    const name = `shot-at-${'abcd'[index]}`;
+    await shoot(name, (files) => moment(files, name));
+    await verifyRecord(path('shot'));
+    await renewRootCrl({ directory: path('shot'), officers });
+    const { state, unfinished } = await verifyRecord(path('shot'));
+    expect(unfinished).toBeUndefined();
+    const made = readdirSync(path('shot')).filter((file) => /^shot-.*\.crt\.pem$/.test(file));
+    expect(made.map((file) => file.replace('.crt.pem', '')).sort()).toEqual(
+      state.authorities.map((one) => one.name).sort(),
+    );
+    for (const { name: file, serialNumber } of state.authorities)
+      expect(judge.run('x509', '-in', `shot/${file}.crt.pem`, '-noout', '-serial').toLowerCase()).toContain(
+        serialNumber,
+      );
+  }
 });
 
 describe('what is wrong', () => {
