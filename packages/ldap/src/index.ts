@@ -408,6 +408,10 @@ export function diffAttributes(actual: Attributes, wanted: Attributes): Attribut
 }
 
 const isSame = (some: readonly Value[], others: readonly Value[]): boolean =>
-  some.length === others.length && some.every((value, index) => value === others[index]);
+  some.length === others.length &&
+  some.every((value, index) => {
+    const other = others[index];
+    return value === other || (Buffer.isBuffer(value) && Buffer.isBuffer(other) && value.equals(other));
+  });
 
 const comparable = (value: Value): string => (Buffer.isBuffer(value) ? value.toString('base64') : value);

@@ -87,7 +87,7 @@ create table certificate.published_crls (
   check ((delta is null) = (delta_next_update is null))
 );
 insert into certificate.published_crls (authority_id, crl_partition, crl_number, this_update, next_update, prefix, chunk_ids, suffix)
-  select distinct on (authority_id) authority_id, 0, crl_number, this_update, next_update, crl, '{}', ''
+  select distinct on (authority_id) authority_id, 0, crl_number, this_update, next_update, crl, '{}'::bigint[], ''::bytea
   from certificate.crls order by authority_id, crl_number desc;
 
 -- The lists on which a delta can build: those still in date, with the serial numbers of what each changed.

@@ -19,18 +19,17 @@ const fresh = new Map<string, ReadonlyMap<string, Buffer>>();
 const underWay = new Map<string, Promise<HeldCrl | undefined>>();
 const keyOf = ({ authorityId, partition }: ListId) => `${authorityId}:${partition}`;
 
-/** The newest list; undefined when none was made yet. Many who ask at once share one reading. */
-export function readCrl(connection: Connection, list: ListId): Promise<HeldCrl | undefined> {
-  const key = keyOf(list);
-  const reading = underWay.get(key) ?? readNewest(connection, list).finally(() => underWay.delete(key));
-  underWay.set(key, reading);
+/** The newest list; undefined when none was made yet. Many who ask for a new one at once share the reading of it. */
+export async function readCrl(connection: Connection, list: ListId): Promise<HeldCrl | undefined> {
+  const version = await findCrlVersion(connection, list);
+  const known = held.get(keyOf(list));
+  if (version === undefined || known?.version === version) return version === undefined ? undefined : known;
+  const reading = underWay.get(version) ?? readNewest(connection, list).finally(() => underWay.delete(version));
+  underWay.set(version, reading);
   return reading;
 }
 
 async function readNewest(connection: Connection, list: ListId): Promise<HeldCrl | undefined> {
-  const known = held.get(keyOf(list));
-  const version = await findCrlVersion(connection, list);
-  if (version === undefined || known?.version === version) return version === undefined ? undefined : known;
   const published = await findPublishedCrl(connection, list);
   if (!published) return undefined;
   const chunks = await entriesOf(connection, list, published.chunkIds);

@@ -32,12 +32,13 @@ export async function publishCrl(dependencies: CrlDependencies, authorityId: str
   const authority = authorities.byId(authorityId);
   const isOneOfSeveral = (await listPartitions(database, authority)).length > 1;
   const source = { authority, partition, isOneOfSeveral, crlHours, deltaHours: Math.min(deltaHours, crlHours) };
-  await database.transaction((transaction) => makeCrl(transaction, source, now?.() ?? new Date()));
+  const isNew = await database.transaction((transaction) => makeCrl(transaction, source, now?.() ?? new Date()));
   const list = { authorityId, partition };
   for (;;) {
     const newest = await readCrl(database, list);
     if (!newest) throw new Error('a revocation list that was just made is not on record');
-    await publishAuthority(ldap, baseDn, { ...entryOf(authority, partition), crl: newest.crl, delta: newest.delta });
+    const entry = { ...entryOf(authority, partition), crl: newest.crl, delta: newest.delta };
+    await publishAuthority(ldap, baseDn, entry, isNew);
     // Another process may have made and published the next one meanwhile, which must not be hidden by ours.
     if ((await findCrlVersion(database, list)) === newest.version) return;
   }
