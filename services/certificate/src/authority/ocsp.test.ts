@@ -1,4 +1,4 @@
-import { createPrivateKey } from 'node:crypto';
+import { createPrivateKey, randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ServiceError } from '@congvu/errors';
@@ -8,6 +8,7 @@ import * as der from './der.ts';
 import { buildTbsCertificate, newSerialNumber, signTbs, validityPeriod } from './issuer.ts';
 import { generateKeyPair } from './key-pair.ts';
 import {
+  assembleGood,
   assembleResponse,
   buildOcspRequest,
   buildResponseData,
@@ -113,6 +114,25 @@ describe('requests', () => {
     expect(opensslRequest(...about('-no_nonce'))).toEqual(buildOcspRequest(certificateIdOf(usual!, serialNumber)));
   });
 
+  test('what is read by its fixed places is what is read element by element', () => {
+    const [usual] = issuerIds(authority.issuing.issuer.certificate);
+    for (const serial of ['00', '01', '7f', '0080', '41a1b2', 'ff', '0001', '80', '4'.repeat(40), '5'.repeat(60)]) {
+      const certificateId = certificateIdOf(usual!, Buffer.from(serial, 'hex'));
+      const plain = buildOcspRequest(certificateId);
+      // The version, though it is the default, keeps it from being read by its places.
+      const [list] = der.children(der.children(der.decode(plain))[0]!);
+      const whole = der.sequence(der.sequence(der.explicit(0, der.integer(0)), list!.raw));
+      const outcome = (encoded: Buffer) => {
+        try {
+          return parseOcspRequest(encoded);
+        } catch (error) {
+          return (error as Error).message;
+        }
+      };
+      expect(outcome(plain)).toEqual(outcome(whole));
+    }
+  });
+
   test('signed, with a name, about several', () => {
     judge.run('genpkey', '-algorithm', 'EC', '-pkeyopt', 'ec_paramgen_curve:P-256', '-out', 'asker.key');
     judge.run('req', '-x509', '-new', '-key', 'asker.key', '-subj', '/CN=asker', '-out', 'asker.pem');
@@ -202,6 +222,26 @@ describe('responses, as OpenSSL reads them', () => {
   test('unknown', async () => {
     await respond(opensslRequest(...about()), { kind: 'unknown' });
     expect(said()).toContain('Cert Status: unknown');
+  });
+
+  test('a good one from its template is the one that is built whole', () => {
+    for (let turn = 0; turn < 500; turn++) {
+      const id = certificateIdOf(
+        issuerIds(authority.issuing.issuer.certificate)[turn % 8]!,
+        randomBytes(8 + (turn % 3)),
+      );
+      const [thisUpdate, nextUpdate] = [1_700_000_000 + turn * 86_399, 1_700_043_200 + turn * 86_399];
+      const signature = randomBytes(70 + (turn % 3));
+      const data = buildResponseData({
+        responderKeyHash: responder.keyHash,
+        producedAt: new Date(thisUpdate * 1000),
+        nextUpdate: new Date(nextUpdate * 1000),
+        responses: [{ certificateId: id, status: { kind: 'good' } }],
+      });
+      expect(assembleGood(responder, id, thisUpdate, nextUpdate, signature)).toEqual(
+        assembleResponse(responder, data, signature),
+      );
+    }
   });
 
   test('a changed octet of the answer breaks its signature', async () => {

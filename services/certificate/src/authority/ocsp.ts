@@ -70,6 +70,8 @@ const nonceExtension = der.objectIdentifier('1.3.6.1.5.5.7.48.1.2');
 export function parseOcspRequest(encoded: Buffer): OcspRequest {
   if (encoded.length > maximumRequestSize)
     throw der.malformed(`An OCSP request has at most ${maximumRequestSize} octets.`);
+  const plain = readPlain(encoded);
+  if (plain) return { certificateIds: [plain], nonce: undefined };
   const [tbs, signature, ...rest] = der.readSequence(der.decode(encoded), 'The OCSP request');
   if (rest.length > 0) throw der.malformed('The OCSP request has surplus elements.');
   if (signature) der.checkDeep(der.expect(signature, 0xa0, "The request's signature"));
@@ -89,6 +91,30 @@ export function parseOcspRequest(encoded: Buffer): OcspRequest {
     nonce: extensions && readNonce(der.expect(extensions, 0xa2, "The request's extensions")),
   };
 }
+
+/**
+ * What nearly all requests are (RFC 5019 section 2.1): five sequences around the one CertID, which is by SHA-1, and nothing else. Read
+ * by its fixed places, in a fraction of the time; anything that differs in any octet is left to who reads it element by element.
+ */
+function readPlain(encoded: Buffer): CertificateId | undefined {
+  const { length } = encoded;
+  if (length < plainSerialAt + 3 || length > 127) return undefined;
+  for (let at = 0; at < 10; at += 2)
+    if (encoded[at] !== der.tag.sequence || encoded[at + 1] !== length - at - 2) return undefined;
+  if (encoded.compare(plainHash, 0, plainHash.length, 10, 10 + plainHash.length) !== 0) return undefined;
+  if (encoded.readUInt16BE(plainSerialAt - 22) !== 0x0414 || encoded[plainSerialAt] !== der.tag.integer)
+    return undefined;
+  const serialNumber = encoded.subarray(plainSerialAt + 2);
+  const [first, second] = serialNumber;
+  // Positive and in its shortest form.
+  if (encoded[plainSerialAt + 1] !== serialNumber.length || first! >= 0x80) return undefined;
+  if (first === 0 && second !== undefined && second < 0x80) return undefined;
+  return { raw: encoded.subarray(8), issuer: encoded.subarray(10, plainSerialAt), serialNumber };
+}
+
+/** SHA-1 with NULL for parameters, and the header of the first of two hashes of 20 octets. */
+const plainHash = Buffer.from('300906052b0e03021a05000414', 'hex');
+const plainSerialAt = 10 + plainHash.length + 20 + 22;
 
 function readRequest(request: der.DerElement): CertificateId {
   const [certificateId, extensions, ...rest] = der.readSequence(request, 'A request');
@@ -228,4 +254,84 @@ export function assembleResponse(responder: Responder, responseData: Buffer, sig
     der.explicit(0, der.sequence(responder.certificate.der)),
   );
   return der.sequence(der.enumerated(0), der.explicit(0, der.sequence(basicResponse, der.octetString(basic))));
+}
+
+/** Where in a response the parts lie that differ from one good answer of a responder to the next. */
+interface GoodTemplate {
+  readonly body: Buffer;
+  readonly producedAt: number;
+  readonly certificateId: number;
+  readonly thisUpdate: number;
+  readonly nextUpdate: number;
+  readonly signature: number;
+}
+
+const goodTemplates = new WeakMap<Responder, Map<number, GoodTemplate>>();
+
+/**
+ * What `assembleResponse` makes of one good answer without a nonce, in a fraction of the time: a copy of an earlier one of the same
+ * lengths, with everything filled in that differs. Times are seconds since 1970.
+ */
+export function assembleGood(
+  responder: Responder,
+  certificateId: Buffer,
+  thisUpdate: number,
+  nextUpdate: number,
+  signature: Buffer,
+): Buffer {
+  const ofResponder = goodTemplates.get(responder) ?? new Map<number, GoodTemplate>();
+  const shape = certificateId.length * 256 + signature.length;
+  let template = ofResponder.get(shape);
+  if (!template) {
+    template = goodTemplate(responder, certificateId, signature);
+    goodTemplates.set(responder, ofResponder.set(shape, template));
+  }
+  const body = Buffer.from(template.body);
+  certificateId.copy(body, template.certificateId);
+  signature.copy(body, template.signature);
+  writeTime(body, template.producedAt, thisUpdate);
+  body.copy(body, template.thisUpdate, template.producedAt, template.producedAt + 14);
+  writeTime(body, template.nextUpdate, nextUpdate);
+  return body;
+}
+
+function goodTemplate(responder: Responder, certificateId: Buffer, signature: Buffer): GoodTemplate {
+  const date = new Date(0);
+  const data = buildResponseData({
+    responderKeyHash: responder.keyHash,
+    producedAt: date,
+    nextUpdate: date,
+    responses: [{ certificateId, status: { kind: 'good' } }],
+  });
+  const body = assembleResponse(responder, data, signature);
+  const dataAt = body.indexOf(data);
+  const [responderId] = der.children(der.decode(data));
+  const content = dataAt + data.length - der.decode(data).content.length;
+  const idAt = dataAt + data.indexOf(certificateId);
+  const afterStatus = idAt + certificateId.length + goodStatus.length;
+  return {
+    body,
+    producedAt: content + responderId!.raw.length + 2,
+    certificateId: idAt,
+    thisUpdate: afterStatus + 2,
+    nextUpdate: afterStatus + 17 + 4,
+    signature: body.indexOf(signature, dataAt + data.length),
+  };
+}
+
+/** The fourteen digits of a GeneralizedTime. */
+function writeTime(body: Buffer, at: number, seconds: number): void {
+  const date = new Date(seconds * 1000);
+  const year = date.getUTCFullYear();
+  const twoDigits = (offset: number, value: number): void => {
+    body[at + offset] = 0x30 + Math.trunc(value / 10);
+    body[at + offset + 1] = 0x30 + (value % 10);
+  };
+  twoDigits(0, Math.trunc(year / 100));
+  twoDigits(2, year % 100);
+  twoDigits(4, date.getUTCMonth() + 1);
+  twoDigits(6, date.getUTCDate());
+  twoDigits(8, date.getUTCHours());
+  twoDigits(10, date.getUTCMinutes());
+  twoDigits(12, date.getUTCSeconds());
 }

@@ -5,6 +5,7 @@
 import { ServiceError } from '@congvu/errors';
 import type { Authorities } from '../authorities/authorities.ts';
 import {
+  assembleGood,
   assembleResponse,
   buildResponseData,
   type CertificateId,
@@ -114,8 +115,12 @@ export function createAnswers(options: {
     const signer = ready && responders.byNumber(ready.responder);
     if (signer) {
       const { thisUpdate, signature } = ready;
-      const body = assembleResponse(signer, responseData(signer, thisUpdate, responses), signature);
-      return { body, cacheable: { thisUpdate, nextUpdate: nextUpdateOf(thisUpdate, signer) } };
+      const nextUpdate = nextUpdateOf(thisUpdate, signer);
+      const body =
+        current.status?.kind === 'good'
+          ? assembleGood(signer, id.raw, thisUpdate, nextUpdate, signature)
+          : assembleResponse(signer, responseData(signer, thisUpdate, responses), signature);
+      return { body, cacheable: { thisUpdate, nextUpdate } };
     }
     const responder = responders.of(authorityId);
     const { body, signature } = await sign(responder, current.asOf, responses);
@@ -125,15 +130,20 @@ export function createAnswers(options: {
   };
 
   const answerRequest = async ({ certificateIds, nonce }: OcspRequest): Promise<OcspAnswer> => {
-    const found = await Promise.all(certificateIds.map(find));
     const [first] = certificateIds;
+    const alone = certificateIds.length === 1 && !nonce ? numberOf.get(first!.issuer.toString('latin1')) : undefined;
+    if (alone !== undefined) {
+      const { authorityId } = names[alone]!;
+      const wanted = { issuer: alone, authorityId, serialNumber: first!.serialNumber };
+      return answerOne(first!, authorityId, await statuses.find(wanted));
+    }
+    const found = await Promise.all(certificateIds.map(find));
     const issuer = certificateIds
       .map((id) => numberOf.get(id.issuer.toString('latin1')))
       .find((number) => number !== undefined);
     // Of an issuer that nobody here knows somebody has to say so: whoever issues now.
     const authorityId = issuer === undefined ? authorities.all[0]?.id : names[issuer]!.authorityId;
     if (authorityId === undefined) throw new Error('there is no authority');
-    if (found.length === 1 && found[0] && !nonce) return answerOne(first!, authorityId, found[0]);
     const { body } = await sign(
       responders.of(authorityId),
       Math.min(Math.floor(Date.now() / 1000), ...found.map((one) => one?.asOf ?? Number.POSITIVE_INFINITY)),
