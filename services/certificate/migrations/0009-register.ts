@@ -4,6 +4,7 @@
  * - a credential of the Government's CA has a certificate exactly while it is issued or revoked, and no certificate is in the record twice
  * - what was sent went with a letter; what came back has a remark
  * - a client's Idempotency-Key makes one request
+ * - no certificate that ran out is passed over on its way out of LDAP
  */
 import type { Knex } from 'knex';
 
@@ -14,14 +15,18 @@ alter table certificate.enrolments
   add column picked_up_by text,
   add column picked_up_form text check (picked_up_form in ('modern', 'legacy'));
 
--- Of one that ran out: since when LDAP is asked to be rid of it.
-alter table certificate.certificates add column withdrawn_at timestamptz;
+-- Up to which moment those that ran out were taken out of LDAP: one row.
+create table certificate.withdrawals (
+  one_row boolean primary key default true check (one_row),
+  until timestamptz not null
+);
+insert into certificate.withdrawals (until) values ('2000-01-01');
 
 create index certificates_agency on certificate.certificates (agency_id, created_at desc, id desc);
 create index certificates_address on certificate.certificates (address);
 create index certificates_request on certificate.certificates (request_id) where request_id is not null;
--- What runs out next, what ran out and is still in LDAP.
-create index certificates_ends on certificate.certificates (not_after, id) where state = 'valid';
+-- What runs out next, what ran out since.
+create index certificates_ends on certificate.certificates (not_after, id);
 
 create table certificate.external_credentials (
   id uuid primary key,
@@ -92,6 +97,7 @@ create view certificate.expiring_certificates_v as
       and n.kind <> 'device');
 
 grant select, insert, update on certificate.external_credentials to congvu_certificate;
+grant select, update on certificate.withdrawals to congvu_certificate;
 grant usage on schema certificate to congvu_mailbox;
 grant select on certificate.expiring_certificates_v to congvu_mailbox;
 `);

@@ -150,14 +150,21 @@ export const listAccountsOfClosed = (connection: Connection): Promise<string[]> 
     .distinct()
     .pluck('x.account_id');
 
-/** Marks some of those that ran out and were not marked before; the accounts that they are of. */
-export async function markWithdrawn(transaction: Transaction, limit: number): Promise<string[]> {
+/**
+ * Accounts of some of those that ran out since the last call, in the order of their ends, and remembers up to where it came; none when
+ * nothing is left. One caller at a time.
+ */
+export async function takeExpired(transaction: Transaction, about: number): Promise<string[]> {
+  await transaction.raw('select from certificate.withdrawals for update');
   const { rows } = await transaction.raw<{ rows: { account_id: string }[] }>(
-    `update certificate.certificates set withdrawn_at = now() where id in (
-       select id from certificate.certificates where state = 'valid' and not_after < now() and withdrawn_at is null
-       order by id limit ? for no key update)
-     returning account_id`,
-    [limit],
+    `with part as (
+       select w.until as after, coalesce((select x.not_after from certificate.certificates x
+         where x.state = 'valid' and x.not_after > w.until and x.not_after <= now() order by x.not_after offset ? limit 1), now()) as upto
+       from certificate.withdrawals w),
+     moved as (update certificate.withdrawals w set until = part.upto from part where part.upto > w.until)
+     select distinct x.account_id from certificate.certificates x, part
+     where x.state = 'valid' and x.not_after > part.after and x.not_after <= part.upto`,
+    [about - 1],
   );
   return rows.map((row) => row.account_id);
 }
