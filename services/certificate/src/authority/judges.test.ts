@@ -2,13 +2,24 @@
 import { spawnSync } from 'node:child_process';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { toPem } from './certificate.ts';
+import type { CrlContents, CrlEntry } from './crl.ts';
 import { type Issuer, newSerialNumber } from './issuer.ts';
 import { type Judges, type KeyFile, openJudges, type Program, type Thing } from './judges.ts';
-import { openJudge, shippedProfile } from './openssl-judge.ts';
+import { openJudge, shippedProfile, testLocations } from './openssl-judge.ts';
 import { makePkcs12 } from './pkcs12.ts';
 import type { Profile } from './profile.ts';
 import { type KeyKind, keyKinds } from './public-key.ts';
-import { type Keys, profiles, sampleAuthorities, sampleCertificate, sampleKeys, sampleList, useOf } from './samples.ts';
+import {
+  type Keys,
+  profiles,
+  sampleAuthorities,
+  sampleCertificate,
+  sampleEntry,
+  sampleKeys,
+  sampleList,
+  sampleLists,
+  useOf,
+} from './samples.ts';
 
 interface Stand {
   readonly root: Issuer;
@@ -30,13 +41,16 @@ afterAll(() => {
 });
 
 /** A chain of authorities for a purpose, its lists with one revoked certificate, and the programs that trust its root. */
-async function makeStand(keyKind: KeyKind, forDevices = false): Promise<Stand> {
+async function makeStand(keyKind: KeyKind, forDevices = false, listed: Partial<CrlContents> = {}): Promise<Stand> {
   const { root, issuing } = await sampleAuthorities(keyKind, forDevices);
   const serialNumber = newSerialNumber();
   const profile = shippedProfile(forDevices ? 'tls-server' : 'person-signature');
   const revoked = await sampleCertificate(issuing, profile, keys['rsa-2048'], serialNumber);
   const entry = { serialNumber, revocationDate: new Date(Date.now() - 120_000), reason: 'keyCompromise' as const };
-  const lists = [await sampleList(root, 1n, []), await sampleList(issuing, 7n, [entry])];
+  const lists = [
+    await sampleList(root, { crlNumber: 1n }),
+    await sampleList(issuing, { crlNumber: 7n, entries: [entry], ...listed }),
+  ];
   const trust = { root: root.certificate.der, issuing: issuing.certificate.der, lists };
   const stand = { root, issuing, revoked, judges: openJudges(trust) };
   stands.push(stand);
@@ -152,6 +166,51 @@ describe('every profile with every kind of key', () => {
   });
 });
 
+describe('an authority whose lists are parted', () => {
+  let stand: Stand;
+  const url = testLocations.crl[0]!;
+  beforeAll(async () => {
+    stand = await makeStand('rsa-2048', false, { distributionPoint: url });
+  }, 120_000);
+
+  test('its certificates, revoked and not', async () => {
+    const certificate = await sampleCertificate(stand.issuing, shippedProfile('person-signature'), keys['ec-p256']);
+    const judged = (one: Buffer) =>
+      refusals(stand, 'part', 'ec-p256', (program) => program.certificate?.(one, 'smimesign'));
+    expect(judged(certificate)).toEqual([]);
+    expect(namesOf(judged(stand.revoked))).toEqual(['OpenSSL', 'GnuTLS']);
+  });
+
+  test('OpenSSL counts a delta in: what it revokes is refused, what it releases is good again', async () => {
+    const { issuing } = stand;
+    const parts = { distributionPoint: url };
+    const [held, lost] = [newSerialNumber(), newSerialNumber()];
+    const entryOf = (serialNumber: Buffer, reason: CrlEntry['reason']) => ({ ...sampleEntry(reason), serialNumber });
+    const base = { ...parts, freshestCrl: `${url}-delta`, entries: [entryOf(held, 'certificateHold')] };
+    const delta = [entryOf(held, 'removeFromCRL'), entryOf(lost, 'keyCompromise')];
+    const made = {
+      base: await sampleList(issuing, { ...base, crlNumber: 20n }),
+      delta: await sampleList(issuing, { ...parts, crlNumber: 21n, baseCrlNumber: 20n, entries: delta }),
+    };
+    for (const [name, list] of Object.entries(made)) bench.write(`${name}.pem`, toPem('X509 CRL', list));
+    bench.write('root.pem', toPem('CERTIFICATE', stand.root.certificate.der));
+    bench.write('issuing.pem', toPem('CERTIFICATE', issuing.certificate.der));
+    const profile = shippedProfile('person-signature');
+    for (const [name, serialNumber] of Object.entries({ held, lost }))
+      bench.write(
+        `${name}.pem`,
+        toPem('CERTIFICATE', await sampleCertificate(issuing, profile, keys['ec-p256'], serialNumber)),
+      );
+    const verify = (name: string, ...lists: string[]) =>
+      bench.run('verify', '-crl_check', '-CAfile', 'root.pem', '-untrusted', 'issuing.pem', ...lists, `${name}.pem`);
+    const withDelta = ['-use_deltas', '-CRLfile', 'base.pem', '-CRLfile', 'delta.pem'];
+    expect(() => verify('held', '-CRLfile', 'base.pem')).toThrow('revoked');
+    expect(verify('lost', '-CRLfile', 'base.pem')).toContain('OK');
+    expect(verify('held', ...withDelta)).toContain('OK');
+    expect(() => verify('lost', ...withDelta)).toThrow('revoked');
+  });
+});
+
 describe.each(keyKinds)('an authority with a key of kind %s', (keyKind) => {
   let stand: Stand;
   beforeAll(async () => {
@@ -164,16 +223,15 @@ describe.each(keyKinds)('an authority with a key of kind %s', (keyKind) => {
     expect(said).toEqual([]);
   });
 
-  test('its lists: empty, and with every reason', async () => {
-    const reasons = ['keyCompromise', 'superseded', 'certificateHold', 'unspecified'] as const;
-    const revocationDate = new Date(Date.now() - 120_000);
-    const entries = reasons.map((reason) => ({ serialNumber: newSerialNumber(), revocationDate, reason }));
-    for (const made of [await sampleList(stand.issuing, 8n, []), await sampleList(stand.issuing, 9n, entries)])
-      expect(refusals(stand, 'certificate', keyKind, (program) => program.list?.(made))).toEqual([]);
+  test.each(Object.entries(sampleLists))('its list: %s', async (_, contents) => {
+    const made = await sampleList(stand.issuing, { crlNumber: 9n, ...contents() });
+    const { distributionPoint, baseCrlNumber } = contents();
+    const thing = distributionPoint === undefined && baseCrlNumber === undefined ? 'certificate' : 'part';
+    expect(refusals(stand, thing, keyKind, (program) => program.list?.(made))).toEqual([]);
   });
 
   test('a list that another key signed is refused by all', async () => {
-    const forged = Buffer.from(await sampleList(stand.issuing, 10n, []));
+    const forged = Buffer.from(await sampleList(stand.issuing, { crlNumber: 10n }));
     forged[forged.length - 12]! ^= 1;
     const said = refusals(stand, 'certificate', keyKind, (program) => program.list?.(forged));
     const readers = stand.judges.programs.filter((program) => program.list && program.reads('certificate', keyKind));

@@ -29,8 +29,11 @@ export interface KeyFile {
   readonly certificate: Buffer;
 }
 
-/** What is put before a program: a certificate, a message of its holder, a message to its holder, or a key file in one of its forms. */
-export type Thing = 'certificate' | 'signed' | 'decrypted' | 'modern' | 'legacy';
+/**
+ * What is put before a program: a certificate or a complete list of its issuer's, a list that is a part or a delta, a message of the
+ * holder, a message to the holder, or a key file in one of its forms.
+ */
+export type Thing = 'certificate' | 'part' | 'signed' | 'decrypted' | 'modern' | 'legacy';
 
 /** A program and what it can judge. Whatever it refuses throws. */
 export interface Program {
@@ -251,8 +254,9 @@ function nss(desk: Desk, trust: Trust): Program {
   });
   return {
     name: 'NSS',
-    // 3.87 knows no Ed25519, and agrees on no key for a message.
-    reads: (thing, keyKind) => keyKind !== 'ed25519' && (thing !== 'decrypted' || keyKind.startsWith('rsa')),
+    // 3.87 knows no Ed25519, agrees on no key for a message, and takes complete lists alone.
+    reads: (thing, keyKind) =>
+      keyKind !== 'ed25519' && thing !== 'part' && (thing !== 'decrypted' || keyKind.startsWith('rsa')),
     certificate: (certificate, use) => {
       const nickname = desk.fresh('');
       const file = pem(desk, certificate);

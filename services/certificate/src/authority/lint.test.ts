@@ -2,9 +2,19 @@
 import { beforeAll, describe, expect, test } from '@jest/globals';
 import type { Issuer } from './issuer.ts';
 import { lintAuthority, lintCertificate } from './lint.ts';
+import { lintList } from './lint-list.ts';
 import { shippedProfile } from './openssl-judge.ts';
 import { keyKinds } from './public-key.ts';
-import { type Keys, profiles, sampleAuthorities, sampleCertificate, sampleKeys } from './samples.ts';
+import {
+  type Keys,
+  profiles,
+  sampleAuthorities,
+  sampleCertificate,
+  sampleEntry,
+  sampleKeys,
+  sampleList,
+  sampleLists,
+} from './samples.ts';
 
 let keys: Keys;
 let people: { root: Issuer; issuing: Issuer };
@@ -35,6 +45,17 @@ describe('no rule is broken by', () => {
     }
   });
 });
+
+describe.each(['rsa-2048', 'ec-p384', 'ed25519'] as const)(
+  'no rule is broken by a list that a key of kind %s signs',
+  (keyKind) => {
+    test.each(Object.entries(sampleLists))('%s', async (_, contents) => {
+      const { issuing } = await sampleAuthorities(keyKind);
+      const list = await sampleList(issuing, { crlNumber: 9n, ...contents() });
+      expect(lintList(list, issuing.certificate.der)).toEqual([]);
+    });
+  },
+);
 
 describe('what is wrong is found', () => {
   const found = async (id: string, change: (octets: string) => string) => {
@@ -73,6 +94,20 @@ describe('what is wrong is found', () => {
     const certificate = await sampleCertificate(people.issuing, shippedProfile('person-signature'), keys['ec-p256']);
     expect(lintCertificate(certificate, devices.issuing.certificate.der)).toEqual(
       expect.arrayContaining(["RFC 5280 4.2.1.1: the issuer's key identifier and nothing else"]),
+    );
+  });
+
+  test('a list that revokes something later than it was made, twice, and runs too long', async () => {
+    const { issuing } = people;
+    const later = { ...sampleEntry('superseded'), revocationDate: new Date(Date.now() + 60_000) };
+    const nextUpdate = new Date(Date.now() + 11 * 86_400_000);
+    const list = await sampleList(issuing, { crlNumber: 1n, nextUpdate, entries: [later, later] });
+    expect(new Set(lintList(list, issuing.certificate.der))).toEqual(
+      new Set([
+        'SMBR 4.9.7: the next list within ten days',
+        'no revocation is later than its list',
+        'a serial number once in a list',
+      ]),
     );
   });
 });

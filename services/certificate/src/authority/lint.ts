@@ -9,11 +9,11 @@ import { attributeType, extensionType, keyPurpose, keyUsageBit, smimePolicy } fr
 import { type KeyKind, keyIdentifierOf, keyKindOf } from './public-key.ts';
 import { signatureAlgorithmOf } from './signature.ts';
 
-interface Extension {
+export interface Extension {
   readonly critical: boolean;
   readonly value: Buffer;
 }
-type Say = (rule: string, broken: boolean) => void;
+export type Say = (rule: string, broken: boolean) => void;
 
 interface Parsed {
   readonly subject: ReadonlyMap<string, string>;
@@ -27,7 +27,7 @@ interface Parsed {
   readonly names: readonly { readonly tag: number; readonly value: string }[];
 }
 
-const nameOf = <T extends string | number>(table: Readonly<Record<string, T>>, value: T): string =>
+export const nameOf = <T extends string | number>(table: Readonly<Record<string, T>>, value: T): string =>
   Object.entries(table).find(([, known]) => known === value)?.[0] ?? String(value);
 const sequenceIn = (value: Buffer) => der.readSequence(der.decode(value), 'an extension');
 const oidsIn = (value: Buffer) => sequenceIn(value).map((one) => der.readObjectIdentifier(one, 'an OID'));

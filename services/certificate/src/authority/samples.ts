@@ -2,7 +2,7 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { createIssuing, createRoot } from './authority.ts';
-import { buildTbsCrl, type CrlEntry, signCrl } from './crl.ts';
+import { buildTbsCrl, type CrlContents, type CrlEntry, revocationReasonCode, signCrl } from './crl.ts';
 import type { NameAttribute } from './distinguished-name.ts';
 import { buildTbsCertificate, type Issuer, newSerialNumber, signTbs, validityPeriod } from './issuer.ts';
 import type { Use } from './judges.ts';
@@ -75,10 +75,10 @@ export async function sampleCertificate(
 }
 
 /** A list that was signed a minute ago. */
-export function sampleList(issuer: Issuer, crlNumber: bigint, entries: readonly CrlEntry[]): Promise<Buffer> {
+export function sampleList(issuer: Issuer, contents: Pick<CrlContents, 'crlNumber'> & Partial<CrlContents>) {
   const thisUpdate = new Date(Math.floor(Date.now() / 1000) * 1000 - 60_000);
   const nextUpdate = new Date(thisUpdate.getTime() + 86_400_000);
-  return signCrl(issuer, buildTbsCrl(issuer, { crlNumber, thisUpdate, nextUpdate, entries }));
+  return signCrl(issuer, buildTbsCrl(issuer, { thisUpdate, nextUpdate, entries: [], ...contents }));
 }
 
 /** A root and an issuing authority with keys of that kind, for people or for devices. */
@@ -105,3 +105,33 @@ export async function sampleAuthorities(
   });
   return { root, issuing };
 }
+
+const url = testLocations.crl[0]!;
+
+/** An entry of two minutes ago. */
+export const sampleEntry = (reason: CrlEntry['reason'], invalidityDate?: Date): CrlEntry => {
+  const revocationDate = new Date(Date.now() - 120_000);
+  return { serialNumber: newSerialNumber(), revocationDate, reason, ...(invalidityDate ? { invalidityDate } : {}) };
+};
+const reasons = Object.keys(revocationReasonCode).filter(
+  (reason) => reason !== 'removeFromCRL',
+) as CrlEntry['reason'][];
+
+/** Every kind of list that is made. */
+export const sampleLists: Readonly<Record<string, () => Partial<CrlContents>>> = {
+  empty: () => ({}),
+  'every reason': () => ({ entries: reasons.map((reason) => sampleEntry(reason)) }),
+  'since when a key was not to be trusted': () => ({ entries: [sampleEntry('keyCompromise', new Date(2026, 1, 1))] }),
+  'one that has a delta': () => ({ entries: [sampleEntry('superseded')], freshestCrl: `${url}-delta` }),
+  'one distribution point’s': () => ({
+    entries: [sampleEntry('superseded')],
+    distributionPoint: url,
+    freshestCrl: `${url}-delta`,
+  }),
+  'a delta': () => ({ entries: [sampleEntry('removeFromCRL'), sampleEntry('keyCompromise')], baseCrlNumber: 8n }),
+  'a delta of one distribution point': () => ({
+    entries: [sampleEntry('superseded')],
+    baseCrlNumber: 8n,
+    distributionPoint: url,
+  }),
+};
