@@ -42,6 +42,8 @@ create unique index enrolments_idempotency_unique on certificate.enrolments (ask
   where idempotency_key is not null;
 create unique index enrolments_one_renewal on certificate.enrolments (renews) where state <> 'rejected' and state <> 'revoked';
 
+create index enrolments_passphrase_shown on certificate.enrolments (passphrase_shown_at) where wrapped_passphrase is not null;
+
 create function certificate.same_key_is_the_same() returns trigger language plpgsql as $$
 begin
   if new.subject_public_key_info is distinct from (select subject_public_key_info from certificate.enrolments where id = new.renews) then

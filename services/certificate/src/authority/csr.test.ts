@@ -78,6 +78,12 @@ describe('accepts', () => {
     expect((await parseCsr(read('ok.der'))).fingerprint).toBe(csr.fingerprint);
   });
 
+  test('names that it asks for as extensions are told apart from none', async () => {
+    const asking = makeCsr('asking', ec('P-256'), '-addext', 'subjectAltName=email:somebody@else.vn');
+    expect((await parseCsr(asking)).asksForExtensions).toBe(true);
+    expect((await parseCsr(makeCsr('modest', ec('P-256')))).asksForExtensions).toBe(false);
+  });
+
   test('RSA-PSS, text around the block, CRLF, and the label that Windows writes', async () => {
     const pss = makeCsr('pss', rsa(2048), '-sigopt', 'rsa_padding_mode:pss', '-sigopt', 'rsa_pss_saltlen:-1');
     const windows = `Certificate request\n${pss}`

@@ -7,6 +7,7 @@ import { createPublicKey, hash, type KeyObject } from 'node:crypto';
 import { invalid, ServiceError } from '@congvu/errors';
 import * as der from './der.ts';
 import { type ReadAttribute, readName } from './distinguished-name.ts';
+import { pkcs } from './oids.ts';
 import { type KeyKind, keyFamilyOf, keyKindOf } from './public-key.ts';
 import { findSignatureAlgorithm, verifyBytes } from './signature.ts';
 import { requireStrongKey } from './weak-key.ts';
@@ -18,6 +19,8 @@ export interface CertificationRequest {
   readonly keyKind: KeyKind;
   /** What the CSR says about its subject: to be shown beside what the directory says, never to be certified. */
   readonly subject: readonly ReadAttribute[];
+  /** Whether it asks for extensions, names of its own say: neither are these certified. */
+  readonly asksForExtensions: boolean;
   /** SHA-256 of the SubjectPublicKeyInfo, lower-case hexadecimal: finds the same key again. */
   readonly fingerprint: string;
 }
@@ -48,7 +51,7 @@ export async function parseCsr(input: string | Buffer): Promise<CertificationReq
     if (!(error instanceof ServiceError)) throw error;
     throw refuse(codeHere[error.code] ?? error.code, error.detail);
   }
-  const { information, subjectPublicKeyInfo, keyKind, subject, algorithm, signature } = parsed;
+  const { information, subjectPublicKeyInfo, keyKind, subject, asksForExtensions, algorithm, signature } = parsed;
   const publicKey = loadPublicKey(subjectPublicKeyInfo);
   if (!(await verifyBytes(publicKey, algorithm, information, signature)))
     throw refuse('csr_signature_invalid', "The CSR's signature does not prove possession of its key.");
@@ -57,6 +60,7 @@ export async function parseCsr(input: string | Buffer): Promise<CertificationReq
     publicKey,
     keyKind,
     subject,
+    asksForExtensions,
     fingerprint: hash('sha256', subjectPublicKeyInfo, 'hex'),
   };
 }
@@ -72,7 +76,12 @@ function readRequest(encoded: Buffer) {
   if (rest.length > 0 || surplus.length > 0) throw der.malformed('The CSR has surplus elements.');
   if (der.readSmallInteger(version, "The CSR's version") !== 0) throw der.malformed('The CSR is not of version 1.');
   // Some tokens leave the attributes out altogether, though RFC 2986 section 4.1 wants at least an empty set.
-  if (attributes !== undefined) der.children(der.expect(attributes, 0xa0, "The CSR's attributes"));
+  const attributeTypes =
+    attributes === undefined
+      ? []
+      : der
+          .children(der.expect(attributes, 0xa0, "The CSR's attributes"))
+          .map((one) => der.readObjectIdentifier(der.readSequence(one, 'An attribute')[0], "An attribute's type"));
   const key = der.expect(subjectPublicKeyInfo, der.tag.sequence, "The CSR's public key").raw;
   const keyKind = keyKindOf(key);
   requireStrongKey(key);
@@ -88,6 +97,7 @@ function readRequest(encoded: Buffer) {
     subjectPublicKeyInfo: Buffer.from(key),
     keyKind,
     subject: readName(der.expect(subject, der.tag.sequence, "The CSR's subject")),
+    asksForExtensions: attributeTypes.includes(pkcs.extensionRequest),
     algorithm,
     signature: der.readOctetAlignedBits(signatureBits, "The CSR's signature"),
   };

@@ -104,7 +104,9 @@ export const enrolmentRoutes = (dependencies: EnrolmentDependencies & { log: Log
       serialNumber: z.string(),
       certificate: z.string().describe('PEM'),
       chain: z.array(z.string()).describe('PEM, from the issuer upwards'),
-      ignoredSubject: z.boolean().describe('Whether the CSR named a subject, which was not used'),
+      ignoredSubject: z
+        .boolean()
+        .describe('Whether the CSR named a subject or asked for extensions, which were not used'),
     }),
     handle: async (context) => {
       const scope = scopeOf(context);

@@ -59,6 +59,23 @@ describe('a good CSR', () => {
     ]);
   });
 
+  test('that asks for a name of its own in the extensions: it is ignored, and said so', async () => {
+    newCsr();
+    const asking = ['-subj', '/', '-addext', 'subjectAltName=email:somebody@else.vn'];
+    const answer = await send(service.judge.run('req', '-new', '-key', `key${keys}.key`, ...asking));
+    expect(answer.body.ignoredSubject).toBe(true);
+    service.judge.write('asking.pem', answer.body.certificate);
+    const names = service.judge.run('x509', '-in', 'asking.pem', '-noout', '-ext', 'subjectAltName');
+    expect(names).toContain(account.address);
+    expect(names).not.toContain('somebody@else.vn');
+    newCsr();
+    account = await service.accountWithEntry({ certificatePath: 'csr' });
+    await service.converge(account);
+    id = (await service.enrolments(account))[0]!.id;
+    const modest = await send(service.judge.run('req', '-new', '-key', `key${keys}.key`, '-subj', '/'));
+    expect(modest.body.ignoredSubject).toBe(false);
+  });
+
   test.each([
     ['RSA 2048', ['RSA', '-pkeyopt', 'rsa_keygen_bits:2048']],
     ['P-384', ['EC', '-pkeyopt', 'ec_paramgen_curve:P-384']],

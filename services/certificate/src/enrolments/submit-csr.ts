@@ -43,7 +43,7 @@ export async function submitCsr(
   if (source.entryVersion > 0) await publishCertificates(dependencies, source).catch(() => undefined);
   const { serialNumber } = await requireEnrolment(database, enrolmentId, scope);
   if (!serialNumber) throw new Error('an enrolment that was just issued has no serial number');
-  return { serialNumber, ignoredSubject: csr.subject.length > 0 };
+  return { serialNumber, ignoredSubject: csr.subject.length > 0 || csr.asksForExtensions };
 }
 
 async function takeKey(
