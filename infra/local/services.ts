@@ -56,7 +56,7 @@ export async function startServices(engines: Engines, log: (line: string) => voi
   };
   log('bringing the database to the newest schema');
   await migrateAll(engines.postgres.url('congvu_owner'));
-  const authorities = await ensureAuthorities(engines, urls.certificate, log);
+  const authorities = await ensureAuthorities(engines, log);
   const account = await serviceAccount(engines, log);
   giveAuthorities(authorities, account);
   const environments = environmentsOf(engines, urls, authorities, account);
@@ -122,8 +122,16 @@ const sharedFiles = (): string[] => [
   ...['express', 'pg', 'ldapts', 'zod'].map((name) => join(repository, 'node_modules', name, 'package.json')),
 ];
 
+/**
+ * Stands in every certificate, where an address of this machine would be an error (CA/B S/MIME BR 7.1.2.3): the name that a province would
+ * give it. Nothing here resolves it; the certificate service answers the same paths at its own address.
+ */
+const publicUrlOf = ({ domain }: Engines): string => `http://pki.${domain}`;
+
 /** Root and issuing authorities, made by the same ceremony as anywhere; the directory that they are in. */
-async function ensureAuthorities({ state }: Engines, publicUrl: string, log: (line: string) => void): Promise<string> {
+async function ensureAuthorities(engines: Engines, log: (line: string) => void): Promise<string> {
+  const { state } = engines;
+  const publicUrl = publicUrlOf(engines);
   const directory = join(state.makeDirectory('certificate', undefined, 0o711), 'authorities');
   if (existsSync(directory)) return directory;
   log('making the root and the issuing authorities (once)');
@@ -215,7 +223,7 @@ function environmentsOf(
     },
     certificate: {
       ...shared('certificate'),
-      PUBLIC_URL: urls.certificate,
+      PUBLIC_URL: publicUrlOf(engines),
       AUTHORITIES_DIRECTORY: authorities,
       AUTHORITIES_PASSPHRASE_FILE: secretFile(
         'certificate',
