@@ -33,7 +33,7 @@ async function certificateOf(
   const enrolmentId = randomUUID();
   await mailbox
     .owner('certificate.enrolments')
-    .insert({ id: enrolmentId, account_id: account.id, profile, path: 'csr', state: 'rejected' });
+    .insert({ id: enrolmentId, account_id: account.id, profile, path: 'csr', state: 'expired' });
   const serial = randomBytes(10);
   const issuedAt = inDays(endsInDays - livesDays);
   await mailbox.owner('certificate.certificates').insert({
