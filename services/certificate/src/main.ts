@@ -5,10 +5,13 @@ import { openLdap } from '@congvu/ldap';
 import { createCertificateApp } from './app.ts';
 import { openAuthority } from './authorities/authority-context.ts';
 import { listAccountsOfExpired } from './certificates/certificate-store.ts';
+import { finishIssuing } from './certificates/finish-issuing.ts';
+import { openIssuing } from './certificates/issue-certificate.ts';
 import { configSchema } from './config.ts';
 import { convergeCertificates, type EnrolmentDependencies } from './enrolments/converge-certificates.ts';
 import { convergenceJob } from './enrolments/convergence-job.ts';
 import { forgetDeliveredKeys } from './enrolments/enrolment-store.ts';
+import { publishIssued } from './enrolments/publish-certificates.ts';
 import { publishCrl } from './revocation/publish-crl.ts';
 
 const log = createLog('certificate', process.env.LOG_LEVEL ?? 'info');
@@ -23,7 +26,7 @@ const dependencies: EnrolmentDependencies = {
   ldap,
   baseDn,
   authority,
-  organizationIdentifier: config.ORGANIZATION_IDENTIFIER,
+  issue: openIssuing({ database, authority, organizationIdentifier: config.ORGANIZATION_IDENTIFIER }),
   wrappingKey: { id: config.KEY_WRAPPING_KEY_ID, key: config.KEY_WRAPPING_KEY },
   serverKeyKind: config.SERVER_KEY_KIND,
 };
@@ -35,7 +38,12 @@ const worker = await startWorker({
   log,
   concurrency: 4,
   probe: () => ldap.ping(),
-  cron: { 'renew-crl': '*/15 * * * *', 'forget-keys': '* * * * *', 'withdraw-expired': '0 * * * *' },
+  cron: {
+    'renew-crl': '*/15 * * * *',
+    'forget-keys': '* * * * *',
+    'withdraw-expired': '0 * * * *',
+    'finish-issuing': '* * * * *',
+  },
   atStart: ['renew-crl'],
   tasks: {
     'converge-certificates': async ({ accountIds }: { accountIds: string[] }, signal) => {
@@ -52,6 +60,8 @@ const worker = await startWorker({
       }
       await addJobs(database, 'certificate', failed.map(convergenceJob));
     },
+    'publish-certificates': ({ accountIds }: { accountIds: string[] }) => publishIssued(dependencies, accountIds),
+    'finish-issuing': () => finishIssuing(dependencies),
     'publish-crl': ({ force }: { force: boolean }) => publishCrl(crl, force),
     'renew-crl': () => publishCrl(crl, false),
     // LDAP holds the valid ones only: those that ran out since about the last time.

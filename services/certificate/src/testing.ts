@@ -28,12 +28,14 @@ import { runCeremony } from './authority/ceremony.ts';
 import { toPem } from './authority/certificate.ts';
 import { type Judge, openJudge } from './authority/openssl-judge.ts';
 import type { CertificateRow } from './certificates/certificate-store.ts';
+import { openIssuing } from './certificates/issue-certificate.ts';
 import { configSchema } from './config.ts';
 import { convergeCertificates, type EnrolmentDependencies } from './enrolments/converge-certificates.ts';
 import type { EnrolmentRow } from './enrolments/enrolment-store.ts';
 import type { CrlDependencies } from './revocation/publish-crl.ts';
 
 export interface TestCertificates extends EnrolmentDependencies, CrlDependencies {
+  organizationIdentifier: string;
   testDatabase: TestDatabase;
   owner: Database;
   judge: Judge;
@@ -76,12 +78,13 @@ export async function startTestCertificates(): Promise<TestCertificates> {
   const config = await makeAuthorities(judge);
   const authority = await openAuthority(database, config);
   judge.write('chain.pem', authority.chain.map((one) => toPem('CERTIFICATE', one)).join(''));
+  const issuing = { database, authority, organizationIdentifier: config.ORGANIZATION_IDENTIFIER };
   const dependencies: EnrolmentDependencies & CrlDependencies = {
     database,
     ldap,
     baseDn,
     authority,
-    organizationIdentifier: config.ORGANIZATION_IDENTIFIER,
+    issue: openIssuing(issuing),
     wrappingKey: { id: config.KEY_WRAPPING_KEY_ID, key: config.KEY_WRAPPING_KEY },
     serverKeyKind: config.SERVER_KEY_KIND,
     crlHours: config.CRL_HOURS,
@@ -97,6 +100,7 @@ export async function startTestCertificates(): Promise<TestCertificates> {
 
   return {
     ...dependencies,
+    organizationIdentifier: issuing.organizationIdentifier,
     testDatabase,
     owner,
     judge,

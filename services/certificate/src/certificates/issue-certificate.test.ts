@@ -3,10 +3,9 @@ import { changeAccount } from '@congvu/database/testing';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { fingerprintOf, readCertificate, toPem } from '../authority/certificate.ts';
 import { issuerOf } from '../authority/issuer.ts';
-import { findAccount } from '../enrolments/enrolment-store.ts';
 import { startTestCertificates, type TestCertificates } from '../testing.ts';
 import { certificateSystem } from './certificate-event.ts';
-import { issueCertificate } from './issue-certificate.ts';
+import { openIssuing } from './issue-certificate.ts';
 
 let service: TestCertificates;
 beforeAll(async () => {
@@ -26,9 +25,8 @@ async function intended() {
   return account;
 }
 const issue = async (account: { id: string }, parts: Partial<TestCertificates> = {}) => {
-  const source = await findAccount(service.database, account.id);
   const enrolment = await service.owner('certificate.enrolments').where({ account_id: account.id }).first('id');
-  return issueCertificate({ ...service, ...parts }, source!, enrolment.id, certificateSystem);
+  return openIssuing({ ...service, ...parts })({ enrolmentId: enrolment.id, actor: certificateSystem });
 };
 
 describe('intent first', () => {
@@ -64,7 +62,8 @@ describe('intent first', () => {
         return issuer.sign(data);
       },
     };
-    await service.converge(account, { authority: { ...service.authority, issuer: watching } });
+    const authority = { ...service.authority, issuer: watching };
+    await service.converge(account, { issue: openIssuing({ ...service, authority }) });
     expect(committed).toBe(1);
   });
 
@@ -81,9 +80,9 @@ describe('intent first', () => {
       },
     };
     try {
-      await expect(
-        service.converge(account, { authority: { ...service.authority, issuer: counting } }),
-      ).rejects.toThrow('forbidden by the test');
+      const authority = { ...service.authority, issuer: counting };
+      const attempt = service.converge(account, { issue: openIssuing({ ...service, authority }) });
+      await expect(attempt).rejects.toThrow('forbidden by the test');
     } finally {
       await allow();
     }

@@ -2,21 +2,21 @@
  * Issues the certificate of one enrolment. The order is what counts: serial number and everything that will be signed
  * are committed first, then signed, then the certificate is stored. Killed at any line, a retry signs the very same
  * octets again, so no certificate can exist that the record does not know and none is made twice.
+ *
+ * Those that are asked for at the same time share the two commits, which would else be most of what each costs; the signatures
+ * are made side by side. One that is refused costs no other.
  */
 import { addJobs, type Database, type Transaction } from '@congvu/database';
+import { ServiceError } from '@congvu/errors';
 import type { AuthorityContext } from '../authorities/authority-context.ts';
 import { fingerprintOf } from '../authority/certificate.ts';
-import { buildTbsCertificate, newSerialNumber, signTbs, validityPeriod } from '../authority/issuer.ts';
-import { keyKindOf } from '../authority/public-key.ts';
-import { convergenceJob } from '../enrolments/convergence-job.ts';
-import {
-  type AccountSource,
-  type EnrolmentRow,
-  lockEnrolment,
-  setEnrolmentState,
-} from '../enrolments/enrolment-store.ts';
-import { recordCertificateEvent, type SystemOrActor } from './certificate-event.ts';
-import { type CertificateRow, findOfEnrolment, insertIntent, setSigned } from './certificate-store.ts';
+import { signTbs } from '../authority/issuer.ts';
+import type { KeyKind } from '../authority/public-key.ts';
+import { setIssued } from '../enrolments/issuing-store.ts';
+import { recordCertificateEvents, type SystemOrActor } from './certificate-event.ts';
+import { type Scope, setSigned } from './certificate-store.ts';
+import { commitIntents, type Intended } from './commit-intents.ts';
+import { gather, type Outcome } from './gather.ts';
 
 export interface IssueDependencies {
   database: Database;
@@ -24,100 +24,129 @@ export interface IssueDependencies {
   organizationIdentifier: string;
 }
 
-/** Makes the certificate of the enrolment unless it was made, or revoked, before. The enrolment must have its key. */
-export async function issueCertificate(
-  dependencies: IssueDependencies,
-  source: AccountSource,
-  enrolmentId: string,
-  actor: SystemOrActor,
-): Promise<void> {
-  const { database, authority } = dependencies;
-  // 1. Intent.
-  const intent = await database.transaction(async (transaction) => {
-    const enrolment = await lockEnrolment(transaction, enrolmentId);
-    return (
-      (await findOfEnrolment(transaction, enrolmentId)) ??
-      (await commitIntent(transaction, dependencies, source, enrolment, actor))
-    );
-  });
-  if (intent.state !== 'signing') return;
-
-  // 2. Signature, off the event loop.
-  const certificate = await signTbs(authority.issuer, intent.tbs);
-
-  // 3. The register.
-  await database.transaction(async (transaction) => {
-    const enrolment = await lockEnrolment(transaction, enrolmentId);
-    const fingerprint = Buffer.from(fingerprintOf(certificate), 'hex');
-    if (!(await setSigned(transaction, intent.id, certificate, fingerprint))) return;
-    if (enrolment.path === 'csr') {
-      await setEnrolmentState(transaction, enrolmentId, 'issued');
-      // The account may have been suspended while we signed: whatever it is now, the certificate follows it.
-      await addJobs(transaction, 'certificate', [convergenceJob(source.id)]);
-    }
-    await recordCertificateEvent(transaction, actor, 'certificate.issued', intent, null, {
-      serialNumber: intent.serial_number.toString('hex'),
-      profile: enrolment.profile,
-      fingerprintSha256: fingerprint.toString('hex'),
-    });
-  });
-}
-
-async function commitIntent(
-  transaction: Transaction,
-  { authority, organizationIdentifier }: IssueDependencies,
-  source: AccountSource,
-  enrolment: EnrolmentRow,
-  actor: SystemOrActor,
-): Promise<CertificateRow> {
-  const subjectPublicKeyInfo = enrolment.subject_public_key_info;
-  if (!subjectPublicKeyInfo) throw new Error('an enrolment without a key cannot be issued');
-  const { issuer, profile } = authority;
-  const serialNumber = newSerialNumber();
-  const period = validityPeriod(issuer, profile, new Date());
-  const tbs = buildTbsCertificate(issuer, profile, {
-    serialNumber,
-    subject: subjectOf(source, organizationIdentifier),
-    subjectAltName: [{ kind: 'rfc822Name', value: source.address }],
-    subjectPublicKeyInfo,
-    ...period,
-  });
-  const row = await insertIntent(transaction, {
-    authorityId: authority.id,
-    serialNumber,
-    enrolmentId: enrolment.id,
-    accountId: source.id,
-    agencyId: source.agencyId,
-    requestId: source.requestId,
-    address: source.address,
-    profile: profile.id,
-    keyKind: keyKindOf(subjectPublicKeyInfo),
-    tbs,
-    ...period,
-  });
-  await recordCertificateEvent(transaction, actor, 'certificate.intended', row, null, {
-    serialNumber: serialNumber.toString('hex'),
-  });
-  return row;
-}
-
-/** From the directory alone; what a CSR says of its subject is never used. */
-function subjectOf(source: AccountSource, organizationIdentifier: string) {
-  return {
-    countryName: 'VN',
-    organizationName: fit(source.agencyName),
-    organizationIdentifier,
-    serialNumber: source.username.slice(0, 64),
-    // A person with a single name carries it as surname (CA/B S/MIME BR 7.1.4.2.2 e).
-    surname: fit(source.surname || source.givenName),
-    ...(source.surname && source.givenName ? { givenName: fit(source.givenName) } : {}),
-    commonName: fit(source.displayName),
+export interface IssueOrder {
+  enrolmentId: string;
+  actor: SystemOrActor;
+  /** The key that the enrolment takes, and by whose right; without it the enrolment must have its key. */
+  csr?: {
+    subjectPublicKeyInfo: Buffer;
+    keyKind: KeyKind;
+    /** SHA-256 of the key, in hexadecimal. */
+    fingerprint: string;
+    scope: Scope;
   };
 }
 
-/** At most 64 characters (RFC 5280 appendix A, ub-organization-name and others), cut between words. */
-function fit(text: string): string {
-  if ([...text].length <= 64) return text;
-  const words = [...text].slice(0, 65).join('');
-  return words.includes(' ') ? words.slice(0, words.lastIndexOf(' ')).trim() : [...text].slice(0, 64).join('');
+export interface Issued {
+  serialNumber: Buffer;
+  certificate: Buffer;
 }
+
+/** Makes the certificate of the enrolment; if it was made before, that one is the answer. */
+export type Issue = (order: IssueOrder) => Promise<Issued>;
+
+/** More of them would only make each wait longer. */
+const mostUnderWay = 1_000;
+const mostInCommit = 100;
+
+interface Signed {
+  intent: Intended;
+  certificate: Buffer;
+  fingerprint: Buffer;
+  actor: SystemOrActor;
+}
+
+export function openIssuing(dependencies: IssueDependencies): Issue {
+  const { database, authority } = dependencies;
+  const commitIntent = gather<IssueOrder, Intended>(
+    { most: mostInCommit, keyOf: (order) => order.enrolmentId },
+    (orders) => together(database, orders, (transaction, some) => commitIntents(transaction, dependencies, some)),
+  );
+  const store = gather<Signed, Buffer>({ most: mostInCommit, keyOf: ({ intent }) => intent.id }, (signed) =>
+    together(database, signed, storeSigned),
+  );
+  let underWay = 0;
+
+  return async (order) => {
+    if (underWay >= mostUnderWay) throw busy();
+    underWay += 1;
+    try {
+      // 1. Intent.
+      const intent = await commitIntent(order);
+      if (intent.certificate) return { serialNumber: intent.serialNumber, certificate: intent.certificate };
+
+      // 2. Signature, off the event loop.
+      const certificate = await signTbs(authority.issuer, intent.tbs);
+
+      // 3. The register.
+      const fingerprint = Buffer.from(fingerprintOf(certificate), 'hex');
+      const stored = await store({ intent, certificate, fingerprint, actor: order.actor });
+      return { serialNumber: intent.serialNumber, certificate: stored };
+    } finally {
+      underWay -= 1;
+    }
+  };
+}
+
+/** In one transaction; where the database refuses it, in halves, until those that it refuses stand alone. */
+async function together<T, R>(
+  database: Database,
+  items: readonly T[],
+  work: (transaction: Transaction, items: readonly T[]) => Promise<readonly Outcome<R>[]>,
+): Promise<readonly Outcome<R>[]> {
+  try {
+    return await database.transaction((transaction) => work(transaction, items));
+  } catch (error) {
+    if (!isRefusal(error)) throw error;
+    if (items.length === 1) return [{ error }];
+    const middle = Math.ceil(items.length / 2);
+    const first = await together(database, items.slice(0, middle), work);
+    return [...first, ...(await together(database, items.slice(middle), work))];
+  }
+}
+
+/** The database answered, and it is about what was asked: neither its stop (57P) nor its full disk (53). */
+function isRefusal(error: unknown): boolean {
+  const { code, severity } = error as { code?: unknown; severity?: unknown };
+  return severity !== undefined && typeof code === 'string' && !/^(57P|53)/.test(code);
+}
+
+/** The certificate that each has from now on: of two that signed the same intent, the first one's. */
+async function storeSigned(transaction: Transaction, signed: readonly Signed[]): Promise<Outcome<Buffer>[]> {
+  const byCsr = signed.filter(({ intent }) => intent.path === 'csr');
+  await setIssued(
+    transaction,
+    byCsr.map(({ intent }) => intent.enrolmentId),
+  );
+  const stored = await setSigned(
+    transaction,
+    signed.map(({ intent, certificate, fingerprint }) => ({ id: intent.id, certificate, fingerprint })),
+  );
+  const isNew = ({ intent }: Signed): boolean => stored.get(intent.id) === undefined;
+  // Into LDAP; and should an account have been suspended while we signed, the certificate follows it.
+  const accountIds = byCsr.filter(isNew).map(({ intent }) => intent.accountId);
+  if (accountIds.length > 0)
+    await addJobs(transaction, 'certificate', [{ task: 'publish-certificates', payload: { accountIds } }]);
+  await recordCertificateEvents(
+    transaction,
+    signed.filter(isNew).map(({ intent, fingerprint, actor }) => ({
+      actor,
+      action: 'certificate.issued',
+      subject: intent,
+      after: {
+        serialNumber: intent.serialNumber.toString('hex'),
+        profile: intent.profile,
+        fingerprintSha256: fingerprint.toString('hex'),
+      },
+    })),
+  );
+  return signed.map(({ intent, certificate }) => ({ value: stored.get(intent.id) ?? certificate }));
+}
+
+const busy = (): ServiceError =>
+  new ServiceError({
+    kind: 'unavailable',
+    code: 'issuing_busy',
+    detail: 'More certificates are being issued than can be at a time; try again in a moment.',
+    retryAfterSeconds: 2,
+  });

@@ -4,6 +4,7 @@ import { type Ldap, openLdap } from '@congvu/ldap';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { unwrapPrivateKey } from '../authority/key-wrap.ts';
 import { certificateSystem } from '../certificates/certificate-event.ts';
+import { openIssuing } from '../certificates/issue-certificate.ts';
 import { revokeCertificate } from '../certificates/revoke-certificate.ts';
 import { startTestCertificates, type TestCertificates } from '../testing.ts';
 import { pickUp } from './pick-up.ts';
@@ -352,7 +353,8 @@ describe('a certificate by request', () => {
         return issuer.sign(data);
       },
     };
-    await service.converge(account, { authority: { ...service.authority, issuer: slow } });
+    const authority = { ...service.authority, issuer: slow };
+    await service.converge(account, { issue: openIssuing({ ...service, authority }) });
     expect(await service.certificates(account)).toMatchObject([{ state: 'revoked', revocation_reason: 'unspecified' }]);
     expect(await service.published(account)).toEqual([]);
   });
@@ -415,7 +417,8 @@ test('suspended while its certificate is being made: it ends on hold', async () 
       return issuer.sign(data);
     },
   };
-  await service.converge(account, { authority: { ...service.authority, issuer: slow } });
+  const authority = { ...service.authority, issuer: slow };
+  await service.converge(account, { issue: openIssuing({ ...service, authority }) });
   expect(await service.certificates(account)).toMatchObject([
     { state: 'revoked', revocation_reason: 'certificateHold' },
   ]);

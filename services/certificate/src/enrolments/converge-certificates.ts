@@ -6,15 +6,14 @@
  */
 import { randomUUID } from 'node:crypto';
 import { addJobs, type Database } from '@congvu/database';
-import { ServiceError } from '@congvu/errors';
-import { anyOf, diffAttributes, type Ldap } from '@congvu/ldap';
+import type { Ldap } from '@congvu/ldap';
 import type { AuthorityContext } from '../authorities/authority-context.ts';
 import { generateKeyPair } from '../authority/key-pair.ts';
 import { type WrappingKey, wrapPrivateKey } from '../authority/key-wrap.ts';
 import type { KeyKind } from '../authority/public-key.ts';
 import { certificateSystem, recordCertificateEvent } from '../certificates/certificate-event.ts';
 import { listOfAccount, type RevocationReason, releaseHold, setRevoked } from '../certificates/certificate-store.ts';
-import { issueCertificate } from '../certificates/issue-certificate.ts';
+import type { Issue } from '../certificates/issue-certificate.ts';
 import { crlJob } from '../revocation/crl-job.ts';
 import {
   type AccountSource,
@@ -24,13 +23,14 @@ import {
   forgetPrivateKey,
   insertEnrolment,
 } from './enrolment-store.ts';
+import { publishCertificates } from './publish-certificates.ts';
 
 export interface EnrolmentDependencies {
   database: Database;
   ldap: Ldap;
   baseDn: string;
   authority: AuthorityContext;
-  organizationIdentifier: string;
+  issue: Issue;
   wrappingKey: WrappingKey;
   serverKeyKind: KeyKind;
 }
@@ -47,7 +47,10 @@ export async function convergeCertificates(dependencies: EnrolmentDependencies, 
     if (source.state === 'active' && source.certificatePath !== 'none') await ensureCertificate(dependencies, source);
 
     // 3. LDAP: exactly the valid ones. Before the entry is there, its making asks for this again.
-    if (source.entryVersion > 0) await publishCertificates(dependencies, source);
+    if (source.entryVersion > 0) {
+      const failure = (await publishCertificates(dependencies, [source])).get(source.id);
+      if (failure) throw failure;
+    }
     const now = await findAccount(database, accountId);
     if (!now || now.version === source.version) return;
   }
@@ -97,10 +100,10 @@ async function convergeRevocation(
 }
 
 async function ensureCertificate(dependencies: EnrolmentDependencies, source: AccountSource): Promise<void> {
-  const { database, authority } = dependencies;
+  const { database, authority, issue } = dependencies;
   const enrolment =
     (await findOpenEnrolment(database, source.id, authority.profile.id)) ?? (await enrol(dependencies, source));
-  if (enrolment?.subject_public_key_info) await issueCertificate(dependencies, source, enrolment.id, certificateSystem);
+  if (enrolment?.subject_public_key_info) await issue({ enrolmentId: enrolment.id, actor: certificateSystem });
 }
 
 /** The private key is wrapped before it is stored, and stored before anything is signed for it. */
@@ -129,38 +132,4 @@ async function enrol(
   });
   pair?.privateKey.fill(0);
   return findOpenEnrolment(database, source.id, authority.profile.id);
-}
-
-const listValid = async (database: Database, accountId: string): Promise<Buffer[]> =>
-  (await listOfAccount(database, accountId)).flatMap(({ state, certificate, not_after }) =>
-    state === 'valid' && certificate && not_after > new Date() ? [certificate] : [],
-  );
-
-/** Also tells the directory once the certificate is where it belongs, or is gone as was wanted. */
-export async function publishCertificates(
-  { database, ldap, baseDn }: Pick<EnrolmentDependencies, 'database' | 'ldap' | 'baseDn'>,
-  source: AccountSource,
-): Promise<void> {
-  const valid = await listValid(database, source.id);
-  const wanted = { 'userCertificate;binary': valid };
-  const [entry] = await ldap.search(`ou=people,${baseDn}`, {
-    scope: 'one',
-    filter: anyOf('congvuAccountId', [source.id]),
-    attributes: Object.keys(wanted),
-  });
-  if (!entry) {
-    throw new ServiceError({
-      kind: 'conflict',
-      code: 'entry_missing',
-      detail: 'The LDAP entry of the account, which was made before, is not there; reconcile the directory.',
-    });
-  }
-  const changes = diffAttributes(entry.attributes, wanted);
-  if (changes.length > 0) await ldap.modify(entry.dn, changes);
-  // Revoked between reading and writing: its own job may have looked before we wrote.
-  const now = await listValid(database, source.id);
-  if (diffAttributes({ valid }, { valid: now }).length > 0)
-    return publishCertificates({ database, ldap, baseDn }, source);
-  if (valid.length > 0 || source.certificatePath === 'none')
-    await database.raw('select directory.report_provisioned(?::uuid[])', [[source.id]]);
 }

@@ -24,11 +24,10 @@ export interface AccountSource {
   entryVersion: number;
 }
 
-export const findAccount = (connection: Connection, id: string): Promise<AccountSource | undefined> =>
+const accounts = (connection: Connection) =>
   connection('directory.accounts_v')
     .join('directory.certificate_orders_v as o', 'o.account_id', 'id')
-    .where({ id })
-    .first(
+    .select<AccountSource[]>(
       'id',
       'state',
       'username',
@@ -45,6 +44,12 @@ export const findAccount = (connection: Connection, id: string): Promise<Account
       'o.certificate_revocation_reason as revocationReason',
       'entry_version as entryVersion',
     );
+
+export const listAccounts = (connection: Connection, ids: readonly string[]): Promise<AccountSource[]> =>
+  accounts(connection).whereIn('id', [...ids]);
+
+export const findAccount = async (connection: Connection, id: string): Promise<AccountSource | undefined> =>
+  (await listAccounts(connection, [id]))[0];
 
 export interface EnrolmentRow {
   id: string;
@@ -119,26 +124,8 @@ export async function closeEnrolmentsBefore(
 /** Locks the enrolment until the transaction ends: what is done to one is done one after the other. */
 export async function lockEnrolment(transaction: Transaction, id: string): Promise<EnrolmentRow> {
   const row = await rows(transaction).where({ id }).forUpdate().first();
-  if (!row) throw notFound();
+  if (!row) throw enrolmentNotFound();
   return row;
-}
-
-export async function setEnrolmentState(
-  transaction: Transaction,
-  id: string,
-  state: Enrolment['state'],
-): Promise<void> {
-  await transaction('certificate.enrolments').where({ id }).update({ state, updated_at: transaction.fn.now() });
-}
-
-export async function setEnrolmentKey(
-  transaction: Transaction,
-  id: string,
-  subjectPublicKeyInfo: Buffer,
-): Promise<void> {
-  await transaction('certificate.enrolments')
-    .where({ id })
-    .update({ subject_public_key_info: subjectPublicKeyInfo, updated_at: transaction.fn.now() });
 }
 
 /** From the first pickup on, the same holder may repeat it for ten minutes, should the answer be lost on its way. */
@@ -198,11 +185,11 @@ const toEnrolment = (row: ListRow): Enrolment => ({
 
 export async function requireEnrolment(connection: Connection, id: string, scope: Scope): Promise<Enrolment> {
   const [row] = await enrolments(connection, scope).where('e.id', id);
-  if (!row) throw notFound();
+  if (!row) throw enrolmentNotFound();
   return toEnrolment(row);
 }
 
-const notFound = (): ServiceError =>
+export const enrolmentNotFound = (): ServiceError =>
   new ServiceError({
     kind: 'not_found',
     code: 'enrolment_not_found',

@@ -13,7 +13,7 @@ import {
 } from '@congvu/http';
 import { z } from 'zod';
 import { toPem } from '../authority/certificate.ts';
-import { type HolderScope, requireCertificate, type Scope } from '../certificates/certificate-store.ts';
+import type { HolderScope, Scope } from '../certificates/certificate-store.ts';
 import type { EnrolmentDependencies } from './converge-certificates.ts';
 import { listEnrolments, requireEnrolment } from './enrolment-store.ts';
 import { pickUp } from './pick-up.ts';
@@ -85,19 +85,17 @@ export const enrolmentRoutes = (dependencies: EnrolmentDependencies): Route[] =>
       ignoredSubject: z.boolean().describe('Whether the CSR named a subject, which was not used'),
     }),
     handle: async (context) => {
-      const scope = scopeOf(context);
-      const { serialNumber, ignoredSubject } = await submitCsr(
+      const { serialNumber, certificate, ignoredSubject } = await submitCsr(
         dependencies,
         context.params.id,
         context.body.csr,
-        scope,
+        scopeOf(context),
         actorOf(context),
       );
-      const { der } = await requireCertificate(dependencies.database, Buffer.from(serialNumber, 'hex'), scope);
       return {
         body: {
-          serialNumber,
-          certificate: toPem('CERTIFICATE', der as Buffer),
+          serialNumber: serialNumber.toString('hex'),
+          certificate: toPem('CERTIFICATE', certificate),
           chain: dependencies.authority.chain.map((one) => toPem('CERTIFICATE', one)),
           ignoredSubject,
         },

@@ -1,0 +1,201 @@
+/**
+ * What will be signed, for many enrolments in one transaction: serial number and TBSCertificate of each, on record with its events
+ * before anything is signed. The enrolments are locked from the first look to the commit; what must be refused is said of that one.
+ */
+import { randomUUID } from 'node:crypto';
+import type { Transaction } from '@congvu/database';
+import { invalid, ServiceError } from '@congvu/errors';
+import { buildTbsCertificate, newSerialNumber, validityPeriod } from '../authority/issuer.ts';
+import { keyKindOf } from '../authority/public-key.ts';
+import { type EnrolmentRow, enrolmentNotFound } from '../enrolments/enrolment-store.ts';
+import { type EnrolmentToIssue, listKeysInUse, lockToIssue, setKeys } from '../enrolments/issuing-store.ts';
+import { type CertificateEvent, recordCertificateEvents } from './certificate-event.ts';
+import {
+  type CertificateRow,
+  type Intent,
+  insertIntents,
+  isRevokedForGood,
+  listOfEnrolments,
+} from './certificate-store.ts';
+import type { Outcome } from './gather.ts';
+import type { IssueDependencies, IssueOrder } from './issue-certificate.ts';
+
+export interface Intended {
+  id: string;
+  enrolmentId: string;
+  accountId: string;
+  agencyId: string;
+  requestId: string | null;
+  path: EnrolmentRow['path'];
+  profile: string;
+  serialNumber: Buffer;
+  tbs: Buffer;
+  /** If it was made before. */
+  certificate: Buffer | null;
+}
+
+interface Plan {
+  intended: Intended;
+  /** What is to be written, unless it stands already. */
+  intent?: Intent;
+}
+
+/** No two orders are for the same enrolment. */
+export async function commitIntents(
+  transaction: Transaction,
+  dependencies: IssueDependencies,
+  orders: readonly IssueOrder[],
+): Promise<Outcome<Intended>[]> {
+  // 1. What is there.
+  const enrolments = await lockToIssue(
+    transaction,
+    orders.map(({ enrolmentId, csr }) => ({ id: enrolmentId, scope: csr?.scope })),
+  );
+  const withKey = [...enrolments.values()].filter(({ subjectPublicKeyInfo }) => subjectPublicKeyInfo);
+  const made = await listOfEnrolments(
+    transaction,
+    withKey.map(({ id }) => id),
+  );
+  const keysInUse = await listKeysInUse(
+    transaction,
+    orders.flatMap(({ csr }) => csr?.fingerprint ?? []),
+  );
+
+  // 2. What is to be, of each.
+  const outcomes = orders.map((order): Outcome<Plan> => {
+    const { enrolmentId, csr } = order;
+    try {
+      const plan = planOne(dependencies, order, enrolments.get(enrolmentId), made.get(enrolmentId), keysInUse);
+      if (csr) keysInUse.add(csr.fingerprint);
+      return { value: plan };
+    } catch (error) {
+      return { error };
+    }
+  });
+
+  // 3. On record.
+  const written = outcomes.flatMap((outcome, index) => {
+    const order = orders[index] as IssueOrder;
+    return 'value' in outcome && outcome.value.intent
+      ? [{ order, ...outcome.value, intent: outcome.value.intent }]
+      : [];
+  });
+  const taken = written.filter(({ order, intended }) => order.csr && !hasKey(enrolments, intended.enrolmentId));
+  await setKeys(
+    transaction,
+    taken.map(({ order, intended }) => ({
+      id: intended.enrolmentId,
+      subjectPublicKeyInfo: order.csr!.subjectPublicKeyInfo,
+    })),
+  );
+  await insertIntents(
+    transaction,
+    written.map(({ intent }) => intent),
+  );
+  await recordCertificateEvents(transaction, [
+    ...taken.map(
+      ({ order, intended }): CertificateEvent => ({
+        actor: order.actor,
+        action: 'enrolment.csr_accepted',
+        subject: intended,
+        after: { enrolmentId: intended.enrolmentId },
+      }),
+    ),
+    ...written.map(
+      ({ order, intended }): CertificateEvent => ({
+        actor: order.actor,
+        action: 'certificate.intended',
+        subject: intended,
+        after: { serialNumber: intended.serialNumber.toString('hex') },
+      }),
+    ),
+  ]);
+  return outcomes.map((outcome) => ('value' in outcome ? { value: outcome.value.intended } : outcome));
+}
+
+const hasKey = (enrolments: ReadonlyMap<string, EnrolmentToIssue>, id: string): boolean =>
+  Boolean(enrolments.get(id)?.subjectPublicKeyInfo);
+
+/** Throws what is wrong with this order alone. */
+function planOne(
+  dependencies: IssueDependencies,
+  order: IssueOrder,
+  enrolment: EnrolmentToIssue | undefined,
+  made: CertificateRow | undefined,
+  keysInUse: ReadonlySet<string>,
+): Plan {
+  if (!enrolment) throw enrolmentNotFound();
+  if (order.csr) requireTakes(dependencies, enrolment, made, order.csr, keysInUse);
+  const { id: enrolmentId, accountId, agencyId, requestId, path, profile } = enrolment;
+  const about = { enrolmentId, accountId, agencyId, requestId, path, profile };
+  if (made) {
+    const { id, serial_number: serialNumber, tbs, certificate } = made;
+    return { intended: { ...about, id, serialNumber, tbs, certificate } };
+  }
+  const subjectPublicKeyInfo = order.csr?.subjectPublicKeyInfo ?? enrolment.subjectPublicKeyInfo;
+  if (!subjectPublicKeyInfo) throw new Error('an enrolment without a key cannot be issued');
+  const { issuer, profile: rules } = dependencies.authority;
+  const serialNumber = newSerialNumber();
+  const period = validityPeriod(issuer, rules, new Date());
+  const tbs = buildTbsCertificate(issuer, rules, {
+    serialNumber,
+    subject: subjectOf(enrolment, dependencies.organizationIdentifier),
+    subjectAltName: [{ kind: 'rfc822Name', value: enrolment.address }],
+    subjectPublicKeyInfo,
+    ...period,
+  });
+  const intended = { ...about, id: randomUUID(), serialNumber, tbs, certificate: null };
+  const keyKind = order.csr?.keyKind ?? keyKindOf(subjectPublicKeyInfo);
+  return {
+    intended,
+    intent: { ...intended, authorityId: dependencies.authority.id, address: enrolment.address, keyKind, ...period },
+  };
+}
+
+/** Whether the enrolment takes this key: for the first time, or it is the one that it took before. */
+function requireTakes(
+  { authority: { profile } }: IssueDependencies,
+  enrolment: EnrolmentToIssue,
+  made: CertificateRow | undefined,
+  { subjectPublicKeyInfo, keyKind, fingerprint }: NonNullable<IssueOrder['csr']>,
+  keysInUse: ReadonlySet<string>,
+): void {
+  if (enrolment.accountState !== 'active') throw conflict('account_state', 'The account is not active.');
+  if (!profile.keyKinds.includes(keyKind))
+    throw refuse('csr_key_kind', `The profile ${profile.id} takes keys of ${profile.keyKinds.join(', ')}.`);
+  if (enrolment.path === 'csr' && enrolment.subjectPublicKeyInfo?.equals(subjectPublicKeyInfo)) {
+    if (made && isRevokedForGood(made))
+      throw conflict('certificate_revoked', 'The certificate for this key was revoked; the key gets no other.');
+    return; // the same CSR again gets the same certificate
+  }
+  if (enrolment.state !== 'awaiting_csr' || enrolment.subjectPublicKeyInfo)
+    throw conflict('enrolment_state', `The enrolment is ${enrolment.state} and takes no CSR.`);
+  if (keysInUse.has(fingerprint))
+    throw refuse('csr_key_reused', 'This key has a certificate, or is enrolled, already; make a new key pair.');
+}
+
+const conflict = (code: string, detail: string): ServiceError => new ServiceError({ kind: 'conflict', code, detail });
+const refuse = (code: string, detail: string): ServiceError => invalid(code, [{ pointer: '/csr', code, detail }]);
+
+/** From the directory alone; what a CSR says of its subject is never used. */
+function subjectOf(enrolment: EnrolmentToIssue, organizationIdentifier: string) {
+  const { surname, givenName } = enrolment;
+  return {
+    countryName: 'VN',
+    organizationName: fit(enrolment.agencyName),
+    organizationIdentifier,
+    serialNumber: enrolment.username.slice(0, 64),
+    // A person with a single name carries it as surname (CA/B S/MIME BR 7.1.4.2.2 e).
+    surname: fit(surname || givenName),
+    ...(surname && givenName ? { givenName: fit(givenName) } : {}),
+    commonName: fit(enrolment.displayName),
+  };
+}
+
+/** At most 64 characters (RFC 5280 appendix A, ub-organization-name and others), cut between words. */
+function fit(text: string): string {
+  if (text.length <= 64) return text;
+  if ([...text].length <= 64) return text;
+  const words = [...text].slice(0, 65).join('');
+  return words.includes(' ') ? words.slice(0, words.lastIndexOf(' ')).trim() : [...text].slice(0, 64).join('');
+}
