@@ -122,29 +122,32 @@ const sharedFiles = (): string[] => [
   ...['express', 'pg', 'ldapts', 'zod'].map((name) => join(repository, 'node_modules', name, 'package.json')),
 ];
 
-/** Root and issuing authority, made by the same ceremony as anywhere; the directory that they are in. */
+/** Root and issuing authorities, made by the same ceremony as anywhere; the directory that they are in. */
 async function ensureAuthorities({ state }: Engines, publicUrl: string, log: (line: string) => void): Promise<string> {
   const directory = join(state.makeDirectory('certificate', undefined, 0o711), 'authorities');
   if (existsSync(directory)) return directory;
-  log('making the root and the issuing authority (once)');
+  log('making the root and the issuing authorities (once)');
+  const passphrase = state.secret('certificate/issuing-passphrase');
   await runCeremony({
     out: directory,
     organization: 'Sở Thông tin và Truyền thông tỉnh Nghệ An',
     rootName: 'Congvu Local Root CA',
-    issuingName: 'Congvu Local Issuing CA 1',
     rootPassphrase: state.secret('certificate/root-passphrase'),
-    issuingPassphrase: state.secret('certificate/issuing-passphrase'),
+    issuing: [
+      { name: 'issuing', commonName: 'Congvu Local Issuing CA 1', purposes: ['signature', 'encryption'], passphrase },
+      { name: 'device', commonName: 'Congvu Local Device CA 1', purposes: ['device'], passphrase },
+    ],
     rootCrlUrl: `${publicUrl}/crl/root.crl`,
     rootCertificateUrl: `${publicUrl}/ca/root.crt`,
   });
   return directory;
 }
 
-/** The service reads the issuing authority and the root's certificate; the root's key stays ours. */
+/** The service reads the issuing authorities and the root's certificate; the root's key stays ours. */
 function giveAuthorities(directory: string, account: Account | undefined): void {
   if (!account) return;
-  chmodSync(directory, 0o711);
-  for (const file of ['issuing.crt.pem', 'issuing.key.pem', 'root.crt.pem', 'root.crl.pem'])
+  chmodSync(directory, 0o755);
+  for (const file of readdirSync(directory).filter((name) => name !== 'root.key.pem'))
     chownSync(join(directory, file), account.uid, account.gid);
 }
 
@@ -205,9 +208,8 @@ function environmentsOf(
     certificate: {
       ...shared('certificate'),
       PUBLIC_URL: urls.certificate,
-      ISSUING_CERTIFICATE_FILE: join(authorities, 'issuing.crt.pem'),
-      ISSUING_PRIVATE_KEY_FILE: join(authorities, 'issuing.key.pem'),
-      ISSUING_PASSPHRASE_FILE: secretFile(
+      AUTHORITIES_DIRECTORY: authorities,
+      AUTHORITIES_PASSPHRASE_FILE: secretFile(
         'certificate',
         'issuing-passphrase',
         state.secret('certificate/issuing-passphrase'),

@@ -352,7 +352,7 @@ describe('what everybody may read', () => {
     const path = `/crl/${service.authority.name}.crl`;
     await service.owner('certificate.crls').delete();
     expect((await fetch(path)).status).toBe(404); // none was made yet
-    await publishCrl(service, true);
+    await publishCrl(service, service.authority.id, true);
     const answer = await fetch(path);
     expect(answer.headers).toMatchObject({
       'content-type': 'application/pkix-crl',
@@ -372,7 +372,7 @@ describe('what everybody may read', () => {
       'cache-control': 'public, max-age=86400',
     });
     expect(issuing.body).toEqual(service.authority.chain[0]);
-    expect((await fetch('/ca/root.crt')).body).toEqual(service.authority.root.certificate);
+    expect((await fetch('/ca/root.crt')).body).toEqual(service.authorities.root.certificate);
   });
 
   test.each(['/crl/root.crt', '/crl/other.crl', '/ca/root.crl', '/ca/other.crt'])('%s: there is none', async (path) => {

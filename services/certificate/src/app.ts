@@ -17,7 +17,7 @@ export interface CertificateAppDependencies extends EnrolmentDependencies {
 }
 
 export function createCertificateApp(dependencies: CertificateAppDependencies): Express {
-  const { database, ldap, authority, authenticate, issuerUrl, log } = dependencies;
+  const { database, ldap, authorities, authenticate, issuerUrl, log } = dependencies;
   return createApp({
     name: 'certificate',
     title: 'Congvu certificate',
@@ -31,8 +31,8 @@ export function createCertificateApp(dependencies: CertificateAppDependencies): 
     readiness: { database: () => pingDatabase(database), ldap: () => ldap.ping() },
     routes: [
       ...enrolmentRoutes(dependencies),
-      ...certificateRoutes(database, authority),
-      ...revocationRoutes(database, authority),
+      ...certificateRoutes(database, authorities),
+      ...revocationRoutes(database, authorities),
     ],
   });
 }

@@ -13,15 +13,29 @@ const options = (out: string): CeremonyOptions => ({
   out: join(judge.directory, out),
   organization: 'Sở Thông tin và Truyền thông tỉnh Nghệ An',
   rootName: 'Nghệ An Root CA',
-  issuingName: 'Nghệ An Issuing CA 1',
   rootPassphrase: 'mật khẩu của gốc',
-  issuingPassphrase: 'a passphrase of the issuing authority',
+  issuing: [
+    {
+      name: 'issuing',
+      commonName: 'Nghệ An Issuing CA 1',
+      purposes: ['signature', 'encryption'],
+      passphrase: 'a passphrase of the issuing authority',
+      keyKind: 'ec-p256',
+    },
+  ],
   rootCrlUrl: 'http://pki.example.vn/root.crl',
   rootCertificateUrl: 'http://pki.example.vn/root.crt',
   rootKeyKind: 'ec-p384',
-  issuingKeyKind: 'ec-p256',
 });
-const files = ['issuing.crt.pem', 'issuing.key.pem', 'root.crl.pem', 'root.crt.pem', 'root.key.pem', 'transcript.txt'];
+const files = [
+  'issuing.crt.pem',
+  'issuing.json',
+  'issuing.key.pem',
+  'root.crl.pem',
+  'root.crt.pem',
+  'root.key.pem',
+  'transcript.txt',
+];
 
 test('makes two tiers that OpenSSL verifies, with encrypted keys that nobody else may read', async () => {
   const transcript = await runCeremony(options('made'));
@@ -50,7 +64,7 @@ test('makes two tiers that OpenSSL verifies, with encrypted keys that nobody els
   ])
     expect(issuing).toContain(part);
 
-  const passphrase = options('').issuingPassphrase;
+  const passphrase = options('').issuing[0]!.passphrase;
   const [certificatePem, privateKeyPem] = [
     readFileSync(made('issuing.crt.pem'), 'utf8'),
     readFileSync(made('issuing.key.pem'), 'utf8'),
@@ -72,10 +86,15 @@ test('never writes over anything, and leaves nothing half done', async () => {
 });
 
 test('says everything that is wrong before it makes a key', async () => {
-  const bad = { ...options('bad'), rootPassphrase: 'short', rootCrlUrl: 'https://x', issuingYears: 30 };
+  const bad = {
+    ...options('bad'),
+    rootPassphrase: 'short',
+    rootCrlUrl: 'https://x',
+    issuing: [{ ...options('').issuing[0]!, years: 30 }],
+  };
   await expect(runCeremony(bad)).rejects.toMatchObject({
     code: 'ceremony_invalid',
-    faults: [{ pointer: '/rootPassphrase' }, { pointer: '/rootCrlUrl' }, { pointer: '/issuingYears' }],
+    faults: [{ pointer: '/rootPassphrase' }, { pointer: '/rootCrlUrl' }, { pointer: '/issuing/0/years' }],
   });
   await expect(runCeremony({ ...options('bad'), organization: '' })).rejects.toMatchObject({ code: 'subject_invalid' });
   expect(readdirSync(judge.directory)).not.toContain('bad');

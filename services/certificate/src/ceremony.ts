@@ -36,7 +36,7 @@ Example, offline, with two officers each writing one passphrase file on a RAM di
     --root-passphrase-file /run/officer-1/passphrase --issuing-passphrase-file /run/officer-2/passphrase \\
     --root-crl-url http://pki.nghean.gov.vn/root.crl --root-certificate-url http://pki.nghean.gov.vn/root.crt
 
-The service needs issuing.crt.pem, issuing.key.pem, root.crt.pem and root.crl.pem. root.key.pem goes into the safe.
+The service needs issuing.*, root.crt.pem and root.crl.pem. root.key.pem goes into the safe.
 `;
 
 async function main(): Promise<number> {
@@ -85,9 +85,7 @@ async function main(): Promise<number> {
   const passphrase = async (file: string) => (await readFile(file, 'utf8')).split(/\r?\n/, 1)[0]!;
   const given = {
     rootKeyKind: keyKind('root-key'),
-    issuingKeyKind: keyKind('issuing-key'),
     rootYears: count('root-years'),
-    issuingYears: count('issuing-years'),
     rootCrlDays: count('root-crl-days'),
     country: values.country,
   };
@@ -95,9 +93,17 @@ async function main(): Promise<number> {
     out: values.out!,
     organization: values.organization!,
     rootName: values['root-name'] ?? 'Congvu Root CA',
-    issuingName: values['issuing-name'] ?? 'Congvu Issuing CA 1',
     rootPassphrase: await passphrase(values['root-passphrase-file']!),
-    issuingPassphrase: await passphrase(values['issuing-passphrase-file']!),
+    issuing: [
+      {
+        name: 'issuing',
+        commonName: values['issuing-name'] ?? 'Congvu Issuing CA 1',
+        purposes: ['signature', 'encryption'],
+        passphrase: await passphrase(values['issuing-passphrase-file']!),
+        keyKind: keyKind('issuing-key') ?? 'rsa-3072',
+        years: count('issuing-years') ?? 10,
+      },
+    ],
     rootCrlUrl: values['root-crl-url']!,
     rootCertificateUrl: values['root-certificate-url']!,
     ...(Object.fromEntries(

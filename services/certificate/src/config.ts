@@ -11,9 +11,10 @@ export const configSchema = z.object({
   JWKS_URL: z.url().optional(),
   /** Where everybody reads CRLs and CA certificates; stands in every certificate, so it must never change. http: by RFC 5280. */
   PUBLIC_URL: z.url().startsWith('http://', 'must begin with http://'),
-  ISSUING_CERTIFICATE: pem('CERTIFICATE'),
-  ISSUING_PRIVATE_KEY: pem('ENCRYPTED PRIVATE KEY'),
-  ISSUING_PASSPHRASE: z.string().min(12),
+  /** The issuing authorities as the ceremony leaves them: per authority NAME.crt.pem, NAME.key.pem, NAME.json. */
+  AUTHORITIES_DIRECTORY: z.string(),
+  /** Opens those keys that have no NAME.passphrase beside them. */
+  AUTHORITIES_PASSPHRASE: z.string().min(12).optional(),
   ROOT_CERTIFICATE: pem('CERTIFICATE'),
   /** The root's CRL, as the ceremony wrote it (DER in base64, or PEM). */
   ROOT_CRL: pem('X509 CRL'),

@@ -3,7 +3,7 @@ import { addJobs, openDatabase, startWorker } from '@congvu/database';
 import { createLog, exitOnFault, parseConfig, remoteKeys, serve, tokenAuthentication } from '@congvu/http';
 import { openLdap } from '@congvu/ldap';
 import { createCertificateApp } from './app.ts';
-import { openAuthority } from './authorities/authority-context.ts';
+import { openAuthorities } from './authorities/authorities.ts';
 import { listAccountsOfExpired } from './certificates/certificate-store.ts';
 import { finishIssuing } from './certificates/finish-issuing.ts';
 import { openIssuing } from './certificates/issue-certificate.ts';
@@ -19,18 +19,19 @@ exitOnFault(log);
 const config = parseConfig(configSchema, process.env);
 const database = openDatabase({ url: config.DATABASE_URL, name: 'certificate' });
 const ldap = openLdap({ url: config.LDAP_URL, bindDn: config.LDAP_BIND_DN, password: config.LDAP_PASSWORD });
-const authority = await openAuthority(database, config);
+const authorities = await openAuthorities(database, config);
 const baseDn = config.LDAP_BASE_DN;
 const dependencies: EnrolmentDependencies = {
   database,
   ldap,
   baseDn,
-  authority,
-  issue: openIssuing({ database, authority, organizationIdentifier: config.ORGANIZATION_IDENTIFIER }),
+  authorities,
+  organizationIdentifier: config.ORGANIZATION_IDENTIFIER,
+  issue: openIssuing({ database, authorities, organizationIdentifier: config.ORGANIZATION_IDENTIFIER }),
   wrappingKey: { id: config.KEY_WRAPPING_KEY_ID, key: config.KEY_WRAPPING_KEY },
   serverKeyKind: config.SERVER_KEY_KIND,
 };
-const crl = { database, ldap, baseDn, authority, crlHours: config.CRL_HOURS };
+const crl = { database, ldap, baseDn, authorities, crlHours: config.CRL_HOURS };
 
 const worker = await startWorker({
   url: config.DATABASE_URL,
@@ -62,8 +63,11 @@ const worker = await startWorker({
     },
     'publish-certificates': ({ accountIds }: { accountIds: string[] }) => publishIssued(dependencies, accountIds),
     'finish-issuing': () => finishIssuing(dependencies),
-    'publish-crl': ({ force }: { force: boolean }) => publishCrl(crl, force),
-    'renew-crl': () => publishCrl(crl, false),
+    'publish-crl': ({ authorityId, force }: { authorityId: string; force: boolean }) =>
+      publishCrl(crl, authorityId, force),
+    'renew-crl': async () => {
+      for (const { id } of authorities.all) await publishCrl(crl, id, false);
+    },
     // LDAP holds the valid ones only: those that ran out since about the last time.
     'withdraw-expired': async () => {
       const accountIds = await listAccountsOfExpired(database, 2);

@@ -23,7 +23,7 @@ import type { Express } from 'express';
 import { pino } from 'pino';
 import { convergeEntries } from '../../directory/src/accounts/converge-entry.ts';
 import { createCertificateApp } from './app.ts';
-import { openAuthority } from './authorities/authority-context.ts';
+import { type Authorities, type Authority, authoritiesOf, openAuthorities } from './authorities/authorities.ts';
 import { runCeremony } from './authority/ceremony.ts';
 import { toPem } from './authority/certificate.ts';
 import { type Judge, openJudge } from './authority/openssl-judge.ts';
@@ -35,10 +35,13 @@ import type { EnrolmentRow } from './enrolments/enrolment-store.ts';
 import type { CrlDependencies } from './revocation/publish-crl.ts';
 
 export interface TestCertificates extends EnrolmentDependencies, CrlDependencies {
-  organizationIdentifier: string;
   testDatabase: TestDatabase;
   owner: Database;
   judge: Judge;
+  /** Who issues person-signature. */
+  authority: Authority;
+  /** The same authorities, but this one signs. */
+  signingWith: (sign: Authority['issuer']['sign']) => Authorities;
   tokens: TokenAuthority;
   app: Express;
   dn: (account: TestAccount) => string;
@@ -76,14 +79,16 @@ export async function startTestCertificates(): Promise<TestCertificates> {
   const judge = openJudge();
   const tokens = await createTokenAuthority();
   const config = await makeAuthorities(judge);
-  const authority = await openAuthority(database, config);
+  const authorities = await openAuthorities(database, config);
+  const { authority } = authorities.issuing('person-signature');
+  // Where the judges look for who issues person-signature.
+  judge.write('authorities/issuing.crt.pem', toPem('CERTIFICATE', authority.issuer.certificate.der));
   judge.write('chain.pem', authority.chain.map((one) => toPem('CERTIFICATE', one)).join(''));
-  const issuing = { database, authority, organizationIdentifier: config.ORGANIZATION_IDENTIFIER };
+  const issuing = { database, authorities, organizationIdentifier: config.ORGANIZATION_IDENTIFIER };
   const dependencies: EnrolmentDependencies & CrlDependencies = {
-    database,
+    ...issuing,
     ldap,
     baseDn,
-    authority,
     issue: openIssuing(issuing),
     wrappingKey: { id: config.KEY_WRAPPING_KEY_ID, key: config.KEY_WRAPPING_KEY },
     serverKeyKind: config.SERVER_KEY_KIND,
@@ -100,10 +105,19 @@ export async function startTestCertificates(): Promise<TestCertificates> {
 
   return {
     ...dependencies,
-    organizationIdentifier: issuing.organizationIdentifier,
     testDatabase,
     owner,
     judge,
+    authority,
+    signingWith: (sign) => {
+      const { root, all, profiles } = authorities;
+      const changed = { ...authority, issuer: { ...authority.issuer, sign } };
+      return authoritiesOf(
+        root,
+        all.map((one) => (one === authority ? changed : one)),
+        profiles,
+      );
+    },
     tokens,
     app: createCertificateApp({
       ...dependencies,
@@ -119,7 +133,10 @@ export async function startTestCertificates(): Promise<TestCertificates> {
       return made;
     },
     convergeEntry,
-    converge: (one, parts) => convergeCertificates({ ...dependencies, ...parts }, one.id),
+    converge: (one, parts) => {
+      const changed = { ...dependencies, ...parts };
+      return convergeCertificates({ ...changed, issue: openIssuing(changed) }, one.id);
+    },
     enrolments: async ({ id }) => owner('certificate.enrolments').where({ account_id: id }).orderBy('created_at'),
     certificates: async ({ id }) => owner('certificate.certificates').where({ account_id: id }).orderBy('created_at'),
     published: async (one) =>
@@ -157,7 +174,8 @@ export async function startTestCertificates(): Promise<TestCertificates> {
       ),
     stop: async () => {
       for (const one of accounts) await directory.ldap.remove(dn(one));
-      await ldap.remove(distinguishedName({ cn: authority.name }, `ou=authorities,${baseDn}`));
+      for (const { name } of authorities.all)
+        await ldap.remove(distinguishedName({ cn: name }, `ou=authorities,${baseDn}`));
       await Promise.all([ldap.close(), directory.ldap.close()]);
       judge.close();
       await testDatabase.drop();
@@ -167,18 +185,33 @@ export async function startTestCertificates(): Promise<TestCertificates> {
 
 async function makeAuthorities(judge: Judge) {
   const publicUrl = 'http://pki.example.vn';
-  const issuingPassphrase = 'a passphrase of the issuing authority';
+  const passphrase = 'a passphrase of the issuing authority';
+  // Of this test alone, because all share one OpenLDAP.
+  const mark = randomBytes(4).toString('hex');
   await runCeremony({
     out: join(judge.directory, 'authorities'),
     organization: 'Sở Thông tin và Truyền thông tỉnh Nghệ An',
     rootName: 'Nghệ An Test Root CA',
-    issuingName: 'Nghệ An Test Issuing CA',
     rootPassphrase: 'a passphrase of the root authority',
-    issuingPassphrase,
+    issuing: [
+      {
+        name: `issuing-${mark}`,
+        commonName: 'Nghệ An Test Issuing CA',
+        purposes: ['signature', 'encryption'],
+        passphrase,
+        keyKind: 'ec-p256',
+      },
+      {
+        name: `device-${mark}`,
+        commonName: 'Nghệ An Test Device CA',
+        purposes: ['device'],
+        passphrase,
+        keyKind: 'ec-p256',
+      },
+    ],
     rootCrlUrl: `${publicUrl}/crl/root.crl`,
     rootCertificateUrl: `${publicUrl}/ca/root.crt`,
     rootKeyKind: 'ec-p256',
-    issuingKeyKind: 'ec-p256',
   });
   const made = (name: string) => readFileSync(join(judge.directory, 'authorities', name), 'utf8');
   return configSchema.parse({
@@ -190,9 +223,8 @@ async function makeAuthorities(judge: Judge) {
     LDAP_PASSWORD: 'unused',
     ISSUER_URL: 'https://directory.test',
     PUBLIC_URL: publicUrl,
-    ISSUING_CERTIFICATE: made('issuing.crt.pem'),
-    ISSUING_PRIVATE_KEY: made('issuing.key.pem'),
-    ISSUING_PASSPHRASE: issuingPassphrase,
+    AUTHORITIES_DIRECTORY: join(judge.directory, 'authorities'),
+    AUTHORITIES_PASSPHRASE: passphrase,
     ROOT_CERTIFICATE: made('root.crt.pem'),
     ROOT_CRL: made('root.crl.pem'),
     KEY_WRAPPING_KEY: randomBytes(32).toString('hex'),

@@ -1,14 +1,15 @@
 /** CA certificates and CRLs under `ou=authorities`, where mail programs and connected systems look for them (RFC 4523). */
 import { diffAttributes, distinguishedName, type Ldap } from '@congvu/ldap';
-import type { AuthorityContext } from './authority-context.ts';
+import type { Authorities, Authority } from './authorities.ts';
 
 export async function publishAuthorities(
   ldap: Ldap,
   baseDn: string,
-  authority: AuthorityContext,
+  root: Authorities['root'],
+  authority: Authority,
   crl: Buffer,
 ): Promise<void> {
-  await publish(ldap, baseDn, authority.root.name, authority.root.certificate, authority.root.crl);
+  await publish(ldap, baseDn, root.name, root.certificate, root.crl);
   await publish(ldap, baseDn, authority.name, authority.issuer.certificate.der, crl);
 }
 

@@ -84,7 +84,7 @@ export async function createIssuing(
       extension.certificatePolicies([anyPolicy]),
       extension.basicConstraints(0),
       extension.cRLDistributionPoints([issuing.rootCrlUrl]),
-      extension.authorityInfoAccess([issuing.rootCertificateUrl]),
+      extension.authorityInfoAccess({ caIssuers: [issuing.rootCertificateUrl] }),
     ],
   });
   const certificate = readCertificate(await signTbs(root, tbs));

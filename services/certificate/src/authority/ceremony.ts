@@ -11,7 +11,9 @@ import { type Certificate, fingerprintOf, toPem } from './certificate.ts';
 import { buildTbsCrl, signCrl } from './crl.ts';
 import type { NameAttribute } from './distinguished-name.ts';
 import type { Issuer } from './issuer.ts';
+import type { ExtendedKeyUsage } from './oids.ts';
 import { encryptedPrivateKeyPem } from './pbes2.ts';
+import type { Purpose } from './profile.ts';
 import type { KeyKind } from './public-key.ts';
 
 export interface CeremonyOptions {
@@ -22,10 +24,9 @@ export interface CeremonyOptions {
   /** ISO 3166-1, `VN` if left out. */
   readonly country?: string;
   readonly rootName: string;
-  readonly issuingName: string;
-  /** At least 12 characters; not the same for both. */
+  /** At least 12 characters; no authority below has the same. */
   readonly rootPassphrase: string;
-  readonly issuingPassphrase: string;
+  readonly issuing: readonly IssuingOptions[];
   /** `http:` URLs that the issuing certificate points to: the root's CRL and its certificate (DER). */
   readonly rootCrlUrl: string;
   readonly rootCertificateUrl: string;
@@ -34,21 +35,36 @@ export interface CeremonyOptions {
    * included, where P-384 chains still fail; a root signs so rarely that its slowness costs nothing.
    */
   readonly rootKeyKind?: KeyKind;
-  /** `rsa-3072` if left out: 128-bit security until after the certificate ends, and as widely read. */
-  readonly issuingKeyKind?: KeyKind;
-  /** 20 and 10 if left out. */
+  /** 20 if left out. */
   readonly rootYears?: number;
-  readonly issuingYears?: number;
   /** Days until the root's CRL must be replaced; 365 if left out, the longest that CA/B S/MIME BR 4.9.7 allow. */
   readonly rootCrlDays?: number;
   readonly now?: Date;
 }
 
+export interface IssuingOptions {
+  /** `a-z 0-9 -`: of its files, and in URLs and LDAP. */
+  readonly name: string;
+  readonly commonName: string;
+  readonly purposes: readonly Purpose[];
+  readonly passphrase: string;
+  /** `rsa-3072` if left out: 128-bit security until after the certificate ends, and as widely read. */
+  readonly keyKind?: KeyKind;
+  /** 10 if left out. */
+  readonly years?: number;
+}
+
+/** To what the root confines an authority (CA/B S/MIME BR 7.1.2.2 g). */
+const keyPurposesOf = (purposes: readonly Purpose[]): ExtendedKeyUsage[] => [
+  ...(purposes.includes('signature') || purposes.includes('encryption') ? (['emailProtection'] as const) : []),
+  ...(purposes.includes('device') ? (['serverAuth', 'clientAuth'] as const) : []),
+];
+
 const minimumPassphrase = 12;
 
 /**
- * Makes `root.crt.pem`, `root.key.pem`, `root.crl.pem`, `issuing.crt.pem`, `issuing.key.pem` and `transcript.txt` in
- * `options.out`, and returns the transcript. Throws `conflict` (`ceremony_done`) if the directory holds anything, and
+ * Makes `root.crt.pem`, `root.key.pem`, `root.crl.pem`, `transcript.txt` and of each issuing authority `<name>.crt.pem`,
+ * `<name>.key.pem` and `<name>.json` in `options.out`, and returns the transcript. Throws `conflict` (`ceremony_done`) if the directory holds anything, and
  * `invalid` (`ceremony_invalid`, `subject_invalid`) before any key is made if the options are not usable.
  */
 export async function runCeremony(options: CeremonyOptions): Promise<string> {
@@ -83,15 +99,20 @@ async function makeAuthorities(directory: string, options: CeremonyOptions): Pro
     notBefore: now,
     notAfter: yearsAfter(now, options.rootYears ?? 20),
   });
-  const issuing = await createIssuing(root.issuer, {
-    subject: name(options.issuingName),
-    keyKind: options.issuingKeyKind ?? 'rsa-3072',
-    notBefore: now,
-    notAfter: yearsAfter(now, options.issuingYears ?? 10),
-    extendedKeyUsage: ['emailProtection'],
-    rootCrlUrl: options.rootCrlUrl,
-    rootCertificateUrl: options.rootCertificateUrl,
-  });
+  const made = await Promise.all(
+    options.issuing.map(async (one) => ({
+      ...one,
+      ...(await createIssuing(root.issuer, {
+        subject: name(one.commonName),
+        keyKind: one.keyKind ?? 'rsa-3072',
+        notBefore: now,
+        notAfter: yearsAfter(now, one.years ?? 10),
+        extendedKeyUsage: keyPurposesOf(one.purposes),
+        rootCrlUrl: options.rootCrlUrl,
+        rootCertificateUrl: options.rootCertificateUrl,
+      })),
+    })),
+  );
 
   // 2. The root's first CRL: nothing is revoked, and readers that check the whole chain can know it.
   const nextUpdate = new Date(now.getTime() + (options.rootCrlDays ?? 365) * 86_400_000);
@@ -102,22 +123,24 @@ async function makeAuthorities(directory: string, options: CeremonyOptions): Pro
   const files = new Map<string, { content: string | Buffer; mode: number }>([
     ['root.crt.pem', { content: toPem('CERTIFICATE', root.issuer.certificate.der), mode: 0o644 }],
     ['root.crl.pem', { content: toPem('X509 CRL', rootCrl), mode: 0o644 }],
-    ['issuing.crt.pem', { content: toPem('CERTIFICATE', issuing.issuer.certificate.der), mode: 0o644 }],
     ['root.key.pem', { content: await encryptedPrivateKeyPem(root.privateKey, options.rootPassphrase), mode: 0o600 }],
-    [
-      'issuing.key.pem',
-      { content: await encryptedPrivateKeyPem(issuing.privateKey, options.issuingPassphrase), mode: 0o600 },
-    ],
   ]);
   root.privateKey.fill(0);
-  issuing.privateKey.fill(0);
+  for (const one of made) {
+    const key = await encryptedPrivateKeyPem(one.privateKey, one.passphrase);
+    one.privateKey.fill(0);
+    const settings = `${JSON.stringify({ purposes: one.purposes }, null, 2)}\n`;
+    files.set(`${one.name}.crt.pem`, { content: toPem('CERTIFICATE', one.issuer.certificate.der), mode: 0o644 });
+    files.set(`${one.name}.key.pem`, { content: key, mode: 0o600 });
+    files.set(`${one.name}.json`, { content: settings, mode: 0o644 });
+  }
   const transcript = [
     'Key ceremony: root and issuing authority',
     '',
     `Started   ${started.toISOString()}`,
     `Finished  ${new Date().toISOString()}`,
     ...describe('Root authority', root.issuer, name(options.rootName)),
-    ...describe('Issuing authority', issuing.issuer, name(options.issuingName)),
+    ...made.flatMap((one) => describe(`Issuing authority ${one.name}`, one.issuer, name(one.commonName))),
     '',
     `Root CRL: number 1, thisUpdate ${now.toISOString()}, nextUpdate ${nextUpdate.toISOString()}, nothing revoked`,
     '',
@@ -134,27 +157,32 @@ function requireUsable(options: CeremonyOptions): void {
   const problem = (pointer: string, detail: string) => ({ pointer, code: 'value', detail });
   const isHttp = (url: string) => URL.canParse(url) && new URL(url).protocol === 'http:' && /^[\x21-\x7e]+$/.test(url);
   const isPositive = (value: number | undefined) => value === undefined || (Number.isInteger(value) && value > 0);
+  const tooShort = (pointer: string, passphrase: string) =>
+    passphrase.length < minimumPassphrase
+      ? [problem(pointer, `${pointer.slice(1)} must have at least ${minimumPassphrase} characters.`)]
+      : [];
   const faults = [
-    ...(['rootPassphrase', 'issuingPassphrase'] as const).flatMap((key) =>
-      options[key].length < minimumPassphrase
-        ? [problem(`/${key}`, `${key} must have at least ${minimumPassphrase} characters.`)]
-        : [],
-    ),
-    ...(options.rootPassphrase === options.issuingPassphrase
-      ? [problem('/issuingPassphrase', 'The service must not hold the passphrase of the root; use two.')]
-      : []),
-    ...(options.rootName === options.issuingName
-      ? [problem('/issuingName', 'The two authorities must have different names.')]
-      : []),
+    ...tooShort('/rootPassphrase', options.rootPassphrase),
     ...(['rootCrlUrl', 'rootCertificateUrl'] as const).flatMap((key) =>
       isHttp(options[key]) ? [] : [problem(`/${key}`, `${key} must be an http: URL.`)],
     ),
-    ...(['rootYears', 'issuingYears', 'rootCrlDays'] as const).flatMap((key) =>
+    ...(['rootYears', 'rootCrlDays'] as const).flatMap((key) =>
       isPositive(options[key]) ? [] : [problem(`/${key}`, `${key} must be a positive whole number.`)],
     ),
-    ...((options.issuingYears ?? 10) > (options.rootYears ?? 20)
-      ? [problem('/issuingYears', 'The issuing authority must not outlive the root.')]
-      : []),
+    ...options.issuing.flatMap((one, index) => [
+      ...tooShort(`/issuing/${index}/passphrase`, one.passphrase),
+      ...(one.passphrase === options.rootPassphrase
+        ? [problem(`/issuing/${index}/passphrase`, 'The service must not hold the passphrase of the root; use two.')]
+        : []),
+      ...([options.rootName, ...options.issuing.slice(0, index).map((other) => other.commonName)].includes(
+        one.commonName,
+      )
+        ? [problem(`/issuing/${index}/commonName`, 'Authorities must have different names.')]
+        : []),
+      ...(isPositive(one.years) && (one.years ?? 10) <= (options.rootYears ?? 20)
+        ? []
+        : [problem(`/issuing/${index}/years`, 'An issuing authority must not outlive the root.')]),
+    ]),
   ];
   if (faults.length > 0)
     throw new ServiceError({

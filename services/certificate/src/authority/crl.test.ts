@@ -3,7 +3,14 @@ import { toPem } from './certificate.ts';
 import { buildTbsCrl, type CrlEntry, type RevocationReason, revocationReasonCode, signCrl } from './crl.ts';
 import { buildTbsCertificate, newSerialNumber, signTbs } from './issuer.ts';
 import { generateKeyPair } from './key-pair.ts';
-import { makeTestAuthority, openJudge, type TestAuthority, testProfile, testRequest } from './openssl-judge.ts';
+import {
+  makeTestAuthority,
+  openJudge,
+  type TestAuthority,
+  testLocations,
+  testProfile,
+  testRequest,
+} from './openssl-judge.ts';
 
 const judge = openJudge();
 let authority: TestAuthority;
@@ -51,7 +58,7 @@ test('a revoked certificate is refused, the next one is not', async () => {
     ['revoked.pem', revoked],
     ['valid.pem', valid],
   ] as const) {
-    const tbs = buildTbsCertificate(authority.issuing.issuer, testProfile, request);
+    const tbs = buildTbsCertificate(authority.issuing.issuer, testProfile, testLocations, request);
     judge.write(name, toPem('CERTIFICATE', await signTbs(authority.issuing.issuer, tbs)));
   }
   await writeCrl([{ serialNumber: revoked.serialNumber, revocationDate: new Date(), reason: 'keyCompromise' }]);

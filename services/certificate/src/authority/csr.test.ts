@@ -92,7 +92,7 @@ describe('refuses', () => {
     ['exponent 3', 'csr_key_weak', rsa(2048, '-pkeyopt', 'rsa_keygen_pubexp:3'), []],
     ['2056 bits', 'csr_key_kind', rsa(2056), []],
     ['P-521', 'csr_key_kind', ec('P-521'), []],
-    ['Ed25519', 'csr_key_kind', ['-algorithm', 'ED25519'], []],
+    ['Ed448', 'csr_key_kind', ['-algorithm', 'ED448'], []],
     ['explicit parameters', 'csr_key_parameters', ec('P-256', '-pkeyopt', 'ec_param_enc:explicit'), []],
     ['SHA-1', 'csr_signature_algorithm', rsa(2048), ['-sha1']],
     ['MD5', 'csr_signature_algorithm', rsa(2048), ['-md5']],

@@ -7,7 +7,7 @@ import { createPublicKey, hash, type KeyObject } from 'node:crypto';
 import { invalid, ServiceError } from '@congvu/errors';
 import * as der from './der.ts';
 import { type ReadAttribute, readName } from './distinguished-name.ts';
-import { type KeyKind, keyKindOf } from './public-key.ts';
+import { type KeyKind, keyFamilyOf, keyKindOf } from './public-key.ts';
 import { findSignatureAlgorithm, verifyBytes } from './signature.ts';
 
 export interface CertificationRequest {
@@ -76,7 +76,7 @@ function readRequest(encoded: Buffer) {
   const keyKind = keyKindOf(key);
   const identifier = der.expect(signatureAlgorithm, der.tag.sequence, "The CSR's signature algorithm");
   const algorithm = findSignatureAlgorithm(identifier.raw);
-  if (!algorithm || algorithm.key !== (keyKind.startsWith('rsa') ? 'rsa' : 'ec'))
+  if (!algorithm || algorithm.key !== keyFamilyOf(keyKind))
     throw refuse(
       'csr_signature_algorithm',
       'The CSR must be signed with SHA-256, SHA-384 or SHA-512 by an algorithm that fits its key; SHA-1 and MD5 are refused.',

@@ -5,15 +5,17 @@
 import * as der from './der.ts';
 import { accessMethod, type ExtendedKeyUsage, extensionType, type KeyUsage, keyPurpose, keyUsageBit } from './oids.ts';
 
-/** A name in subjectAltName. Further kinds (dNSName for devices) join here. */
+/** Kinds of name that subjectAltName takes here: addresses of mailboxes, host names of devices. */
+export const generalNameKinds = ['rfc822Name', 'dNSName'] as const;
+export type GeneralNameKind = (typeof generalNameKinds)[number];
+
 export interface GeneralName {
-  readonly kind: 'rfc822Name';
+  readonly kind: GeneralNameKind;
   readonly value: string;
 }
-export type GeneralNameKind = GeneralName['kind'];
 
 /** Context tags of GeneralName (RFC 5280 section 4.2.1.6). */
-const generalNameTag = { rfc822Name: 1, uniformResourceIdentifier: 6 } as const;
+const generalNameTag = { rfc822Name: 1, dNSName: 2, uniformResourceIdentifier: 6 } as const;
 
 const extensionId = Object.fromEntries(
   Object.entries(extensionType).map(([type, oid]) => [type, der.objectIdentifier(oid)]),
@@ -58,12 +60,19 @@ export const cRLDistributionPoints = (urls: readonly string[]): Buffer =>
     der.sequence(der.sequence(der.implicitConstructed(0, der.implicitConstructed(0, ...urls.map((url) => uri(url)))))),
   );
 
-export const authorityInfoAccess = (caIssuers: readonly string[]): Buffer =>
-  extension(
+/** Where the responder is, then where the issuer's certificate is. */
+export const authorityInfoAccess = (places: { ocsp?: readonly string[]; caIssuers: readonly string[] }): Buffer => {
+  const access = (method: keyof typeof accessMethod) => (url: string) =>
+    der.sequence(der.objectIdentifier(accessMethod[method]), uri(url));
+  return extension(
     'authorityInfoAccess',
     false,
-    der.sequence(...caIssuers.map((url) => der.sequence(der.objectIdentifier(accessMethod.caIssuers), uri(url)))),
+    der.sequence(...(places.ocsp ?? []).map(access('ocsp')), ...places.caIssuers.map(access('caIssuers'))),
   );
+};
+
+/** Of a responder's own certificate: it is trusted for as long as it lives (RFC 6960 section 4.2.2.2.1). */
+export const ocspNoCheck = (): Buffer => extension('ocspNoCheck', false, der.nullValue);
 
 /** Not critical, because the subject is never empty here (RFC 5280 section 4.2.1.6). */
 export const subjectAltName = (names: readonly GeneralName[]): Buffer =>

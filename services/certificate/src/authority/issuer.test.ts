@@ -11,7 +11,14 @@ import {
   signTbs,
 } from './issuer.ts';
 import { generateKeyPair, type KeyPair } from './key-pair.ts';
-import { makeTestAuthority, openJudge, type TestAuthority, testProfile, testRequest } from './openssl-judge.ts';
+import {
+  makeTestAuthority,
+  openJudge,
+  type TestAuthority,
+  testLocations,
+  testProfile,
+  testRequest,
+} from './openssl-judge.ts';
 import { encryptedPrivateKeyPem } from './pbes2.ts';
 import { keyKinds } from './public-key.ts';
 
@@ -41,7 +48,12 @@ describe('OpenSSL accepts what is issued', () => {
       const crls = ['-CRLfile', 'root.crl.pem', '-CRLfile', 'all.crl.pem', '-purpose', 'smimesign', 'ee.pem'];
       for (const keyKind of keyKinds.filter((one) => one !== 'rsa-4096')) {
         const { subjectPublicKeyInfo } = await generateKeyPair(keyKind);
-        const tbs = buildTbsCertificate(made.issuing.issuer, testProfile, testRequest(made, subjectPublicKeyInfo));
+        const tbs = buildTbsCertificate(
+          made.issuing.issuer,
+          testProfile,
+          testLocations,
+          testRequest(made, subjectPublicKeyInfo),
+        );
         judge.write('ee.pem', toPem('CERTIFICATE', await signTbs(made.issuing.issuer, tbs)));
         expect(judge.run(...verify, ...crls)).toContain('ee.pem: OK');
       }
@@ -50,7 +62,7 @@ describe('OpenSSL accepts what is issued', () => {
 
   test('and shows the fields of the profile in their order, and no others', async () => {
     const request = testRequest(authority, keys.subjectPublicKeyInfo);
-    const tbs = buildTbsCertificate(authority.issuing.issuer, testProfile, request);
+    const tbs = buildTbsCertificate(authority.issuing.issuer, testProfile, testLocations, request);
     judge.write('ee.pem', toPem('CERTIFICATE', await signTbs(authority.issuing.issuer, tbs)));
     const text = judge.run('x509', '-in', 'ee.pem', '-noout', '-text', '-nameopt', 'utf8,sep_comma_plus_space');
     expect(text).toContain(
@@ -85,6 +97,7 @@ describe('OpenSSL accepts what is issued', () => {
     const tbs = buildTbsCertificate(
       authority.issuing.issuer,
       testProfile,
+      testLocations,
       testRequest(authority, keys.subjectPublicKeyInfo),
     );
     await makeTestAuthorityFiles();
@@ -122,14 +135,16 @@ describe('building and signing', () => {
     const request = testRequest(authority, keys.subjectPublicKeyInfo);
     const { issuer } = authority.issuing;
     const decomposed = { ...request.subject, commonName: ' Huỳnh  Thanh Điền '.normalize('NFD') };
-    const first = buildTbsCertificate(issuer, testProfile, request);
-    expect(buildTbsCertificate(issuer, testProfile, { ...request, subject: decomposed }).equals(first)).toBe(true);
+    const first = buildTbsCertificate(issuer, testProfile, testLocations, request);
+    expect(
+      buildTbsCertificate(issuer, testProfile, testLocations, { ...request, subject: decomposed }).equals(first),
+    ).toBe(true);
   });
 
   test('what the profile does not list stays out of the subject', () => {
     const request = testRequest(authority, keys.subjectPublicKeyInfo);
     const subject = { ...request.subject, localityName: 'Vinh' };
-    const tbs = buildTbsCertificate(authority.issuing.issuer, testProfile, { ...request, subject });
+    const tbs = buildTbsCertificate(authority.issuing.issuer, testProfile, testLocations, { ...request, subject });
     expect(tbs.includes('Vinh')).toBe(false);
   });
 
@@ -137,6 +152,7 @@ describe('building and signing', () => {
     const tbs = buildTbsCertificate(
       authority.issuing.issuer,
       testProfile,
+      testLocations,
       testRequest(authority, keys.subjectPublicKeyInfo),
     );
     await expect(async () => signTbs(authority.root.issuer, tbs)).rejects.toMatchObject({ code: 'tbs_foreign' });
@@ -157,7 +173,7 @@ describe('building and signing', () => {
     };
     let faults: readonly { pointer: string; code: string }[] = [];
     try {
-      buildTbsCertificate(authority.issuing.issuer, testProfile, bad);
+      buildTbsCertificate(authority.issuing.issuer, testProfile, testLocations, bad);
     } catch (error) {
       faults = (error as ServiceError).faults;
     }
@@ -197,8 +213,8 @@ describe('loading an issuer', () => {
     const issuer = await load();
     requireProfile(issuer, testProfile, new Date());
     const request = testRequest(authority, keys.subjectPublicKeyInfo);
-    const tbs = buildTbsCertificate(issuer, testProfile, request);
-    expect(tbs.equals(buildTbsCertificate(authority.issuing.issuer, testProfile, request))).toBe(true);
+    const tbs = buildTbsCertificate(issuer, testProfile, testLocations, request);
+    expect(tbs.equals(buildTbsCertificate(authority.issuing.issuer, testProfile, testLocations, request))).toBe(true);
     await signTbs(issuer, tbs);
   });
 
@@ -212,7 +228,7 @@ describe('loading an issuer', () => {
     ] as const;
     for (const [refusal, code] of refusals) await expect(refusal).rejects.toMatchObject({ kind: 'invalid', code });
     const request = testRequest(authority, keys.subjectPublicKeyInfo);
-    const tbs = buildTbsCertificate(authority.issuing.issuer, testProfile, request);
+    const tbs = buildTbsCertificate(authority.issuing.issuer, testProfile, testLocations, request);
     const endEntity = toPem('CERTIFICATE', await signTbs(authority.issuing.issuer, tbs));
     const privateKeyPem = toPem('PRIVATE KEY', keys.privateKey);
     await expect(load({ certificatePem: endEntity, privateKeyPem })).rejects.toMatchObject({
@@ -239,7 +255,12 @@ describe('loading an issuer', () => {
 
 test('RSA signatures over the same TBS are the same certificate', async () => {
   const made = await makeTestAuthority(judge, 'rsa-2048');
-  const tbs = buildTbsCertificate(made.issuing.issuer, testProfile, testRequest(made, keys.subjectPublicKeyInfo));
+  const tbs = buildTbsCertificate(
+    made.issuing.issuer,
+    testProfile,
+    testLocations,
+    testRequest(made, keys.subjectPublicKeyInfo),
+  );
   const [first, second] = await Promise.all([signTbs(made.issuing.issuer, tbs), signTbs(made.issuing.issuer, tbs)]);
   expect(first.equals(second)).toBe(true);
 });

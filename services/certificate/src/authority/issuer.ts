@@ -21,7 +21,7 @@ import { encodeName, nameFaults } from './distinguished-name.ts';
 import * as extension from './extension.ts';
 import { type AttributeName, keyPurpose, keyUsageBit } from './oids.ts';
 import { checkProfile, type Profile } from './profile.ts';
-import { type KeyKind, keyIdentifierOf, keyKindOf } from './public-key.ts';
+import { type KeyFamily, type KeyKind, keyFamilyOf, keyIdentifierOf, keyKindOf } from './public-key.ts';
 import { type SignatureAlgorithm, signatureAlgorithmOf, signBytes } from './signature.ts';
 
 /** An authority that can sign. The private key is reachable through `sign` alone; a key in a token fits the same shape. */
@@ -32,6 +32,17 @@ export interface Issuer {
   readonly signatureAlgorithm: SignatureAlgorithm;
   /** Signature octets over `data`, made off the event loop. */
   sign(data: Buffer): Promise<Buffer>;
+}
+
+/**
+ * Where a certificate says that its issuer's CRL, responder and certificate (DER) are: `http:` URLs, because what is fetched is
+ * signed, and fetching it over TLS would need it first (RFC 5280 section 8). What is common to the certificates of one place is
+ * compiled once per object, so give the same object again.
+ */
+export interface Locations {
+  readonly crl: readonly string[];
+  readonly ocsp: readonly string[];
+  readonly caIssuers: readonly string[];
 }
 
 export interface CertificateRequest {
@@ -144,7 +155,10 @@ export function validityPeriod(issuer: Issuer, profile: Profile, now: Date): { n
 export function requireProfile(issuer: Issuer, profile: Profile, now: Date): void {
   checkProfile(profile);
   const purposes = keyPurposesOf(issuer.certificate);
-  const uncovered = profile.extendedKeyUsage.filter((purpose) => purposes && !purposes.includes(keyPurpose[purpose]));
+  // A responder is delegated by the authority itself, whatever else that may certify (RFC 6960 section 4.2.2.2).
+  const uncovered = profile.extendedKeyUsage.filter(
+    (purpose) => purpose !== 'OCSPSigning' && purposes && !purposes.includes(keyPurpose[purpose]),
+  );
   if (uncovered.length > 0)
     throw unusable(
       'issuer_purpose',
@@ -153,55 +167,77 @@ export function requireProfile(issuer: Issuer, profile: Profile, now: Date): voi
   validityPeriod(issuer, profile, now);
 }
 
-/** What does not change from one certificate of a profile to the next. */
+/** What does not change from one certificate of a profile, a place and a family of keys to the next. */
 interface Template {
   readonly algorithmAndIssuer: Buffer;
   /** Extensions in order: finished octets, or what has to be made for the one certificate. */
   readonly extensions: readonly (Buffer | 'subjectKeyIdentifier' | 'subjectAltName')[];
 }
 
-const templates = new WeakMap<Issuer, WeakMap<Profile, Template>>();
+const templates = new WeakMap<Issuer, WeakMap<Profile, WeakMap<Locations, Partial<Record<KeyFamily, Template>>>>>();
 
-function templateOf(issuer: Issuer, profile: Profile): Template {
-  const known = templates.get(issuer)?.get(profile);
+function templateOf(issuer: Issuer, profile: Profile, locations: Locations, family: KeyFamily): Template {
+  const known = templates.get(issuer)?.get(profile)?.get(locations)?.[family];
   if (known) return known;
   checkProfile(profile);
+  checkLocations(locations);
+  const policies = profile.certificatePolicies;
   const template: Template = {
     algorithmAndIssuer: Buffer.concat([issuer.signatureAlgorithm.identifier, issuer.certificate.subject]),
     extensions: [
       extension.authorityKeyIdentifier(issuer.subjectKeyIdentifier),
       'subjectKeyIdentifier',
-      extension.keyUsage(profile.keyUsage),
+      extension.keyUsage(profile.keyUsage[family] ?? []),
       extension.extKeyUsage(profile.extendedKeyUsage),
-      extension.certificatePolicies(profile.certificatePolicies),
-      extension.cRLDistributionPoints(profile.crlDistributionPoints),
-      extension.authorityInfoAccess(profile.caIssuers),
-      'subjectAltName',
+      ...(policies.length > 0 ? [extension.certificatePolicies(policies)] : []),
+      ...(profile.ocspNoCheck
+        ? [extension.ocspNoCheck()]
+        : [extension.cRLDistributionPoints(locations.crl), extension.authorityInfoAccess(locations)]),
+      ...(profile.subjectAltName.length > 0 ? ['subjectAltName' as const] : []),
     ],
   };
-  const ofIssuer = templates.get(issuer) ?? new WeakMap<Profile, Template>();
-  templates.set(issuer, ofIssuer.set(profile, template));
+  const ofIssuer = templates.get(issuer) ?? new WeakMap();
+  const ofProfile = ofIssuer.get(profile) ?? new WeakMap();
+  templates.set(issuer, ofIssuer.set(profile, ofProfile));
+  ofProfile.set(locations, { ...ofProfile.get(locations), [family]: template });
   return template;
+}
+
+function checkLocations(locations: Locations): void {
+  const isHttp = (url: string) => URL.canParse(url) && new URL(url).protocol === 'http:' && /^[\x21-\x7e]+$/.test(url);
+  const faults = (['crl', 'ocsp', 'caIssuers'] as const).flatMap((kind) =>
+    locations[kind].length > 0 && locations[kind].every(isHttp)
+      ? []
+      : [{ pointer: `/${kind}`, code: 'value', detail: `${kind} must be one or more http: URLs.` }],
+  );
+  if (faults.length > 0) throw invalid('locations_invalid', faults);
 }
 
 /**
  * DER of the TBSCertificate. Pure and deterministic. Throws `invalid` (`certificate_request_invalid`) with every fault:
  * pointers `/serialNumber`, `/subject/<attribute>`, `/subjectAltName/<index>`, `/subjectPublicKeyInfo`, `/notAfter`.
  */
-export function buildTbsCertificate(issuer: Issuer, profile: Profile, request: CertificateRequest): Buffer {
-  const template = templateOf(issuer, profile);
+export function buildTbsCertificate(
+  issuer: Issuer,
+  profile: Profile,
+  locations: Locations,
+  request: CertificateRequest,
+): Buffer {
   const subject = profile.subject.flatMap(({ attribute }) => {
     const value = request.subject[attribute];
     return value === undefined ? [] : [{ attribute, value }];
   });
   const faults = [...nameFaults(subject), ...requestFaults(issuer, profile, request)];
   if (faults.length > 0) throw invalid('certificate_request_invalid', faults);
-  const extensions = template.extensions.map((part) =>
+  const template = templateOf(issuer, profile, locations, keyFamilyOf(keyKindOf(request.subjectPublicKeyInfo)));
+  const extensions = template.extensions.flatMap((part) =>
     part === 'subjectKeyIdentifier'
       ? extension.subjectKeyIdentifier(keyIdentifierOf(request.subjectPublicKeyInfo))
-      : part === 'subjectAltName'
-        ? extension.subjectAltName(request.subjectAltName)
-        : part,
+      : part !== 'subjectAltName'
+        ? part
+        : request.subjectAltName.length > 0
+          ? extension.subjectAltName(request.subjectAltName)
+          : [],
   );
   return assembleTbs({
     ...request,
@@ -228,8 +264,10 @@ function requestFaults(issuer: Issuer, profile: Profile, request: CertificateReq
   request.subjectAltName.forEach(({ kind, value }, index) => {
     if (!profile.subjectAltName.some((one) => one.kind === kind))
       fault(`/subjectAltName/${index}`, 'kind', `Profile ${profile.id} takes no ${kind}.`);
-    else if (!isMailbox(value))
+    else if (kind === 'rfc822Name' && !isMailbox(value))
       fault(`/subjectAltName/${index}`, 'format', 'An rfc822Name is an ASCII mailbox address, local-part@domain.');
+    else if (kind === 'dNSName' && !isHostName(value))
+      fault(`/subjectAltName/${index}`, 'format', 'A dNSName is a full ASCII host name, such as mail.example.vn.');
   });
   for (const { kind, required } of profile.subjectAltName)
     if (required && !request.subjectAltName.some((name) => name.kind === kind))
@@ -257,9 +295,17 @@ function isMailbox(address: string): boolean {
     found !== null &&
     address.length <= 254 &&
     found[1]!.split('.').every((atom) => atom.length > 0) &&
-    found[2]!.split('.').every((label) => /^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$/.test(label))
+    found[2]!.split('.').every(isHostLabel)
   );
 }
+
+/** At least two labels, no wildcard and no address: a device is named. */
+function isHostName(name: string): boolean {
+  const labels = name.split('.');
+  return name.length <= 253 && labels.length > 1 && labels.every(isHostLabel) && !/^[0-9]+$/.test(labels.at(-1)!);
+}
+
+const isHostLabel = (label: string): boolean => /^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$/.test(label);
 
 const version3 = Buffer.from('a003020102', 'hex');
 

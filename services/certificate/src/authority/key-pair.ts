@@ -23,6 +23,7 @@ export function generateKeyPair(keyKind: KeyKind): Promise<KeyPair> {
     error ? reject(error) : resolve({ keyKind, privateKey, subjectPublicKeyInfo });
   if (keyKind === 'ec-p256' || keyKind === 'ec-p384')
     generate('ec', { namedCurve: curveName[keyKind], paramEncoding: 'named', ...encoding }, done);
+  else if (keyKind === 'ed25519') generate('ed25519', encoding, done);
   else generate('rsa', { modulusLength: Number(keyKind.slice(4)), publicExponent: 65537, ...encoding }, done);
   return promise;
 }

@@ -29,6 +29,8 @@ export const extensionType = {
   authorityKeyIdentifier: '2.5.29.35',
   extKeyUsage: '2.5.29.37',
   authorityInfoAccess: '1.3.6.1.5.5.7.1.1',
+  /** RFC 6960 section 4.2.2.2.1. */
+  ocspNoCheck: '1.3.6.1.5.5.7.48.1.5',
 } as const;
 
 /** Key purposes (RFC 5280 section 4.2.1.12). */

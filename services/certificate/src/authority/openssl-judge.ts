@@ -3,14 +3,14 @@
  * two-tier authority with quick keys for it to judge.
  */
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createIssuing, createRoot, type MadeAuthority } from './authority.ts';
 import { toPem } from './certificate.ts';
 import { buildTbsCrl, signCrl } from './crl.ts';
-import { type CertificateRequest, newSerialNumber, validityPeriod } from './issuer.ts';
-import { type Profile, personSignature } from './profile.ts';
+import { type CertificateRequest, type Locations, newSerialNumber, validityPeriod } from './issuer.ts';
+import { checkProfile, type Profile } from './profile.ts';
 import type { KeyKind } from './public-key.ts';
 
 export interface Judge {
@@ -33,10 +33,15 @@ export function openJudge(): Judge {
   };
 }
 
-export const testProfile: Profile = personSignature({
-  crl: 'http://pki.example.vn/issuing.crl',
-  caIssuers: 'http://pki.example.vn/issuing.crt',
-});
+/** A profile as it is shipped. */
+export const shippedProfile = (id: string): Profile =>
+  checkProfile(JSON.parse(readFileSync(join(import.meta.dirname, `../profiles/${id}.json`), 'utf8')));
+export const testProfile: Profile = shippedProfile('person-signature');
+export const testLocations: Locations = {
+  crl: ['http://pki.example.vn/issuing.crl'],
+  ocsp: ['http://pki.example.vn/ocsp'],
+  caIssuers: ['http://pki.example.vn/issuing.crt'],
+};
 
 export interface TestAuthority {
   readonly root: MadeAuthority;

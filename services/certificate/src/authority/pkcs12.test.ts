@@ -6,7 +6,14 @@ import forge from 'node-forge';
 import { toPem } from './certificate.ts';
 import { buildTbsCertificate, signTbs } from './issuer.ts';
 import { generateKeyPair } from './key-pair.ts';
-import { makeTestAuthority, openJudge, type TestAuthority, testProfile, testRequest } from './openssl-judge.ts';
+import {
+  makeTestAuthority,
+  openJudge,
+  type TestAuthority,
+  testLocations,
+  testProfile,
+  testRequest,
+} from './openssl-judge.ts';
 import { makePkcs12, openPkcs12, type Pkcs12Contents } from './pkcs12.ts';
 
 const newPassphrase = (): string => randomUUID();
@@ -21,6 +28,7 @@ beforeAll(async () => {
     const tbs = buildTbsCertificate(
       authority.issuing.issuer,
       testProfile,
+      testLocations,
       testRequest(authority, subjectPublicKeyInfo),
     );
     const certificate = await signTbs(authority.issuing.issuer, tbs);

@@ -24,21 +24,30 @@ test('all faults are found at once', () => {
       id: 'Person Signature',
       validityDays: 826,
       keyKinds: ['rsa-2048', 'rsa-1024'],
-      crlDistributionPoints: ['https://pki.example.vn/issuing.crl'],
-      caIssuers: [],
+      renewal: { daysBefore: 0, sameKey: true },
+      subject: [{ attribute: 'commonName', from: 'csr', required: true }],
     }),
   ).toEqual([
     '/id format',
+    '/renewal/daysBefore range',
     '/keyKinds/1 value',
-    '/crlDistributionPoints/0 value',
-    '/caIssuers empty',
+    '/subject/0/from value',
+    '/keyUsage/ec key_kind',
+    '/keyUsage/ed25519 key_kind',
     '/validityDays range',
+    '/subject smime_subject',
+    '/subject smime_subject',
+    '/subject smime_subject',
   ]);
 });
 
 test.each([
-  ['a usage of authorities', { keyUsage: ['digitalSignature', 'keyCertSign'] }, '/keyUsage authority_only'],
-  ['an RSA usage for EC keys', { keyUsage: ['digitalSignature', 'keyEncipherment'] }, '/keyUsage key_kind'],
+  [
+    'a usage of authorities',
+    { keyUsage: { rsa: ['digitalSignature', 'keyCertSign'] } },
+    '/keyUsage/rsa authority_only',
+  ],
+  ['an RSA usage for EC keys', { keyUsage: { ec: ['digitalSignature', 'keyEncipherment'] } }, '/keyUsage/ec key_kind'],
   ['a second purpose', { extendedKeyUsage: ['emailProtection', 'clientAuth'] }, '/extendedKeyUsage smime_strict'],
   ['no reserved policy', { certificatePolicies: ['2.25.1'] }, '/certificatePolicies smime_policy'],
   ['an optional address', { subjectAltName: [{ kind: 'rfc822Name', required: false }] }, '/subjectAltName required'],

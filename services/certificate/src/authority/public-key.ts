@@ -1,5 +1,5 @@
 /**
- * Which public keys Congvu certifies: RSA of 2048, 3072 or 4096 bits and ECDSA on P-256 or P-384, each in the one
+ * Which public keys Congvu certifies: RSA of 2048, 3072 or 4096 bits, ECDSA on P-256 or P-384 and Ed25519, each in the one
  * encoding that CA/B S/MIME BR 7.1.3.1 allows. A SubjectPublicKeyInfo that passes here can be put into a certificate
  * byte for byte. The sizes are checked before any arithmetic, so a hostile key costs nothing.
  */
@@ -7,8 +7,14 @@ import { hash } from 'node:crypto';
 import { invalid, type ServiceError } from '@congvu/errors';
 import * as der from './der.ts';
 
-export const keyKinds = ['rsa-2048', 'rsa-3072', 'rsa-4096', 'ec-p256', 'ec-p384'] as const;
+export const keyKinds = ['rsa-2048', 'rsa-3072', 'rsa-4096', 'ec-p256', 'ec-p384', 'ed25519'] as const;
 export type KeyKind = (typeof keyKinds)[number];
+
+/** What a key can do depends on its family: RSA signs and transports keys, EC signs and agrees on keys, Ed25519 signs. */
+export const keyFamilies = ['rsa', 'ec', 'ed25519'] as const;
+export type KeyFamily = (typeof keyFamilies)[number];
+export const keyFamilyOf = (kind: KeyKind): KeyFamily =>
+  kind === 'ed25519' ? kind : kind.startsWith('rsa') ? 'rsa' : 'ec';
 
 /** AlgorithmIdentifier octets, to be matched whole: no parameter variants, so explicit curves fall out here too. */
 const rsaEncryption = Buffer.from('300d06092a864886f70d0101010500', 'hex');
@@ -20,6 +26,8 @@ const ecCurves: readonly { algorithm: Buffer; kind: KeyKind; coordinateLength: n
   },
   { algorithm: Buffer.from('301006072a8648ce3d020106052b81040022', 'hex'), kind: 'ec-p384', coordinateLength: 48 },
 ];
+/** Without parameters (RFC 8410 section 3). */
+const ed25519 = Buffer.from('300506032b6570', 'hex');
 const idEcPublicKey = '1.2.840.10045.2.1';
 
 /** The primes below 752 (CA/B S/MIME BR 6.1.6: a modulus has no factor smaller than that). */
@@ -61,6 +69,10 @@ export function keyKindOf(subjectPublicKeyInfo: Buffer): KeyKind {
     if (octets[0] !== 0x04 || octets.length !== 1 + 2 * curve.coordinateLength)
       throw refuse('key_parameters', 'The EC public key must be an uncompressed point.');
     return curve.kind;
+  }
+  if (algorithm.raw.equals(ed25519)) {
+    if (octets.length !== 32) throw refuse('key_parameters', 'An Ed25519 public key has 32 octets.');
+    return 'ed25519';
   }
   const oid = der.readObjectIdentifier(parameters[0], "The public key's algorithm");
   if (oid === idEcPublicKey && parameters[1]?.tag !== der.tag.objectIdentifier)

@@ -1,15 +1,16 @@
 /**
  * Signature algorithms: the AlgorithmIdentifier octets that CA/B S/MIME BR 7.1.3.2 allows, matched and written whole
- * (ECDSA without parameters, RSA with NULL), and native signing and verifying on libuv's pool, never on the event loop.
+ * (ECDSA and Ed25519 without parameters, RSA with NULL), and native signing and verifying on libuv's pool, never on the event loop.
  */
 import { constants, type KeyObject, sign, verify } from 'node:crypto';
-import type { KeyKind } from './public-key.ts';
+import { type KeyFamily, type KeyKind, keyFamilyOf } from './public-key.ts';
 
 export interface SignatureAlgorithm {
   /** The whole AlgorithmIdentifier. */
   readonly identifier: Buffer;
-  readonly key: 'rsa' | 'ec';
-  readonly hash: 'sha256' | 'sha384' | 'sha512';
+  readonly key: KeyFamily;
+  /** Null where the algorithm hashes by itself. */
+  readonly hash: 'sha256' | 'sha384' | 'sha512' | null;
   /** Octets of salt if the padding is PSS; MGF1 then uses the same hash (RFC 4055 section 3.1). */
   readonly pssSaltLength?: number;
 }
@@ -28,6 +29,7 @@ export const signatureAlgorithms = [
   { identifier: Buffer.from('300a06082a8648ce3d040302', 'hex'), key: 'ec', hash: 'sha256' },
   { identifier: Buffer.from('300a06082a8648ce3d040303', 'hex'), key: 'ec', hash: 'sha384' },
   { identifier: Buffer.from('300a06082a8648ce3d040304', 'hex'), key: 'ec', hash: 'sha512' },
+  { identifier: Buffer.from('300506032b6570', 'hex'), key: 'ed25519', hash: null },
 ] as const satisfies readonly SignatureAlgorithm[];
 
 /** The accepted algorithm with exactly these octets, or undefined. */
@@ -39,7 +41,9 @@ export const findSignatureAlgorithm = (identifier: Buffer): SignatureAlgorithm |
  * understands (Outlook rejects PSS in certificates); ECDSA with the hash of its curve's size, as the BR demand.
  */
 export function signatureAlgorithmOf(kind: KeyKind): SignatureAlgorithm {
-  return signatureAlgorithms[kind === 'ec-p256' ? 6 : kind === 'ec-p384' ? 7 : 0];
+  const hash = { 'ec-p256': 'sha256', 'ec-p384': 'sha384', ed25519: null } as const;
+  const wanted = kind in hash ? hash[kind as keyof typeof hash] : 'sha256';
+  return signatureAlgorithms.find((known) => known.key === keyFamilyOf(kind) && known.hash === wanted)!;
 }
 
 const keyOptions = (key: KeyObject, algorithm: SignatureAlgorithm) =>

@@ -8,11 +8,14 @@ export type RevocationReason = (typeof revocationReasons)[number];
 export interface CertificateRow {
   id: string;
   authority_id: string;
+  /** Fixed at issuance: it stands in the certificate. */
+  crl_partition: number;
   serial_number: Buffer;
   enrolment_id: string;
   account_id: string;
   agency_id: string;
   request_id: string | null;
+  profile: string;
   state: 'signing' | 'valid' | 'revoked';
   tbs: Buffer;
   certificate: Buffer | null;
@@ -53,6 +56,7 @@ export const listOfAccount = (
 export interface Intent {
   id: string;
   authorityId: string;
+  crlPartition: number;
   serialNumber: Buffer;
   enrolmentId: string;
   accountId: string;
@@ -72,9 +76,9 @@ export async function insertIntents(transaction: Transaction, intents: readonly 
   const column = <K extends keyof Intent>(name: K): Intent[K][] => intents.map((intent) => intent[name]);
   await transaction.raw(
     `insert into certificate.certificates (id, authority_id, serial_number, enrolment_id, account_id, agency_id, request_id, address,
-       profile, key_kind, tbs, not_before, not_after)
+       profile, key_kind, tbs, not_before, not_after, crl_partition)
      select * from unnest(?::uuid[], ?::uuid[], ?::bytea[], ?::uuid[], ?::uuid[], ?::uuid[], ?::uuid[], ?::text[], ?::text[], ?::text[],
-       ?::bytea[], ?::timestamptz[], ?::timestamptz[])`,
+       ?::bytea[], ?::timestamptz[], ?::timestamptz[], ?::int[])`,
     [
       column('id'),
       column('authorityId'),
@@ -89,6 +93,7 @@ export async function insertIntents(transaction: Transaction, intents: readonly 
       column('tbs'),
       column('notBefore'),
       column('notAfter'),
+      column('crlPartition'),
     ] as never[],
   );
 }
@@ -194,6 +199,7 @@ export const listRevoked = (
 
 interface ListRow {
   id: string;
+  authority_id: string;
   serial_number: Buffer;
   issuer: string;
   account_id: string;
@@ -289,9 +295,9 @@ export async function requireCertificate(
   connection: Connection,
   serialNumber: Buffer,
   scope: Scope,
-): Promise<{ wire: Certificate; der: Buffer | null; id: string }> {
+): Promise<{ wire: Certificate; der: Buffer | null; id: string; authorityId: string }> {
   const [row] = await certificates(connection, scope).where('x.serial_number', serialNumber);
-  if (row) return { wire: toCertificate(row), der: row.certificate, id: row.id };
+  if (row) return { wire: toCertificate(row), der: row.certificate, id: row.id, authorityId: row.authority_id };
   throw new ServiceError({
     kind: 'not_found',
     code: 'certificate_not_found',

@@ -2,13 +2,19 @@
  * What will be signed, for many enrolments in one transaction: serial number and TBSCertificate of each, on record with its events
  * before anything is signed. The enrolments are locked from the first look to the commit; what must be refused is said of that one.
  */
-import { randomUUID } from 'node:crypto';
+import { randomInt, randomUUID } from 'node:crypto';
 import type { Transaction } from '@congvu/database';
 import { invalid, ServiceError } from '@congvu/errors';
 import { buildTbsCertificate, newSerialNumber, validityPeriod } from '../authority/issuer.ts';
+import type { Profile, SubjectFact } from '../authority/profile.ts';
 import { keyKindOf } from '../authority/public-key.ts';
-import { type EnrolmentRow, enrolmentNotFound } from '../enrolments/enrolment-store.ts';
-import { type EnrolmentToIssue, listKeysInUse, lockToIssue, setKeys } from '../enrolments/issuing-store.ts';
+import {
+  type AccountSource,
+  type EnrolmentRow,
+  enrolmentNotFound,
+  listAccounts,
+} from '../enrolments/enrolment-store.ts';
+import { listKeysInUse, lockToIssue, setKeys } from '../enrolments/issuing-store.ts';
 import { type CertificateEvent, recordCertificateEvents } from './certificate-event.ts';
 import {
   type CertificateRow,
@@ -22,6 +28,7 @@ import type { IssueDependencies, IssueOrder } from './issue-certificate.ts';
 
 export interface Intended {
   id: string;
+  authorityId: string;
   enrolmentId: string;
   accountId: string;
   agencyId: string;
@@ -51,7 +58,10 @@ export async function commitIntents(
     transaction,
     orders.map(({ enrolmentId, csr }) => ({ id: enrolmentId, scope: csr?.scope })),
   );
-  const withKey = [...enrolments.values()].filter(({ subjectPublicKeyInfo }) => subjectPublicKeyInfo);
+  const locked = [...enrolments.values()];
+  const accounts = await listAccounts(transaction, [...new Set(locked.map((enrolment) => enrolment.account_id))]);
+  const sources = new Map(accounts.map((source) => [source.id, source]));
+  const withKey = locked.filter((enrolment) => enrolment.subject_public_key_info);
   const made = await listOfEnrolments(
     transaction,
     withKey.map(({ id }) => id),
@@ -65,7 +75,10 @@ export async function commitIntents(
   const outcomes = orders.map((order): Outcome<Plan> => {
     const { enrolmentId, csr } = order;
     try {
-      const plan = planOne(dependencies, order, enrolments.get(enrolmentId), made.get(enrolmentId), keysInUse);
+      const enrolment = enrolments.get(enrolmentId);
+      const source = enrolment && sources.get(enrolment.account_id);
+      if (!source) throw enrolmentNotFound();
+      const plan = planOne(dependencies, order, { enrolment, source, made: made.get(enrolmentId), keysInUse });
       if (csr) keysInUse.add(csr.fingerprint);
       return { value: plan };
     } catch (error) {
@@ -80,7 +93,7 @@ export async function commitIntents(
       ? [{ order, ...outcome.value, intent: outcome.value.intent }]
       : [];
   });
-  const taken = written.filter(({ order, intended }) => order.csr && !hasKey(enrolments, intended.enrolmentId));
+  const taken = written.filter(({ order }) => order.csr && !enrolments.get(order.enrolmentId)?.subject_public_key_info);
   await setKeys(
     transaction,
     taken.map(({ order, intended }) => ({
@@ -113,62 +126,59 @@ export async function commitIntents(
   return outcomes.map((outcome) => ('value' in outcome ? { value: outcome.value.intended } : outcome));
 }
 
-const hasKey = (enrolments: ReadonlyMap<string, EnrolmentToIssue>, id: string): boolean =>
-  Boolean(enrolments.get(id)?.subjectPublicKeyInfo);
+interface Found {
+  enrolment: EnrolmentRow;
+  source: AccountSource;
+  made: CertificateRow | undefined;
+  keysInUse: ReadonlySet<string>;
+}
 
 /** Throws what is wrong with this order alone. */
-function planOne(
-  dependencies: IssueDependencies,
-  order: IssueOrder,
-  enrolment: EnrolmentToIssue | undefined,
-  made: CertificateRow | undefined,
-  keysInUse: ReadonlySet<string>,
-): Plan {
-  if (!enrolment) throw enrolmentNotFound();
-  if (order.csr) requireTakes(dependencies, enrolment, made, order.csr, keysInUse);
-  const { id: enrolmentId, accountId, agencyId, requestId, path, profile } = enrolment;
-  const about = { enrolmentId, accountId, agencyId, requestId, path, profile };
+function planOne(dependencies: IssueDependencies, order: IssueOrder, found: Found): Plan {
+  const { enrolment, source, made } = found;
+  if (order.csr) requireTakes(dependencies, order.csr, found);
+  const { path, profile } = enrolment;
+  const { id: accountId, agencyId, requestId } = source;
+  const about = { enrolmentId: enrolment.id, accountId, agencyId, requestId, path, profile };
   if (made) {
-    const { id, serial_number: serialNumber, tbs, certificate } = made;
-    return { intended: { ...about, id, serialNumber, tbs, certificate } };
+    const { id, authority_id: authorityId, serial_number: serialNumber, tbs, certificate } = made;
+    return { intended: { ...about, id, authorityId, serialNumber, tbs, certificate } };
   }
-  const subjectPublicKeyInfo = order.csr?.subjectPublicKeyInfo ?? enrolment.subjectPublicKeyInfo;
+  const subjectPublicKeyInfo = order.csr?.subjectPublicKeyInfo ?? enrolment.subject_public_key_info;
   if (!subjectPublicKeyInfo) throw new Error('an enrolment without a key cannot be issued');
-  const { issuer, profile: rules } = dependencies.authority;
+  const { authority, profile: rules } = dependencies.authorities.issuing(profile);
+  const { issuer, crlPartitions } = authority;
   const serialNumber = newSerialNumber();
   const period = validityPeriod(issuer, rules, new Date());
-  const tbs = buildTbsCertificate(issuer, rules, {
+  const crlPartition = randomInt(crlPartitions);
+  const tbs = buildTbsCertificate(issuer, rules, authority.locations(crlPartition), {
     serialNumber,
-    subject: subjectOf(enrolment, dependencies.organizationIdentifier),
-    subjectAltName: [{ kind: 'rfc822Name', value: enrolment.address }],
+    subject: subjectOf(rules, factsOf(source, dependencies.organizationIdentifier)),
+    subjectAltName: [{ kind: 'rfc822Name', value: source.address }],
     subjectPublicKeyInfo,
     ...period,
   });
-  const intended = { ...about, id: randomUUID(), serialNumber, tbs, certificate: null };
+  const intended = { ...about, id: randomUUID(), authorityId: authority.id, serialNumber, tbs, certificate: null };
   const keyKind = order.csr?.keyKind ?? keyKindOf(subjectPublicKeyInfo);
-  return {
-    intended,
-    intent: { ...intended, authorityId: dependencies.authority.id, address: enrolment.address, keyKind, ...period },
-  };
+  return { intended, intent: { ...intended, crlPartition, address: source.address, keyKind, ...period } };
 }
 
 /** Whether the enrolment takes this key: for the first time, or it is the one that it took before. */
 function requireTakes(
-  { authority: { profile } }: IssueDependencies,
-  enrolment: EnrolmentToIssue,
-  made: CertificateRow | undefined,
+  { authorities }: IssueDependencies,
   { subjectPublicKeyInfo, keyKind, fingerprint }: NonNullable<IssueOrder['csr']>,
-  keysInUse: ReadonlySet<string>,
+  { enrolment, source, made, keysInUse }: Found,
 ): void {
-  if (enrolment.accountState !== 'active') throw conflict('account_state', 'The account is not active.');
+  if (source.state !== 'active') throw conflict('account_state', 'The account is not active.');
+  const profile = authorities.profile(enrolment.profile);
   if (!profile.keyKinds.includes(keyKind))
     throw refuse('csr_key_kind', `The profile ${profile.id} takes keys of ${profile.keyKinds.join(', ')}.`);
-  if (enrolment.path === 'csr' && enrolment.subjectPublicKeyInfo?.equals(subjectPublicKeyInfo)) {
+  if (enrolment.path === 'csr' && enrolment.subject_public_key_info?.equals(subjectPublicKeyInfo)) {
     if (made && isRevokedForGood(made))
       throw conflict('certificate_revoked', 'The certificate for this key was revoked; the key gets no other.');
     return; // the same CSR again gets the same certificate
   }
-  if (enrolment.state !== 'awaiting_csr' || enrolment.subjectPublicKeyInfo)
+  if (enrolment.state !== 'awaiting_csr' || enrolment.subject_public_key_info)
     throw conflict('enrolment_state', `The enrolment is ${enrolment.state} and takes no CSR.`);
   if (keysInUse.has(fingerprint))
     throw refuse('csr_key_reused', 'This key has a certificate, or is enrolled, already; make a new key pair.');
@@ -177,24 +187,35 @@ function requireTakes(
 const conflict = (code: string, detail: string): ServiceError => new ServiceError({ kind: 'conflict', code, detail });
 const refuse = (code: string, detail: string): ServiceError => invalid(code, [{ pointer: '/csr', code, detail }]);
 
-/** From the directory alone; what a CSR says of its subject is never used. */
-function subjectOf(enrolment: EnrolmentToIssue, organizationIdentifier: string) {
-  const { surname, givenName } = enrolment;
+/** What is known of the subject, from the directory alone; what a CSR says of it is never used. */
+function factsOf(source: AccountSource, organizationIdentifier: string): Partial<Record<SubjectFact, string>> {
+  const { surname, givenName } = source;
   return {
-    countryName: 'VN',
-    organizationName: fit(enrolment.agencyName),
+    country: 'VN',
+    agencyName: fit(source.agencyName),
     organizationIdentifier,
-    serialNumber: enrolment.username.slice(0, 64),
+    username: source.username.slice(0, 64),
+    address: source.address,
+    displayName: fit(source.displayName),
     // A person with a single name carries it as surname (CA/B S/MIME BR 7.1.4.2.2 e).
     surname: fit(surname || givenName),
     ...(surname && givenName ? { givenName: fit(givenName) } : {}),
-    commonName: fit(enrolment.displayName),
+    fullName: fit(source.fullName),
+    ...(source.title ? { title: fit(source.title) } : {}),
   };
 }
 
+/** The attributes that the profile lists, as far as they are known. */
+const subjectOf = (profile: Profile, facts: Partial<Record<SubjectFact, string>>) =>
+  Object.fromEntries(
+    profile.subject.flatMap(({ attribute, from }) => {
+      const value = facts[from];
+      return value === undefined ? [] : [[attribute, value]];
+    }),
+  );
+
 /** At most 64 characters (RFC 5280 appendix A, ub-organization-name and others), cut between words. */
 function fit(text: string): string {
-  if (text.length <= 64) return text;
   if ([...text].length <= 64) return text;
   const words = [...text].slice(0, 65).join('');
   return words.includes(' ') ? words.slice(0, words.lastIndexOf(' ')).trim() : [...text].slice(0, 64).join('');

@@ -1,6 +1,7 @@
 import { createPrivateKey } from 'node:crypto';
 import { changeAccount } from '@congvu/database/testing';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { authoritiesOf } from '../authorities/authorities.ts';
 import { fingerprintOf, readCertificate, toPem } from '../authority/certificate.ts';
 import { issuerOf } from '../authority/issuer.ts';
 import { startTestCertificates, type TestCertificates } from '../testing.ts';
@@ -62,8 +63,7 @@ describe('intent first', () => {
         return issuer.sign(data);
       },
     };
-    const authority = { ...service.authority, issuer: watching };
-    await service.converge(account, { issue: openIssuing({ ...service, authority }) });
+    await service.converge(account, { authorities: service.signingWith(watching.sign) });
     expect(committed).toBe(1);
   });
 
@@ -80,9 +80,9 @@ describe('intent first', () => {
       },
     };
     try {
-      const authority = { ...service.authority, issuer: counting };
-      const attempt = service.converge(account, { issue: openIssuing({ ...service, authority }) });
-      await expect(attempt).rejects.toThrow('forbidden by the test');
+      await expect(service.converge(account, { authorities: service.signingWith(counting.sign) })).rejects.toThrow(
+        'forbidden by the test',
+      );
     } finally {
       await allow();
     }
@@ -116,10 +116,11 @@ describe('intent first', () => {
 
   test('an intent of another authority is never signed by this one', async () => {
     const account = await intended();
-    const { issuer } = service.authority;
-    const other = issuerOf(readCertificate(service.authority.root.certificate), createPrivateKey(rootKey()));
+    const { authority, authorities } = service;
+    const other = issuerOf(readCertificate(authorities.root.certificate), createPrivateKey(rootKey()));
+    const mixedUp = { ...authority, issuer: { ...other, sign: authority.issuer.sign } };
     await expect(
-      issue(account, { authority: { ...service.authority, issuer: { ...other, sign: issuer.sign } } }),
+      issue(account, { authorities: authoritiesOf(authorities.root, [mixedUp], authorities.profiles) }),
     ).rejects.toMatchObject({ code: 'tbs_foreign' });
   });
 });

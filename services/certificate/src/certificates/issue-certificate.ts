@@ -8,7 +8,7 @@
  */
 import { addJobs, type Database, type Transaction } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
-import type { AuthorityContext } from '../authorities/authority-context.ts';
+import type { Authorities } from '../authorities/authorities.ts';
 import { fingerprintOf } from '../authority/certificate.ts';
 import { signTbs } from '../authority/issuer.ts';
 import type { KeyKind } from '../authority/public-key.ts';
@@ -20,7 +20,7 @@ import { gather, type Outcome } from './gather.ts';
 
 export interface IssueDependencies {
   database: Database;
-  authority: AuthorityContext;
+  authorities: Authorities;
   organizationIdentifier: string;
 }
 
@@ -38,6 +38,7 @@ export interface IssueOrder {
 }
 
 export interface Issued {
+  authorityId: string;
   serialNumber: Buffer;
   certificate: Buffer;
 }
@@ -57,7 +58,7 @@ interface Signed {
 }
 
 export function openIssuing(dependencies: IssueDependencies): Issue {
-  const { database, authority } = dependencies;
+  const { database, authorities } = dependencies;
   const commitIntent = gather<IssueOrder, Intended>(
     { most: mostInCommit, keyOf: (order) => order.enrolmentId },
     (orders) => together(database, orders, (transaction, some) => commitIntents(transaction, dependencies, some)),
@@ -73,15 +74,16 @@ export function openIssuing(dependencies: IssueDependencies): Issue {
     try {
       // 1. Intent.
       const intent = await commitIntent(order);
-      if (intent.certificate) return { serialNumber: intent.serialNumber, certificate: intent.certificate };
+      const { authorityId, serialNumber } = intent;
+      if (intent.certificate) return { authorityId, serialNumber, certificate: intent.certificate };
 
       // 2. Signature, off the event loop.
-      const certificate = await signTbs(authority.issuer, intent.tbs);
+      const certificate = await signTbs(authorities.byId(authorityId).issuer, intent.tbs);
 
       // 3. The register.
       const fingerprint = Buffer.from(fingerprintOf(certificate), 'hex');
       const stored = await store({ intent, certificate, fingerprint, actor: order.actor });
-      return { serialNumber: intent.serialNumber, certificate: stored };
+      return { authorityId, serialNumber, certificate: stored };
     } finally {
       underWay -= 1;
     }

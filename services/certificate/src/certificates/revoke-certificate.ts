@@ -4,7 +4,6 @@
  */
 import { addJobs, type Database } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
-import type { AuthorityContext } from '../authorities/authority-context.ts';
 import { forgetPrivateKey } from '../enrolments/enrolment-store.ts';
 import { crlJob } from '../revocation/crl-job.ts';
 import { recordCertificateEvent, type SystemOrActor } from './certificate-event.ts';
@@ -18,7 +17,6 @@ import {
 
 export async function revokeCertificate(
   database: Database,
-  authority: AuthorityContext,
   serialNumber: Buffer,
   reason: RevocationReason,
   scope: Scope,
@@ -49,7 +47,7 @@ export async function revokeCertificate(
       { serialNumber: wire.serialNumber, reason },
     );
     await addJobs(transaction, 'certificate', [
-      crlJob(authority.id),
+      crlJob(row.authority_id),
       {
         task: 'converge-certificates',
         payload: { accountIds: [wire.accountId] },

@@ -13,7 +13,8 @@ import {
   toPage,
 } from '@congvu/http';
 import { z } from 'zod';
-import type { AuthorityContext } from '../authorities/authority-context.ts';
+import type { Authorities } from '../authorities/authorities.ts';
+import { findAuthorityCertificate } from '../authorities/authority-store.ts';
 import { toPem } from '../authority/certificate.ts';
 import { actorOf, scopeOf } from '../enrolments/routes.ts';
 import { listCertificates, requireCertificate } from './certificate-store.ts';
@@ -25,7 +26,7 @@ const BySerial = z.object({
 const csvColumns = Object.keys(Certificate.shape) as (keyof Certificate)[];
 const octets = (serialNumber: string): Buffer => Buffer.from(serialNumber, 'hex');
 
-export const certificateRoutes = (database: Database, authority: AuthorityContext): Route[] => [
+export const certificateRoutes = (database: Database, authorities: Authorities): Route[] => [
   route({
     method: 'get',
     path: '/v1/certificates',
@@ -59,9 +60,11 @@ export const certificateRoutes = (database: Database, authority: AuthorityContex
     response: Certificate,
     produces: ['application/json', 'application/pem-certificate-chain'],
     handle: async (context) => {
-      const { wire, der } = await requireCertificate(database, octets(context.params.serialNumber), scopeOf(context));
+      const found = await requireCertificate(database, octets(context.params.serialNumber), scopeOf(context));
+      const { wire, der, authorityId } = found;
       if (der && context.accepts('application/pem-certificate-chain')) {
-        const pem = [der, ...authority.chain].map((one) => toPem('CERTIFICATE', one)).join('');
+        const issuer = (await findAuthorityCertificate(database, authorityId)) as Buffer;
+        const pem = [der, issuer, authorities.root.certificate].map((one) => toPem('CERTIFICATE', one)).join('');
         return { headers: { 'Content-Type': 'application/pem-certificate-chain' }, body: Buffer.from(pem) };
       }
       return { body: wire };
@@ -79,7 +82,7 @@ export const certificateRoutes = (database: Database, authority: AuthorityContex
     handle: async (context) => {
       const serialNumber = octets(context.params.serialNumber);
       const scope = { agencyCode: client(context).agencyCode };
-      await revokeCertificate(database, authority, serialNumber, context.body.reason, scope, actorOf(context));
+      await revokeCertificate(database, serialNumber, context.body.reason, scope, actorOf(context));
       return { body: (await requireCertificate(database, serialNumber, scope)).wire };
     },
   }),

@@ -4,7 +4,6 @@ import { type Ldap, openLdap } from '@congvu/ldap';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { unwrapPrivateKey } from '../authority/key-wrap.ts';
 import { certificateSystem } from '../certificates/certificate-event.ts';
-import { openIssuing } from '../certificates/issue-certificate.ts';
 import { revokeCertificate } from '../certificates/revoke-certificate.ts';
 import { startTestCertificates, type TestCertificates } from '../testing.ts';
 import { pickUp } from './pick-up.ts';
@@ -194,7 +193,6 @@ describe('LDAP holds exactly the valid ones', () => {
     const [certificate] = await service.certificates(account);
     await revokeCertificate(
       service.database,
-      service.authority,
       certificate!.serial_number,
       'keyCompromise',
       { agencyCode: 'H41' },
@@ -247,15 +245,8 @@ describe('LDAP holds exactly the valid ones', () => {
         if (!revoked) {
           revoked = true;
           const scope = { agencyCode: 'H41' };
-          const { database, authority } = service;
-          await revokeCertificate(
-            database,
-            authority,
-            certificate!.serial_number,
-            'superseded',
-            scope,
-            certificateSystem,
-          );
+          const { database } = service;
+          await revokeCertificate(database, certificate!.serial_number, 'superseded', scope, certificateSystem);
           await service.converge(account);
         }
         return found;
@@ -299,8 +290,8 @@ describe('a certificate by request', () => {
     await service.converge(account);
     const [first] = await service.certificates(account);
     const scope = { agencyCode: 'H41' };
-    const { database, authority } = service;
-    await revokeCertificate(database, authority, first!.serial_number, 'keyCompromise', scope, certificateSystem);
+    const { database } = service;
+    await revokeCertificate(database, first!.serial_number, 'keyCompromise', scope, certificateSystem);
     await waits(account);
     await order(account, 'server_key', 2);
     await service.converge(account);
@@ -353,8 +344,7 @@ describe('a certificate by request', () => {
         return issuer.sign(data);
       },
     };
-    const authority = { ...service.authority, issuer: slow };
-    await service.converge(account, { issue: openIssuing({ ...service, authority }) });
+    await service.converge(account, { authorities: service.signingWith(slow.sign) });
     expect(await service.certificates(account)).toMatchObject([{ state: 'revoked', revocation_reason: 'unspecified' }]);
     expect(await service.published(account)).toEqual([]);
   });
@@ -417,8 +407,7 @@ test('suspended while its certificate is being made: it ends on hold', async () 
       return issuer.sign(data);
     },
   };
-  const authority = { ...service.authority, issuer: slow };
-  await service.converge(account, { issue: openIssuing({ ...service, authority }) });
+  await service.converge(account, { authorities: service.signingWith(slow.sign) });
   expect(await service.certificates(account)).toMatchObject([
     { state: 'revoked', revocation_reason: 'certificateHold' },
   ]);

@@ -7,7 +7,7 @@
 import { randomUUID } from 'node:crypto';
 import { addJobs, type Database } from '@congvu/database';
 import type { Ldap } from '@congvu/ldap';
-import type { AuthorityContext } from '../authorities/authority-context.ts';
+import type { Authorities } from '../authorities/authorities.ts';
 import { generateKeyPair } from '../authority/key-pair.ts';
 import { type WrappingKey, wrapPrivateKey } from '../authority/key-wrap.ts';
 import type { KeyKind } from '../authority/public-key.ts';
@@ -29,7 +29,8 @@ export interface EnrolmentDependencies {
   database: Database;
   ldap: Ldap;
   baseDn: string;
-  authority: AuthorityContext;
+  authorities: Authorities;
+  organizationIdentifier: string;
   issue: Issue;
   wrappingKey: WrappingKey;
   serverKeyKind: KeyKind;
@@ -61,17 +62,24 @@ const reasonByState: Partial<Record<AccountSource['state'], RevocationReason>> =
   retired: 'cessationOfOperation',
 };
 
-async function convergeRevocation(
-  { database, authority }: EnrolmentDependencies,
-  source: AccountSource,
-): Promise<void> {
+/** Of which profile the certificate is that the directory orders for an account. */
+export const orderedProfile: Readonly<Partial<Record<AccountSource['kind'], string>>> = {
+  person: 'person-signature',
+  position: 'authority-signature',
+  agency: 'agency-seal',
+};
+
+async function convergeRevocation({ database }: EnrolmentDependencies, source: AccountSource): Promise<void> {
   const byState = reasonByState[source.state];
   // Nothing that came before the one that is wanted; and with none wanted, nothing at all.
   const wanted = source.certificatePath === 'none' ? source.certificateNumber + 1 : source.certificateNumber;
   await database.transaction(async (transaction) => {
-    await closeEnrolmentsBefore(transaction, source.id, wanted);
+    const ordered = orderedProfile[source.kind] ?? '';
+    await closeEnrolmentsBefore(transaction, source.id, ordered, wanted);
     const certificates = await listOfAccount(transaction, source.id);
-    const isWanted = (certificate: { enrolment_number: number }) => certificate.enrolment_number >= wanted;
+    // Certificates of other profiles were asked for here and not there.
+    const isWanted = (certificate: { profile: string; enrolment_number: number }) =>
+      certificate.profile !== ordered || certificate.enrolment_number >= wanted;
     const idsOf = (some: typeof certificates) => some.map((certificate) => certificate.id);
     const current = idsOf(certificates.filter(isWanted));
     const former = idsOf(certificates.filter((certificate) => !isWanted(certificate)));
@@ -95,21 +103,27 @@ async function convergeRevocation(
         { serialNumber, reason: reason ?? null },
       );
     }
-    if (changed.size > 0) await addJobs(transaction, 'certificate', [crlJob(authority.id)]);
+    const listed = certificates.filter(({ id }) => changed.has(id)).map((certificate) => certificate.authority_id);
+    await addJobs(transaction, 'certificate', [...new Set(listed)].map(crlJob));
   });
 }
 
 async function ensureCertificate(dependencies: EnrolmentDependencies, source: AccountSource): Promise<void> {
-  const { database, authority, issue } = dependencies;
+  const profileId = orderedProfile[source.kind];
+  if (!profileId) return;
   const enrolment =
-    (await findOpenEnrolment(database, source.id, authority.profile.id)) ?? (await enrol(dependencies, source));
-  if (enrolment?.subject_public_key_info) await issue({ enrolmentId: enrolment.id, actor: certificateSystem });
+    (await findOpenEnrolment(dependencies.database, source.id, profileId)) ??
+    (await enrol(dependencies, source, profileId));
+  if (enrolment?.subject_public_key_info) {
+    await dependencies.issue({ enrolmentId: enrolment.id, actor: certificateSystem });
+  }
 }
 
 /** The private key is wrapped before it is stored, and stored before anything is signed for it. */
 async function enrol(
-  { database, authority, wrappingKey, serverKeyKind }: EnrolmentDependencies,
+  { database, wrappingKey, serverKeyKind }: EnrolmentDependencies,
   source: AccountSource,
+  profile: string,
 ) {
   const id = randomUUID();
   const pair = source.certificatePath === 'server_key' ? await generateKeyPair(serverKeyKind) : undefined;
@@ -118,7 +132,7 @@ async function enrol(
       id,
       accountId: source.id,
       number: source.certificateNumber,
-      profile: authority.profile.id,
+      profile,
       path: pair ? 'server_key' : 'csr',
       wrappedPrivateKey: pair ? wrapPrivateKey(pair.privateKey, wrappingKey, id) : null,
       subjectPublicKeyInfo: pair?.subjectPublicKeyInfo ?? null,
@@ -127,9 +141,9 @@ async function enrol(
     const subject = { account_id: source.id, agency_id: source.agencyId, request_id: source.requestId };
     await recordCertificateEvent(transaction, certificateSystem, 'enrolment.opened', subject, null, {
       path: source.certificatePath,
-      profile: authority.profile.id,
+      profile,
     });
   });
   pair?.privateKey.fill(0);
-  return findOpenEnrolment(database, source.id, authority.profile.id);
+  return findOpenEnrolment(database, source.id, profile);
 }

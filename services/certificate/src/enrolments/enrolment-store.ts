@@ -6,12 +6,16 @@ import type { RevocationReason, Scope } from '../certificates/certificate-store.
 
 export interface AccountSource {
   id: string;
+  kind: 'person' | 'position' | 'agency' | 'service';
   state: 'pending' | 'active' | 'suspended' | 'retired';
   username: string;
   address: string;
   displayName: string;
+  /** Of the person: of a position, whoever holds it. */
   surname: string;
   givenName: string;
+  fullName: string;
+  title: string | null;
   agencyId: string;
   agencyName: string;
   requestId: string | null;
@@ -29,6 +33,7 @@ const accounts = (connection: Connection) =>
     .join('directory.certificate_orders_v as o', 'o.account_id', 'id')
     .select<AccountSource[]>(
       'id',
+      'kind',
       'state',
       'username',
       'address',
@@ -36,6 +41,8 @@ const accounts = (connection: Connection) =>
       'version',
       'display_name as displayName',
       'given_name as givenName',
+      'display_name as fullName',
+      'title',
       'agency_id as agencyId',
       'agency_name as agencyName',
       'request_id as requestId',
@@ -112,10 +119,11 @@ export async function insertEnrolment(
 export async function closeEnrolmentsBefore(
   transaction: Transaction,
   accountId: string,
+  profile: string,
   number: number,
 ): Promise<void> {
   await rows(transaction)
-    .where({ account_id: accountId })
+    .where({ account_id: accountId, profile })
     .where('number', '<', number)
     .whereNot({ state: 'revoked' })
     .update({ state: 'revoked', wrapped_private_key: null, updated_at: transaction.fn.now() } as never);

@@ -1,27 +1,7 @@
 /** The queries by which many enrolments are issued at once: what is read of each, under lock, and what is written. */
-import type { Enrolment } from '@congvu/contracts';
 import type { Transaction } from '@congvu/database';
 import type { Scope } from '../certificates/certificate-store.ts';
-import type { AccountSource } from './enrolment-store.ts';
-
-/** An enrolment and what its certificate says of the account. */
-export interface EnrolmentToIssue {
-  id: string;
-  profile: string;
-  path: Enrolment['path'];
-  state: Enrolment['state'];
-  subjectPublicKeyInfo: Buffer | null;
-  accountId: string;
-  accountState: AccountSource['state'];
-  username: string;
-  address: string;
-  displayName: string;
-  surname: string;
-  givenName: string;
-  agencyId: string;
-  agencyName: string;
-  requestId: string | null;
-}
+import type { EnrolmentRow } from './enrolment-store.ts';
 
 /**
  * Locks the enrolments until the transaction ends, always in the same order, so that nobody waits for each other in a circle. Those
@@ -30,15 +10,12 @@ export interface EnrolmentToIssue {
 export async function lockToIssue(
   transaction: Transaction,
   wanted: readonly { id: string; scope: Scope | undefined }[],
-): Promise<Map<string, EnrolmentToIssue>> {
+): Promise<Map<string, EnrolmentRow>> {
   const items = wanted.map(({ id, scope }) => ({ id, ...scope }));
   // From the account's agency upwards: a few steps, where the subtree of a province is a thousand.
-  const { rows } = await transaction.raw<{ rows: EnrolmentToIssue[] }>(
-    `select e.id, e.profile, e.path, e.state, e.subject_public_key_info as "subjectPublicKeyInfo", e.account_id as "accountId",
-       c.state as "accountState", c.username, c.address, c.display_name as "displayName", c.surname, c.given_name as "givenName",
-       c.agency_id as "agencyId", c.agency_name as "agencyName", c.request_id as "requestId"
-     from json_to_recordset(?::json)
-       as item(id uuid, "accountId" uuid, "credentialEpoch" int, "agencyCode" text)
+  const { rows } = await transaction.raw<{ rows: EnrolmentRow[] }>(
+    `select e.*
+     from json_to_recordset(?::json) as item(id uuid, "accountId" uuid, "credentialEpoch" int, "agencyCode" text)
      join certificate.enrolments e on e.id = item.id
      join directory.accounts_v c on c.id = e.account_id
      where (item."accountId" is null or (c.id = item."accountId" and c.credential_epoch = item."credentialEpoch"))

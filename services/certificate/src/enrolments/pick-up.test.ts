@@ -208,14 +208,7 @@ describe('refused', () => {
   test('after its certificate was revoked: never again, and the key is erased', async () => {
     const [row] = await service.certificates(account);
     const scope = { agencyCode: 'H41' };
-    await revokeCertificate(
-      service.database,
-      service.authority,
-      row!.serial_number,
-      'keyCompromise',
-      scope,
-      certificateSystem,
-    );
+    await revokeCertificate(service.database, row!.serial_number, 'keyCompromise', scope, certificateSystem);
     expect((await enrolment()).wrapped_private_key).toBeNull();
     expect((await pick()).body).toMatchObject({ status: 409, code: 'certificate_revoked' });
     await service.converge(account);

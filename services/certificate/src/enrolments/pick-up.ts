@@ -12,7 +12,7 @@ import type { EnrolmentDependencies } from './converge-certificates.ts';
 import { findAccount, lockEnrolment, openPickup, requireEnrolment } from './enrolment-store.ts';
 
 export async function pickUp(
-  { database, authority, wrappingKey }: EnrolmentDependencies,
+  { database, authorities, wrappingKey }: EnrolmentDependencies,
   enrolmentId: string,
   holder: HolderScope,
   input: { passphrase: string; form: Pkcs12Form },
@@ -52,7 +52,7 @@ export async function pickUp(
   const file = await makePkcs12({
     privateKey,
     certificate: certificate.certificate,
-    chain: authority.chain,
+    chain: authorities.byId(certificate.authority_id).chain,
     passphrase: input.passphrase,
     friendlyName: source.displayName,
     form: input.form,

@@ -85,7 +85,7 @@ export const enrolmentRoutes = (dependencies: EnrolmentDependencies): Route[] =>
       ignoredSubject: z.boolean().describe('Whether the CSR named a subject, which was not used'),
     }),
     handle: async (context) => {
-      const { serialNumber, certificate, ignoredSubject } = await submitCsr(
+      const { authorityId, serialNumber, certificate, ignoredSubject } = await submitCsr(
         dependencies,
         context.params.id,
         context.body.csr,
@@ -96,7 +96,7 @@ export const enrolmentRoutes = (dependencies: EnrolmentDependencies): Route[] =>
         body: {
           serialNumber: serialNumber.toString('hex'),
           certificate: toPem('CERTIFICATE', certificate),
-          chain: dependencies.authority.chain.map((one) => toPem('CERTIFICATE', one)),
+          chain: dependencies.authorities.byId(authorityId).chain.map((one) => toPem('CERTIFICATE', one)),
           ignoredSubject,
         },
       };

@@ -3,6 +3,6 @@ import type { JobSpec } from '@congvu/database';
 
 export const crlJob = (authorityId: string): JobSpec => ({
   task: 'publish-crl',
-  payload: { force: true },
+  payload: { authorityId, force: true },
   key: `crl:${authorityId}`,
 });

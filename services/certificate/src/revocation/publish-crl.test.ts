@@ -37,14 +37,7 @@ async function issued(): Promise<{ account: TestAccount; serialNumber: Buffer }>
   return { account, serialNumber: (await service.certificates(account))[0]!.serial_number };
 }
 const revoke = (serialNumber: Buffer, reason: RevocationReason = 'unspecified') =>
-  revokeCertificate(
-    service.database,
-    service.authority,
-    serialNumber,
-    reason,
-    { agencyCode: 'H41' },
-    certificateSystem,
-  );
+  revokeCertificate(service.database, serialNumber, reason, { agencyCode: 'H41' }, certificateSystem);
 const spoken = (serialNumber: Buffer) => `Serial Number: ${serialNumber.toString('hex').toUpperCase()}`;
 const age = (hours: number) =>
   service.owner('certificate.crls').update({
@@ -54,7 +47,7 @@ const age = (hours: number) =>
 
 describe('a list', () => {
   test('the first one: number 1, empty, signed, in LDAP beside the certificate', async () => {
-    await publishCrl(service, false);
+    await publishCrl(service, service.authority.id, false);
     const text = await said();
     for (const part of [
       'X509v3 CRL Number: \n                1',
@@ -89,7 +82,7 @@ describe('a list', () => {
       await revoke(serialNumber, reason);
       revoked.set(reason, serialNumber);
     }
-    await publishCrl(service, true);
+    await publishCrl(service, service.authority.id, true);
     const text = await said();
     expect((await newest()).entry_count).toBe(6);
     for (const [reason, serialNumber] of revoked) {
@@ -112,82 +105,84 @@ describe('a list', () => {
     const { account, serialNumber } = await issued();
     await changeAccount(service.owner, account.id, { state: 'suspended' });
     await service.converge(account);
-    await publishCrl(service, true);
+    await publishCrl(service, service.authority.id, true);
     const held = await said();
     expect(held.slice(held.indexOf(spoken(serialNumber))).split('Serial Number')[1]).toContain('Certificate Hold');
     await changeAccount(service.owner, account.id, { state: 'active' });
     await service.converge(account);
-    await publishCrl(service, true);
+    await publishCrl(service, service.authority.id, true);
     expect(await said()).not.toContain(spoken(serialNumber));
   });
 
   test('one that has expired is on one list more, and then no longer (RFC 5280 section 3.3)', async () => {
     const { serialNumber } = await issued();
     await revoke(serialNumber);
-    await publishCrl(service, true);
+    await publishCrl(service, service.authority.id, true);
     await age(2);
     const expired = { not_after: new Date(Date.now() - 3_600_000) };
     await service.owner('certificate.certificates').where({ serial_number: serialNumber }).update(expired);
-    await publishCrl(service, true);
+    await publishCrl(service, service.authority.id, true);
     expect(await said()).toContain(spoken(serialNumber));
-    await publishCrl(service, true);
+    await publishCrl(service, service.authority.id, true);
     expect(await said()).not.toContain(spoken(serialNumber));
   });
 });
 
 describe('when', () => {
   test('numbers only grow, also when many are made at once, and ten are kept', async () => {
-    await Promise.all(Array.from({ length: 4 }, () => publishCrl(service, true)));
-    for (let n = 0; n < 9; n++) await publishCrl(service, true);
+    await Promise.all(Array.from({ length: 4 }, () => publishCrl(service, service.authority.id, true)));
+    for (let n = 0; n < 9; n++) await publishCrl(service, service.authority.id, true);
     expect((await crls()).map((crl) => Number(crl.crl_number))).toEqual([4, 5, 6, 7, 8, 9, 10, 11, 12, 13]);
     expect((await inLdap())?.['certificateRevocationList;binary']).toEqual([(await newest()).crl]);
   });
 
   test('without a cause a new one comes at half the life of the last', async () => {
-    await publishCrl(service, false);
-    await publishCrl(service, false);
+    await publishCrl(service, service.authority.id, false);
+    await publishCrl(service, service.authority.id, false);
     expect(await crls()).toHaveLength(1);
     await age(23.9);
-    await publishCrl(service, false);
+    await publishCrl(service, service.authority.id, false);
     expect(await crls()).toHaveLength(1);
     await age(0.2);
-    await publishCrl(service, false);
+    await publishCrl(service, service.authority.id, false);
     const [, second] = await crls();
     expect(second).toMatchObject({ crl_number: '2' });
     expect(second.next_update.getTime()).toBeGreaterThan(Date.now() + 47 * 3_600_000);
   });
 
   test('after months of rest the next is not born old', async () => {
-    await publishCrl(service, false);
+    await publishCrl(service, service.authority.id, false);
     await age(5_000);
-    await publishCrl(service, false);
+    await publishCrl(service, service.authority.id, false);
     expect((await newest()).this_update.getTime()).toBeGreaterThan(Date.now() - 5_000);
   });
 
   test('LDAP down: the list is on record and over HTTP; the next run puts it into LDAP, without another number', async () => {
     const down = openLdap({ url: 'ldap://127.0.0.1:1', bindDn: 'cn=x', password: 'x' });
-    await expect(publishCrl({ ...service, ldap: down }, true)).rejects.toMatchObject({ kind: 'unavailable' });
+    await expect(publishCrl({ ...service, ldap: down }, service.authority.id, true)).rejects.toMatchObject({
+      kind: 'unavailable',
+    });
     const crl = await newest();
     expect((await supertest(service.app).get(`/crl/${service.authority.name}.crl`)).status).toBe(200);
-    await publishCrl(service, false);
+    await publishCrl(service, service.authority.id, false);
     expect(await crls()).toHaveLength(1);
     expect((await inLdap())?.['certificateRevocationList;binary']).toEqual([crl.crl]);
   });
 
   test('a slow publisher never leaves an older list in LDAP', async () => {
-    await publishCrl(service, true);
+    await publishCrl(service, service.authority.id, true);
     let overtaken = false;
     const slow: Ldap = {
       ...service.ldap,
       modify: async (...parameters) => {
         if (!overtaken) {
           overtaken = true;
-          await publishCrl(service, true);
+          await publishCrl(service, service.authority.id, true);
         }
         return service.ldap.modify(...parameters);
       },
     };
-    await publishCrl({ ...service, ldap: slow }, true);
+    await publishCrl({ ...service, ldap: slow }, service.authority.id, true);
     expect((await newest()).crl_number).toBe('3');
     expect((await inLdap())?.['certificateRevocationList;binary']).toEqual([(await newest()).crl]);
   });

@@ -4,7 +4,7 @@
  */
 import type { Database, Transaction } from '@congvu/database';
 import type { Ldap } from '@congvu/ldap';
-import type { AuthorityContext } from '../authorities/authority-context.ts';
+import type { Authorities, Authority } from '../authorities/authorities.ts';
 import { publishAuthorities } from '../authorities/publish-authorities.ts';
 import { buildTbsCrl, signCrl } from '../authority/crl.ts';
 import { listRevoked } from '../certificates/certificate-store.ts';
@@ -14,15 +14,16 @@ export interface CrlDependencies {
   database: Database;
   ldap: Ldap;
   baseDn: string;
-  authority: AuthorityContext;
+  authorities: Authorities;
   crlHours: number;
 }
 
-export async function publishCrl(dependencies: CrlDependencies, force: boolean): Promise<void> {
-  const { database, ldap, baseDn, authority } = dependencies;
-  let newest = await database.transaction((transaction) => renew(transaction, dependencies, force));
+export async function publishCrl(dependencies: CrlDependencies, authorityId: string, force: boolean): Promise<void> {
+  const { database, ldap, baseDn, authorities, crlHours } = dependencies;
+  const authority = authorities.byId(authorityId);
+  let newest = await database.transaction((transaction) => renew(transaction, authority, crlHours, force));
   for (;;) {
-    await publishAuthorities(ldap, baseDn, authority, newest.crl);
+    await publishAuthorities(ldap, baseDn, authorities.root, authority, newest.crl);
     // Another process may have made and published the next one meanwhile, which must not be hidden by ours.
     const now = await findNewestCrl(database, authority.id);
     if (!now || now.crl_number === newest.crl_number) return;
@@ -32,7 +33,8 @@ export async function publishCrl(dependencies: CrlDependencies, force: boolean):
 
 async function renew(
   transaction: Transaction,
-  { authority, crlHours }: CrlDependencies,
+  authority: Authority,
+  crlHours: number,
   force: boolean,
 ): Promise<CrlRow> {
   await lockAuthority(transaction, authority.id);

@@ -3,7 +3,7 @@ import type { Database } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
 import { type Route, type RouteAnswer, route } from '@congvu/http';
 import { z } from 'zod';
-import type { AuthorityContext } from '../authorities/authority-context.ts';
+import { type Authorities, crlNameOf } from '../authorities/authorities.ts';
 import { findNewestCrl } from './crl-store.ts';
 
 const ByFile = z.object({ file: z.string().regex(/^[a-z0-9-]{1,40}\.(crl|crt)$/) });
@@ -11,7 +11,7 @@ const ByFile = z.object({ file: z.string().regex(/^[a-z0-9-]{1,40}\.(crl|crt)$/)
 /** Shorter than the time within which a revocation has to be seen. */
 const crlMaxAgeSeconds = 60;
 
-export const revocationRoutes = (database: Database, authority: AuthorityContext): Route[] => [
+export const revocationRoutes = (database: Database, authorities: Authorities): Route[] => [
   route({
     method: 'get',
     path: '/crl/{file}',
@@ -20,9 +20,10 @@ export const revocationRoutes = (database: Database, authority: AuthorityContext
     params: ByFile,
     produces: ['application/pkix-crl'],
     handle: async (context) => {
-      if (context.params.file === `${authority.root.name}.crl`) return crlAnswer(authority.root.crl, undefined);
-      if (context.params.file !== `${authority.name}.crl`) throw notFound();
-      const newest = await findNewestCrl(database, authority.id);
+      const { file } = context.params;
+      if (file === `${crlNameOf(authorities.root.name, 0)}.crl`) return crlAnswer(authorities.root.crl, undefined);
+      const authority = authorities.all.find(({ name }) => file === `${crlNameOf(name, 0)}.crl`);
+      const newest = authority && (await findNewestCrl(database, authority.id));
       if (!newest) throw notFound();
       return crlAnswer(newest.crl, newest.this_update);
     },
@@ -35,11 +36,12 @@ export const revocationRoutes = (database: Database, authority: AuthorityContext
     params: ByFile,
     produces: ['application/pkix-cert'],
     handle: async (context) => {
-      const certificates: Record<string, Buffer> = {
-        [`${authority.root.name}.crt`]: authority.root.certificate,
-        [`${authority.name}.crt`]: authority.issuer.certificate.der,
-      };
-      const certificate = certificates[context.params.file];
+      const { root, all } = authorities;
+      const certificates = new Map([
+        [`${root.name}.crt`, root.certificate],
+        ...all.map(({ name, issuer }) => [`${name}.crt`, issuer.certificate.der] as const),
+      ]);
+      const certificate = certificates.get(context.params.file);
       if (!certificate) throw notFound();
       return {
         headers: { 'Content-Type': 'application/pkix-cert', 'Cache-Control': 'public, max-age=86400' },
