@@ -6,7 +6,7 @@
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { chmodSync, chownSync, existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { runCeremony } from '@congvu/certificate/ceremony';
+import { type CeremonyOptions, runCeremony } from '@congvu/certificate/ceremony';
 import { migrations as certificateMigrations } from '@congvu/certificate/migrations';
 import type { ServiceUrls } from '@congvu/contracts';
 import { type Migrations, migrate } from '@congvu/database';
@@ -32,6 +32,8 @@ const names = Object.keys(migrationsOf) as ServiceName[];
  */
 const nodeFlags = ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=16', '--max-old-space-size=384'];
 
+export type IssuingKeyKind = NonNullable<CeremonyOptions['issuing'][number]['keyKind']>;
+
 export interface Services {
   urls: ServiceUrls;
   processes: Readonly<Record<ServiceName, SupervisedProcess>>;
@@ -47,7 +49,11 @@ export async function migrateAll(ownerUrl: string): Promise<void> {
   }
 }
 
-export async function startServices(engines: Engines, log: (line: string) => void): Promise<Services> {
+export async function startServices(
+  engines: Engines,
+  log: (line: string) => void,
+  issuingKeyKind?: IssuingKeyKind,
+): Promise<Services> {
   const { ports, state } = engines;
   const urls: ServiceUrls = {
     directory: `http://127.0.0.1:${ports.directory}`,
@@ -56,7 +62,7 @@ export async function startServices(engines: Engines, log: (line: string) => voi
   };
   log('bringing the database to the newest schema');
   await migrateAll(engines.postgres.url('congvu_owner'));
-  const authorities = await ensureAuthorities(engines, urls.certificate, log);
+  const authorities = await ensureAuthorities(engines, urls.certificate, log, issuingKeyKind);
   const account = await serviceAccount(engines, log);
   giveAuthorities(authorities, account);
   const environments = environmentsOf(engines, urls, authorities, account);
@@ -123,7 +129,12 @@ const sharedFiles = (): string[] => [
 ];
 
 /** Root and issuing authorities, made by the same ceremony as anywhere; the directory that they are in. */
-async function ensureAuthorities({ state }: Engines, publicUrl: string, log: (line: string) => void): Promise<string> {
+async function ensureAuthorities(
+  { state }: Engines,
+  publicUrl: string,
+  log: (line: string) => void,
+  keyKind: IssuingKeyKind | undefined,
+): Promise<string> {
   const directory = join(state.makeDirectory('certificate', undefined, 0o711), 'authorities');
   if (existsSync(directory)) return directory;
   log('making the root and the issuing authorities (once)');
@@ -134,7 +145,13 @@ async function ensureAuthorities({ state }: Engines, publicUrl: string, log: (li
     rootName: 'Congvu Local Root CA',
     rootPassphrase: state.secret('certificate/root-passphrase'),
     issuing: [
-      { name: 'issuing', commonName: 'Congvu Local Issuing CA 1', purposes: ['signature', 'encryption'], passphrase },
+      {
+        name: 'issuing',
+        commonName: 'Congvu Local Issuing CA 1',
+        purposes: ['signature', 'encryption'],
+        passphrase,
+        ...(keyKind ? { keyKind } : {}),
+      },
       { name: 'device', commonName: 'Congvu Local Device CA 1', purposes: ['device'], passphrase },
     ],
     rootCrlUrl: `${publicUrl}/crl/root.crl`,
