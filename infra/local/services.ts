@@ -6,7 +6,7 @@
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { chmodSync, chownSync, existsSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { initRoot, issueAuthority } from '@congvu/certificate/ceremony';
+import { initRoot, issueAuthority, type KeyKind } from '@congvu/certificate/ceremony';
 import { migrations as certificateMigrations } from '@congvu/certificate/migrations';
 import type { ServiceUrls } from '@congvu/contracts';
 import { type Migrations, migrate } from '@congvu/database';
@@ -47,7 +47,11 @@ export async function migrateAll(ownerUrl: string): Promise<void> {
   }
 }
 
-export async function startServices(engines: Engines, log: (line: string) => void): Promise<Services> {
+export async function startServices(
+  engines: Engines,
+  log: (line: string) => void,
+  issuingKeyKind?: KeyKind,
+): Promise<Services> {
   const { ports, state } = engines;
   const urls: ServiceUrls = {
     directory: `http://127.0.0.1:${ports.directory}`,
@@ -56,7 +60,7 @@ export async function startServices(engines: Engines, log: (line: string) => voi
   };
   log('bringing the database to the newest schema');
   await migrateAll(engines.postgres.url('congvu_owner'));
-  const authorities = await ensureAuthorities(engines, urls.certificate, log);
+  const authorities = await ensureAuthorities(engines, urls.certificate, log, issuingKeyKind);
   const account = await serviceAccount(engines, log);
   giveAuthorities(authorities, account);
   const environments = environmentsOf(engines, urls, authorities, account);
@@ -123,7 +127,12 @@ const sharedFiles = (): string[] => [
 ];
 
 /** Root and issuing authorities, made by the same ceremony as anywhere; the directory that they are in. */
-async function ensureAuthorities({ state }: Engines, publicUrl: string, log: (line: string) => void): Promise<string> {
+async function ensureAuthorities(
+  { state }: Engines,
+  publicUrl: string,
+  log: (line: string) => void,
+  keyKind: KeyKind | undefined,
+): Promise<string> {
   const directory = join(state.makeDirectory('certificate', undefined, 0o711), 'authorities');
   if (existsSync(directory)) return directory;
   log('making the root and the issuing authorities (once)');
@@ -144,7 +153,8 @@ async function ensureAuthorities({ state }: Engines, publicUrl: string, log: (li
     rootCertificateUrl: `${publicUrl}/ca/root.crt`,
   });
   const people = { name: 'issuing', commonName: 'Congvu Local Issuing CA 1' };
-  await issueAuthority({ directory: work, officers, ...people, purposes: ['signature', 'encryption'], key });
+  const peopleKey = keyKind ? { ...key, keyKind } : key;
+  await issueAuthority({ directory: work, officers, ...people, purposes: ['signature', 'encryption'], key: peopleKey });
   const device = { name: 'device', commonName: 'Congvu Local Device CA 1' };
   await issueAuthority({ directory: work, officers, ...device, purposes: ['device'], key });
   renameSync(work, directory);

@@ -3,6 +3,7 @@
  * tells programs and people where everything is; only its owner may read it.
  */
 import { rename, writeFile } from 'node:fs/promises';
+import type { KeyKind } from '@congvu/certificate/ceremony';
 import { connectApi, type Role, roles, type ServiceUrls } from '@congvu/contracts';
 import { openDatabase } from '@congvu/database';
 import { setUpClient } from '@congvu/directory/set-up-client';
@@ -41,12 +42,14 @@ export interface StackOptions {
   stateDirectory: string;
   portBase: number;
   log: (line: string) => void;
+  /** Of the issuing authority, for a measurement that wants another than is usual. */
+  issuingKeyKind?: KeyKind;
 }
 
 export async function startStack(options: StackOptions): Promise<Stack> {
   const engines = await startEngines({ ...options, domain, baseDn });
   try {
-    const services = await startServices(engines, options.log);
+    const services = await startServices(engines, options.log, options.issuingKeyKind);
     const description = await describe(engines, services);
     await writeDescription(`${options.stateDirectory}.json`, description);
     let stopped: Promise<void> | undefined;

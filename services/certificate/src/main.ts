@@ -5,10 +5,13 @@ import { openLdap } from '@congvu/ldap';
 import { createCertificateApp } from './app.ts';
 import { openAuthorities } from './authorities/authorities.ts';
 import { readBundle } from './authority/foreign-certificate.ts';
+import { finishIssuing } from './certificates/finish-issuing.ts';
+import { openIssuing } from './certificates/issue-certificate.ts';
 import { configSchema } from './config.ts';
 import { convergeCertificates, type EnrolmentDependencies } from './enrolments/converge-certificates.ts';
 import { convergenceJob } from './enrolments/convergence-job.ts';
 import { forgetDeliveredKeys } from './enrolments/enrolment-store.ts';
+import { type IssuedAccount, publishIssued } from './enrolments/publish-certificates.ts';
 import { openEndSpread } from './expiry/spread-ends.ts';
 import { withdrawExpired } from './expiry/withdraw-expired.ts';
 import { openOcsp } from './ocsp/ocsp.ts';
@@ -35,7 +38,12 @@ const dependencies: EnrolmentDependencies = {
   baseDn,
   authorities,
   organizationIdentifier: config.ORGANIZATION_IDENTIFIER,
-  spreadEnds: openEndSpread(),
+  issue: openIssuing({
+    database,
+    authorities,
+    organizationIdentifier: config.ORGANIZATION_IDENTIFIER,
+    spreadEnds: openEndSpread(),
+  }),
   wrappingKey: { id: config.KEY_WRAPPING_KEY_ID, key: config.KEY_WRAPPING_KEY },
   serverKeyKind: config.SERVER_KEY_KIND,
 };
@@ -61,6 +69,7 @@ const worker = await startWorker({
     'follow-closed-agencies': '*/5 * * * *',
     'forget-keys': '* * * * *',
     'withdraw-expired': '*/5 * * * *',
+    'finish-issuing': '* * * * *',
   },
   atStart: ['renew-crl'],
   tasks: {
@@ -84,6 +93,8 @@ const worker = await startWorker({
     'revoke-scheduled': () => revokeScheduled(database),
     'follow-closed-agencies': () => followClosedAgencies(database),
     'withdraw-expired': (_payload: object, signal: AbortSignal) => withdrawExpired(database, signal),
+    'publish-certificates': ({ accounts }: { accounts: IssuedAccount[] }) => publishIssued(dependencies, accounts),
+    'finish-issuing': () => finishIssuing(dependencies),
     'forget-keys': async () => {
       await forgetDeliveredKeys(database);
     },

@@ -6,7 +6,6 @@ import { generateKeyPair } from '../authority/key-pair.ts';
 import { wrapPrivateKey } from '../authority/key-wrap.ts';
 import { certificateSystem } from '../certificates/certificate-event.ts';
 import { findOfEnrolment } from '../certificates/certificate-store.ts';
-import { issueCertificate } from '../certificates/issue-certificate.ts';
 import { escrowEnrolmentKey } from '../escrow/escrow-enrolment-key.ts';
 import { listUnfinished, setServerKey } from './asked-enrolment-store.ts';
 import type { EnrolmentDependencies } from './converge-certificates.ts';
@@ -19,7 +18,7 @@ export async function convergeAskedEnrolments(
   const { database } = dependencies;
   for (const enrolment of await listUnfinished(database, source.id)) {
     if (!enrolment.subject_public_key_info) await makeKey(dependencies, source, enrolment);
-    await issueCertificate(dependencies, source, enrolment.id, certificateSystem);
+    await dependencies.issue({ enrolmentId: enrolment.id, actor: certificateSystem });
     // The holder has the key already and only fetches the certificate.
     if (enrolment.same_key && (await findOfEnrolment(database, enrolment.id))?.certificate)
       await database.transaction((transaction) => setEnrolmentState(transaction, enrolment.id, 'issued'));

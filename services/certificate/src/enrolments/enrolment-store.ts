@@ -62,8 +62,11 @@ const accounts = (connection: Connection) =>
       'credential_epoch as credentialEpoch',
     );
 
-export const findAccount = (connection: Connection, id: string): Promise<AccountSource | undefined> =>
-  accounts(connection).where({ id }).first();
+export const listAccounts = (connection: Connection, ids: readonly string[]): Promise<AccountSource[]> =>
+  accounts(connection).whereIn('id', [...ids]);
+
+export const findAccount = async (connection: Connection, id: string): Promise<AccountSource | undefined> =>
+  (await listAccounts(connection, [id]))[0];
 
 /** An account that one may see, and so ask something for. */
 export async function requireAccount(connection: Connection, id: string, scope: Scope): Promise<AccountSource> {
@@ -96,7 +99,6 @@ export const listAccountsOfRequest = (
     .where('username', '>', after)
     .orderBy('username')
     .limit(limit);
-
 export interface EnrolmentRow {
   id: string;
   account_id: string;
@@ -232,7 +234,7 @@ export async function closeOpenEnrolments(transaction: Transaction, accountId: s
 /** Locks the enrolment until the transaction ends: what is done to one is done one after the other. */
 export async function lockEnrolment(transaction: Transaction, id: string): Promise<EnrolmentRow> {
   const row = await rows(transaction).where({ id }).forUpdate().first();
-  if (!row) throw notFound();
+  if (!row) throw enrolmentNotFound();
   return row;
 }
 
@@ -242,16 +244,6 @@ export async function setEnrolmentState(
   state: Enrolment['state'],
 ): Promise<void> {
   await transaction('certificate.enrolments').where({ id }).update({ state, updated_at: transaction.fn.now() });
-}
-
-export async function setEnrolmentKey(
-  transaction: Transaction,
-  id: string,
-  subjectPublicKeyInfo: Buffer,
-): Promise<void> {
-  await transaction('certificate.enrolments')
-    .where({ id })
-    .update({ subject_public_key_info: subjectPublicKeyInfo, updated_at: transaction.fn.now() });
 }
 
 /**
@@ -331,11 +323,11 @@ const toEnrolment = (row: ListRow): Enrolment => ({
 
 export async function requireEnrolment(connection: Connection, id: string, scope: Scope): Promise<Enrolment> {
   const [row] = await enrolments(connection, scope).where('e.id', id);
-  if (!row) throw notFound();
+  if (!row) throw enrolmentNotFound();
   return toEnrolment(row);
 }
 
-const notFound = (): ServiceError =>
+export const enrolmentNotFound = (): ServiceError =>
   new ServiceError({
     kind: 'not_found',
     code: 'enrolment_not_found',
