@@ -12,6 +12,7 @@ import { convergeCertificates, type EnrolmentDependencies } from './enrolments/c
 import { convergenceJob } from './enrolments/convergence-job.ts';
 import { forgetDeliveredKeys } from './enrolments/enrolment-store.ts';
 import { publishIssued } from './enrolments/publish-certificates.ts';
+import { openKeyPool } from './keys/key-pool.ts';
 import { publishCrl } from './revocation/publish-crl.ts';
 
 const log = createLog('certificate', process.env.LOG_LEVEL ?? 'info');
@@ -21,6 +22,14 @@ const database = openDatabase({ url: config.DATABASE_URL, name: 'certificate' })
 const ldap = openLdap({ url: config.LDAP_URL, bindDn: config.LDAP_BIND_DN, password: config.LDAP_PASSWORD });
 const authorities = await openAuthorities(database, config);
 const baseDn = config.LDAP_BASE_DN;
+const wrappingKey = { id: config.KEY_WRAPPING_KEY_ID, key: config.KEY_WRAPPING_KEY };
+const keys = openKeyPool({
+  database,
+  wrappingKey,
+  keyKind: config.SERVER_KEY_KIND,
+  size: config.KEY_POOL_SIZE,
+  onFailure: (error) => log.warn({ err: error }, 'no keys could be made ahead; they are made later'),
+});
 const dependencies: EnrolmentDependencies = {
   database,
   ldap,
@@ -28,7 +37,8 @@ const dependencies: EnrolmentDependencies = {
   authorities,
   organizationIdentifier: config.ORGANIZATION_IDENTIFIER,
   issue: openIssuing({ database, authorities, organizationIdentifier: config.ORGANIZATION_IDENTIFIER }),
-  wrappingKey: { id: config.KEY_WRAPPING_KEY_ID, key: config.KEY_WRAPPING_KEY },
+  wrappingKey,
+  keys,
   serverKeyKind: config.SERVER_KEY_KIND,
 };
 const crl = { database, ldap, baseDn, authorities, crlHours: config.CRL_HOURS };
@@ -63,6 +73,11 @@ const worker = await startWorker({
     },
     'publish-certificates': ({ accountIds }: { accountIds: string[] }) => publishIssued(dependencies, accountIds),
     'finish-issuing': () => finishIssuing(dependencies),
+    'fill-key-pool': async () => void keys.fillUp(),
+    'await-key': async ({ accountId }: { accountId: string }, signal) => {
+      await keys.waitForKey(signal);
+      await convergeCertificates(dependencies, accountId);
+    },
     'publish-crl': ({ authorityId, force }: { authorityId: string; force: boolean }) =>
       publishCrl(crl, authorityId, force),
     'renew-crl': async () => {
@@ -94,6 +109,7 @@ await serve(app, {
   port: config.PORT,
   log,
   release: async () => {
+    keys.stop();
     await worker.stop();
     await ldap.close();
     await database.destroy();

@@ -32,6 +32,7 @@ import { openIssuing } from './certificates/issue-certificate.ts';
 import { configSchema } from './config.ts';
 import { convergeCertificates, type EnrolmentDependencies } from './enrolments/converge-certificates.ts';
 import type { EnrolmentRow } from './enrolments/enrolment-store.ts';
+import { openKeyPool } from './keys/key-pool.ts';
 import type { CrlDependencies } from './revocation/publish-crl.ts';
 
 export interface TestCertificates extends EnrolmentDependencies, CrlDependencies {
@@ -84,13 +85,15 @@ export async function startTestCertificates(): Promise<TestCertificates> {
   // Where the judges look for who issues person-signature.
   judge.write('authorities/issuing.crt.pem', toPem('CERTIFICATE', authority.issuer.certificate.der));
   judge.write('chain.pem', authority.chain.map((one) => toPem('CERTIFICATE', one)).join(''));
+  const wrappingKey = { id: config.KEY_WRAPPING_KEY_ID, key: config.KEY_WRAPPING_KEY };
   const issuing = { database, authorities, organizationIdentifier: config.ORGANIZATION_IDENTIFIER };
   const dependencies: EnrolmentDependencies & CrlDependencies = {
     ...issuing,
     ldap,
     baseDn,
     issue: openIssuing(issuing),
-    wrappingKey: { id: config.KEY_WRAPPING_KEY_ID, key: config.KEY_WRAPPING_KEY },
+    wrappingKey,
+    keys: openKeyPool({ database, wrappingKey, keyKind: config.SERVER_KEY_KIND, size: 2, onFailure: () => undefined }),
     serverKeyKind: config.SERVER_KEY_KIND,
     crlHours: config.CRL_HOURS,
   };

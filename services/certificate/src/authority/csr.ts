@@ -49,7 +49,7 @@ export async function parseCsr(input: string | Buffer): Promise<CertificationReq
   }
   const { information, subjectPublicKeyInfo, keyKind, subject, algorithm, signature } = parsed;
   const publicKey = loadPublicKey(subjectPublicKeyInfo);
-  if (!(await verifyBytes(publicKey, algorithm, information, signature)))
+  if (!(await verifyBytes(publicKey, keyKind, algorithm, information, signature)))
     throw refuse('csr_signature_invalid', "The CSR's signature does not prove possession of its key.");
   return {
     subjectPublicKeyInfo,
@@ -72,7 +72,8 @@ function readRequest(encoded: Buffer) {
   if (der.readSmallInteger(version, "The CSR's version") !== 0) throw der.malformed('The CSR is not of version 1.');
   // Some tokens leave the attributes out altogether, though RFC 2986 section 4.1 wants at least an empty set.
   if (attributes !== undefined) der.children(der.expect(attributes, 0xa0, "The CSR's attributes"));
-  const key = der.expect(subjectPublicKeyInfo, der.tag.sequence, "The CSR's public key").raw;
+  // A copy of its own, which outlives the request.
+  const key = Buffer.from(der.expect(subjectPublicKeyInfo, der.tag.sequence, "The CSR's public key").raw);
   const keyKind = keyKindOf(key);
   const identifier = der.expect(signatureAlgorithm, der.tag.sequence, "The CSR's signature algorithm");
   const algorithm = findSignatureAlgorithm(identifier.raw);
@@ -83,7 +84,7 @@ function readRequest(encoded: Buffer) {
     );
   return {
     information: information!.raw,
-    subjectPublicKeyInfo: Buffer.from(key),
+    subjectPublicKeyInfo: key,
     keyKind,
     subject: readName(der.expect(subject, der.tag.sequence, "The CSR's subject")),
     algorithm,

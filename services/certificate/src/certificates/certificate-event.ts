@@ -1,5 +1,5 @@
 /** Audit events of certificates, through the directory's one way in. */
-import type { Transaction } from '@congvu/database';
+import { prepared, type Transaction } from '@congvu/database';
 
 export interface SystemOrActor {
   kind: 'client' | 'holder' | 'system';
@@ -56,5 +56,5 @@ export async function recordCertificateEvents(
     before: null,
     after,
   }));
-  await transaction.raw('select directory.record_events(?::json)', [JSON.stringify(rows)]);
+  await prepared(transaction, 'record-events', 'select directory.record_events(?::json)', [JSON.stringify(rows)]);
 }

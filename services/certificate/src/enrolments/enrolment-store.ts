@@ -1,6 +1,6 @@
 /** Every query on certificate.enrolments, and what this service reads of accounts through the directory's views. */
 import type { Enrolment } from '@congvu/contracts';
-import type { Connection, Transaction } from '@congvu/database';
+import { type Connection, prepared, type Transaction } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
 import type { RevocationReason, Scope } from '../certificates/certificate-store.ts';
 
@@ -17,6 +17,7 @@ export interface AccountSource {
   fullName: string;
   title: string | null;
   agencyId: string;
+  agencyCode: string;
   agencyName: string;
   requestId: string | null;
   certificatePath: 'server_key' | 'csr' | 'none';
@@ -24,36 +25,26 @@ export interface AccountSource {
   certificateNumber: number;
   /** Why, if a request had it revoked. */
   revocationReason: RevocationReason | null;
+  /** Who held the account earlier is of an earlier one. */
+  credentialEpoch: number;
   version: number;
   entryVersion: number;
 }
 
-const accounts = (connection: Connection) =>
-  connection('directory.accounts_v')
-    .join('directory.certificate_orders_v as o', 'o.account_id', 'id')
-    .select<AccountSource[]>(
-      'id',
-      'kind',
-      'state',
-      'username',
-      'address',
-      'surname',
-      'version',
-      'display_name as displayName',
-      'given_name as givenName',
-      'display_name as fullName',
-      'title',
-      'agency_id as agencyId',
-      'agency_name as agencyName',
-      'request_id as requestId',
-      'o.certificate_path as certificatePath',
-      'o.certificate_number as certificateNumber',
-      'o.certificate_revocation_reason as revocationReason',
-      'entry_version as entryVersion',
-    );
-
-export const listAccounts = (connection: Connection, ids: readonly string[]): Promise<AccountSource[]> =>
-  accounts(connection).whereIn('id', [...ids]);
+export const listAccounts = async (connection: Connection, ids: readonly string[]): Promise<AccountSource[]> => {
+  const { rows } = await prepared<AccountSource>(
+    connection,
+    'accounts',
+    `select c.id, c.kind, c.state, c.username, c.address, c.display_name as "displayName", c.surname, c.given_name as "givenName",
+       c.display_name as "fullName", c.title, c.agency_id as "agencyId", c.agency_code as "agencyCode", c.agency_name as "agencyName",
+       c.request_id as "requestId", o.certificate_path as "certificatePath", o.certificate_number as "certificateNumber",
+       o.certificate_revocation_reason as "revocationReason", c.credential_epoch as "credentialEpoch", c.version,
+       c.entry_version as "entryVersion"
+     from directory.accounts_v c join directory.certificate_orders_v o on o.account_id = c.id where c.id = any(?::uuid[])`,
+    [ids],
+  );
+  return rows;
+};
 
 export const findAccount = async (connection: Connection, id: string): Promise<AccountSource | undefined> =>
   (await listAccounts(connection, [id]))[0];
