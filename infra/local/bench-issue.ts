@@ -91,7 +91,7 @@ const settled = (owner: pg.Client): Promise<unknown> =>
   );
 
 /** An enrolment that waits for its CSR for every account; their ids. */
-async function fillEnrolments(owner: pg.Client): Promise<string[]> {
+export async function fillEnrolments(owner: pg.Client): Promise<string[]> {
   await owner.query("update directory.accounts set certificate_path = 'csr'");
   const { rows } = await owner.query(
     `insert into certificate.enrolments (account_id, number, profile, path, state)

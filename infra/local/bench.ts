@@ -10,6 +10,7 @@ import { measureCrl } from './bench-crl.ts';
 import { measureGroupPost } from './bench-group-post.ts';
 import { measureImportMemory } from './bench-import-memory.ts';
 import { measureIssuing } from './bench-issue.ts';
+import { measureKeygen } from './bench-keygen.ts';
 import { measureMailboxList } from './bench-mailbox-list.ts';
 import { measureMailboxes } from './bench-mailboxes.ts';
 import { measureOcspCfssl, measureOcspHttp, measureOcspOpenssl } from './bench-ocsp.ts';
@@ -18,7 +19,8 @@ import { measureReconcile } from './bench-reconcile.ts';
 import { measureSearch } from './bench-search.ts';
 import { enginePackages, ensurePackages, RIVALS } from './packages.ts';
 import { describeFailure, UsageError } from './process.ts';
-import { type Stack, type StackOptions, startStack } from './stack.ts';
+import type { CertificateOptions } from './services.ts';
+import { type Stack, startStack } from './stack.ts';
 import { removeState, repository } from './state.ts';
 
 export interface Figure {
@@ -46,7 +48,7 @@ const figures: Readonly<
       about: string;
       measure: (options: BenchOptions) => Promise<Figure>;
       /** What the stack is told beside the usual. */
-      stack?: Pick<StackOptions, 'issuingKeyKind'>;
+      stack?: (size: number) => CertificateOptions;
     }
   >
 > = {
@@ -117,19 +119,26 @@ const figures: Readonly<
     about:
       'certificates a second from ready CSRs over HTTP, RSA-2048, stored durably and audited, beside cfssl, which stores nothing',
     measure: measureIssuing('rsa-2048'),
-    stack: { issuingKeyKind: 'rsa-2048' },
+    stack: () => ({ issuingKeyKind: 'rsa-2048' }),
   },
   'issue-rsa3072': {
     size: 3_000,
     about: 'the same with RSA-3072',
     measure: measureIssuing('rsa-3072'),
-    stack: { issuingKeyKind: 'rsa-3072' },
+    stack: () => ({ issuingKeyKind: 'rsa-3072' }),
   },
   'issue-p256': {
     size: 12_000,
     about: 'the same with ECDSA on P-256 (0.5 is the least)',
     measure: measureIssuing('ec-p256'),
-    stack: { issuingKeyKind: 'ec-p256' },
+    stack: () => ({ issuingKeyKind: 'ec-p256' }),
+  },
+  keygen: {
+    size: 1_521,
+    about:
+      'p99 of other calls to the certificate service while so many RSA-3072 keys are made ahead, beside p99 afterwards',
+    measure: measureKeygen,
+    stack: (size) => ({ keyPoolSize: size }),
   },
 };
 
@@ -163,7 +172,12 @@ async function main(): Promise<void> {
     const stateDirectory = join(repository, '.congvu/bench');
     removeState(stateDirectory);
     say(`${name}: starting a stack of its own …`);
-    const stack = await startStack({ stateDirectory, portBase, log: () => undefined, ...figure.stack });
+    const stack = await startStack({
+      stateDirectory,
+      portBase,
+      log: () => undefined,
+      ...figure.stack?.(size ?? figure.size),
+    });
     const onSignal = () => void stack.stop().finally(() => process.exit(130));
     process.once('SIGINT', onSignal).once('SIGTERM', onSignal);
     try {

@@ -32,6 +32,13 @@ const names = Object.keys(migrationsOf) as ServiceName[];
  */
 const nodeFlags = ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=16', '--max-old-space-size=384'];
 
+/** For a measurement that wants something else than is usual. */
+export interface CertificateOptions {
+  issuingKeyKind?: KeyKind;
+  /** How many server-made keys are kept ready. */
+  keyPoolSize?: number;
+}
+
 export interface Services {
   urls: ServiceUrls;
   processes: Readonly<Record<ServiceName, SupervisedProcess>>;
@@ -50,7 +57,7 @@ export async function migrateAll(ownerUrl: string): Promise<void> {
 export async function startServices(
   engines: Engines,
   log: (line: string) => void,
-  issuingKeyKind?: KeyKind,
+  { issuingKeyKind, keyPoolSize }: CertificateOptions = {},
 ): Promise<Services> {
   const { ports, state } = engines;
   const urls: ServiceUrls = {
@@ -64,6 +71,7 @@ export async function startServices(
   const account = await serviceAccount(engines, log);
   giveAuthorities(authorities, account);
   const environments = environmentsOf(engines, urls, authorities, account);
+  if (keyPoolSize !== undefined) environments.certificate.KEY_POOL_SIZE = String(keyPoolSize);
   const logs = state.makeDirectory('logs');
   const processes = Object.fromEntries(
     names.map((name) => [

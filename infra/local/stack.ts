@@ -3,12 +3,11 @@
  * tells programs and people where everything is; only its owner may read it.
  */
 import { rename, writeFile } from 'node:fs/promises';
-import type { KeyKind } from '@congvu/certificate/ceremony';
 import { connectApi, type Role, roles, type ServiceUrls } from '@congvu/contracts';
 import { openDatabase } from '@congvu/database';
 import { setUpClient } from '@congvu/directory/set-up-client';
 import { type Engines, startEngines } from './engines.ts';
-import { type Services, startServices } from './services.ts';
+import { type CertificateOptions, type Services, startServices } from './services.ts';
 
 export const domain = 'nghean.gov.vn';
 export const baseDn = 'dc=nghean,dc=gov,dc=vn';
@@ -37,19 +36,17 @@ export interface Stack {
   stop(): Promise<void>;
 }
 
-export interface StackOptions {
+export interface StackOptions extends CertificateOptions {
   /** `<somewhere>/.congvu/<name>`; `<name>.json`, the description, is written beside it. */
   stateDirectory: string;
   portBase: number;
   log: (line: string) => void;
-  /** Of the issuing authority, for a measurement that wants another than is usual. */
-  issuingKeyKind?: KeyKind;
 }
 
 export async function startStack(options: StackOptions): Promise<Stack> {
   const engines = await startEngines({ ...options, domain, baseDn });
   try {
-    const services = await startServices(engines, options.log, options.issuingKeyKind);
+    const services = await startServices(engines, options.log, options);
     const description = await describe(engines, services);
     await writeDescription(`${options.stateDirectory}.json`, description);
     let stopped: Promise<void> | undefined;

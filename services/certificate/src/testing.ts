@@ -34,6 +34,7 @@ import { type Config, configSchema } from './config.ts';
 import { convergeCertificates, type EnrolmentDependencies } from './enrolments/converge-certificates.ts';
 import type { EnrolmentRow } from './enrolments/enrolment-store.ts';
 import { openEndSpread } from './expiry/spread-ends.ts';
+import { openKeyPool } from './keys/key-pool.ts';
 import { type Ocsp, openOcsp } from './ocsp/ocsp.ts';
 import type { CrlDependencies } from './revocation/publish-crl.ts';
 import { revokeCertificate } from './revocation/revoke-certificate.ts';
@@ -95,6 +96,7 @@ export async function startTestCertificates(): Promise<TestCertificates> {
   judge.write('authorities/root.crl.pem', config.ROOT_CRL);
   judge.write('authorities/issuing.crt.pem', toPem('CERTIFICATE', authority.issuer.certificate.der));
   judge.write('chain.pem', authority.chain.map((one) => toPem('CERTIFICATE', one)).join(''));
+  const wrappingKey = { id: config.KEY_WRAPPING_KEY_ID, key: config.KEY_WRAPPING_KEY };
   const issuing = {
     database,
     authorities,
@@ -106,7 +108,8 @@ export async function startTestCertificates(): Promise<TestCertificates> {
     ldap,
     baseDn,
     issue: openIssuing(issuing),
-    wrappingKey: { id: config.KEY_WRAPPING_KEY_ID, key: config.KEY_WRAPPING_KEY },
+    wrappingKey,
+    keys: openKeyPool({ database, wrappingKey, keyKind: config.SERVER_KEY_KIND, size: 2, onFailure: () => undefined }),
     serverKeyKind: config.SERVER_KEY_KIND,
     crlHours: config.CRL_HOURS,
     deltaHours: config.DELTA_CRL_HOURS,

@@ -128,7 +128,7 @@ describe('one authority follows another', () => {
     // What the old one issued is revoked on the old one's CRL, and on no other.
     await service.owner('directory.accounts').where({ id: old.account.id }).update({ state: 'retired' });
     await service.converge(old.account, { authorities: both });
-    expect(await service.queued()).toContain(`crl:${service.authority.id}`);
+    expect(await service.queued()).toContain(`crl:${service.authority.id}:0`);
     await expect(verify(both, 'old', old.issuer)).rejects.toThrow('certificate revoked');
     expect(await verify(both, 'fresh', next)).toContain('fresh.pem: OK');
 

@@ -73,7 +73,8 @@ function readRequest(encoded: Buffer) {
   if (der.readSmallInteger(version, "The CSR's version") !== 0) throw der.malformed('The CSR is not of version 1.');
   // Some tokens leave the attributes out altogether, though RFC 2986 section 4.1 wants at least an empty set.
   if (attributes !== undefined) der.children(der.expect(attributes, 0xa0, "The CSR's attributes"));
-  const key = der.expect(subjectPublicKeyInfo, der.tag.sequence, "The CSR's public key").raw;
+  // A copy of its own, which outlives the request.
+  const key = Buffer.from(der.expect(subjectPublicKeyInfo, der.tag.sequence, "The CSR's public key").raw);
   const keyKind = keyKindOf(key);
   requireStrongKey(key);
   const identifier = der.expect(signatureAlgorithm, der.tag.sequence, "The CSR's signature algorithm");
@@ -85,7 +86,7 @@ function readRequest(encoded: Buffer) {
     );
   return {
     information: information!.raw,
-    subjectPublicKeyInfo: Buffer.from(key),
+    subjectPublicKeyInfo: key,
     keyKind,
     subject: readName(der.expect(subject, der.tag.sequence, "The CSR's subject")),
     algorithm,

@@ -1,6 +1,6 @@
 /** Audit events of certificates, through the directory's one way in. */
 import type { AuditAction } from '@congvu/contracts';
-import type { Transaction } from '@congvu/database';
+import { prepared, type Transaction } from '@congvu/database';
 
 export interface SystemOrActor {
   kind: 'client' | 'holder' | 'system';
@@ -81,5 +81,5 @@ export async function recordCertificateEvents(
     before: null,
     after,
   }));
-  await transaction.raw('select directory.record_events(?::json)', [JSON.stringify(rows)]);
+  await prepared(transaction, 'record-events', 'select directory.record_events(?::json)', [JSON.stringify(rows)]);
 }

@@ -1,6 +1,6 @@
 /** Every query on certificate.certificates. */
 import type { Certificate, revocationReasons } from '@congvu/contracts';
-import type { Connection, Transaction } from '@congvu/database';
+import { type Connection, prepared, type Transaction } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
 import { listRegister } from '../register/register-store.ts';
 
@@ -79,7 +79,9 @@ export interface Intent {
 export async function insertIntents(transaction: Transaction, intents: readonly Intent[]): Promise<void> {
   if (intents.length === 0) return;
   const column = <K extends keyof Intent>(name: K): Intent[K][] => intents.map((intent) => intent[name]);
-  await transaction.raw(
+  await prepared(
+    transaction,
+    'insert-intents',
     `insert into certificate.certificates (id, authority_id, serial_number, enrolment_id, account_id, agency_id, request_id, address,
        profile, key_kind, tbs, not_before, not_after, crl_partition)
      select * from unnest(?::uuid[], ?::uuid[], ?::bytea[], ?::uuid[], ?::uuid[], ?::uuid[], ?::uuid[], ?::text[], ?::text[], ?::text[],
@@ -99,7 +101,7 @@ export async function insertIntents(transaction: Transaction, intents: readonly 
       column('notBefore'),
       column('notAfter'),
       column('crlPartition'),
-    ] as never[],
+    ],
   );
 }
 
@@ -111,7 +113,9 @@ export async function setSigned(
   transaction: Transaction,
   signed: readonly { id: string; certificate: Buffer; fingerprint: Buffer }[],
 ): Promise<Map<string, Buffer>> {
-  const { rows: set } = await transaction.raw<{ rows: { id: string }[] }>(
+  const { rows: set } = await prepared<{ id: string }>(
+    transaction,
+    'set-signed',
     `update certificate.certificates c
      set state = 'valid', certificate = item.certificate, fingerprint_sha256 = item.fingerprint, issued_at = now()
      from unnest(?::uuid[], ?::bytea[], ?::bytea[]) as item(id, certificate, fingerprint)
@@ -120,7 +124,7 @@ export async function setSigned(
       signed.map(({ id }) => id),
       signed.map(({ certificate }) => certificate),
       signed.map(({ fingerprint }) => fingerprint),
-    ] as never[],
+    ],
   );
   const isSet = new Set(set.map(({ id }) => id));
   const others = signed.flatMap(({ id }) => (isSet.has(id) ? [] : [id]));

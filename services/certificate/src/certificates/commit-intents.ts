@@ -16,7 +16,7 @@ import {
   listAccounts,
   openStates,
 } from '../enrolments/enrolment-store.ts';
-import { listKeysInUse, lockToIssue, setKeys } from '../enrolments/issuing-store.ts';
+import { listKeysInUse, listWithin, lockToIssue, setKeys } from '../enrolments/issuing-store.ts';
 import { type CertificateEvent, recordCertificateEvents } from './certificate-event.ts';
 import {
   type CertificateRow,
@@ -24,6 +24,7 @@ import {
   insertIntents,
   isRevokedForGood,
   listOfEnrolments,
+  type Scope,
 } from './certificate-store.ts';
 import type { Outcome } from './gather.ts';
 import type { IssueDependencies, IssueOrder } from './issue-certificate.ts';
@@ -60,11 +61,12 @@ export async function commitIntents(
   // 1. What is there.
   const enrolments = await lockToIssue(
     transaction,
-    orders.map(({ enrolmentId, csr }) => ({ id: enrolmentId, scope: csr?.scope })),
+    orders.map(({ enrolmentId }) => enrolmentId),
   );
   const locked = [...enrolments.values()];
   const accounts = await listAccounts(transaction, [...new Set(locked.map((enrolment) => enrolment.account_id))]);
   const sources = new Map(accounts.map((source) => [source.id, source]));
+  const isInScope = await readScopes(transaction, orders, accounts);
   const withKey = locked.filter((enrolment) => enrolment.subject_public_key_info);
   const made = await listOfEnrolments(
     transaction,
@@ -83,7 +85,7 @@ export async function commitIntents(
     try {
       const enrolment = enrolments.get(enrolmentId);
       const source = enrolment && sources.get(enrolment.account_id);
-      if (!source) throw enrolmentNotFound();
+      if (!source || (csr && !isInScope(source, csr.scope))) throw enrolmentNotFound();
       const plan = planOne(dependencies, order, {
         enrolment,
         source,
@@ -136,6 +138,24 @@ export async function commitIntents(
     ),
   ]);
   return outcomes.map((outcome) => ('value' in outcome ? { value: outcome.value.intended } : outcome));
+}
+
+/** Whether an account is in a scope of one of the orders. */
+async function readScopes(
+  transaction: Transaction,
+  orders: readonly IssueOrder[],
+  accounts: readonly AccountSource[],
+): Promise<(source: AccountSource, scope: Scope) => boolean> {
+  const codes = new Set(orders.flatMap(({ csr }) => (csr && 'agencyCode' in csr.scope ? [csr.scope.agencyCode] : [])));
+  const agencies = new Map(accounts.map(({ agencyId, agencyCode }) => [agencyId, agencyCode]));
+  const pairs = [...codes].flatMap((above) =>
+    [...agencies].flatMap(([agencyId, code]) => (code === above ? [] : [{ agencyId, above }])),
+  );
+  const within = await listWithin(transaction, pairs);
+  return (source, scope) =>
+    'accountId' in scope
+      ? source.id === scope.accountId && source.credentialEpoch === scope.credentialEpoch
+      : source.agencyCode === scope.agencyCode || within.has(`${source.agencyId} ${scope.agencyCode}`);
 }
 
 interface Found {

@@ -5,17 +5,18 @@
  * Harmless to repeat; begins again when the account changed meanwhile.
  */
 import { randomUUID } from 'node:crypto';
-import type { Database } from '@congvu/database';
+import { addJobs, type Database } from '@congvu/database';
 import type { Ldap } from '@congvu/ldap';
 import type { Authorities } from '../authorities/authorities.ts';
-import { generateKeyPair } from '../authority/key-pair.ts';
-import { type WrappingKey, wrapPrivateKey } from '../authority/key-wrap.ts';
+import type { WrappingKey } from '../authority/key-wrap.ts';
 import type { KeyKind } from '../authority/public-key.ts';
 import { certificateSystem, recordCertificateEvent } from '../certificates/certificate-event.ts';
 import type { Issue } from '../certificates/issue-certificate.ts';
 import { revokeCompromised } from '../compromised-keys/revoke-compromised.ts';
+import type { KeyPool } from '../keys/key-pool.ts';
 import { convergeRevocation, hasCeased } from '../revocation/converge-revocation.ts';
 import { convergeAskedEnrolments } from './converge-asked-enrolments.ts';
+import { awaitKeyJob } from './convergence-job.ts';
 import { type AccountSource, findAccount, findOpenEnrolment, insertEnrolment } from './enrolment-store.ts';
 import { orderedProfile } from './ordered-profile.ts';
 import { publishCertificates } from './publish-certificates.ts';
@@ -28,6 +29,7 @@ export interface EnrolmentDependencies {
   organizationIdentifier: string;
   issue: Issue;
   wrappingKey: WrappingKey;
+  keys: KeyPool;
   serverKeyKind: KeyKind;
 }
 
@@ -66,23 +68,24 @@ async function ensureCertificate(dependencies: EnrolmentDependencies, source: Ac
     await dependencies.issue({ enrolmentId: enrolment.id, actor: certificateSystem });
 }
 
-/** The private key is wrapped before it is stored, and stored before anything is signed for it. */
-async function enrol(
-  { database, wrappingKey, serverKeyKind }: EnrolmentDependencies,
-  source: AccountSource,
-  profile: string,
-) {
-  const id = randomUUID();
-  const pair = source.certificatePath === 'server_key' ? await generateKeyPair(serverKeyKind) : undefined;
+/**
+ * A private key made here was wrapped when it was made, and is stored before anything is signed for it. While none is ready the
+ * account waits its turn.
+ */
+async function enrol({ database, keys, serverKeyKind }: EnrolmentDependencies, source: AccountSource, profile: string) {
+  const isServerKey = source.certificatePath === 'server_key';
   await database.transaction(async (transaction) => {
+    const key = isServerKey ? await keys.take(transaction, serverKeyKind) : undefined;
+    if (isServerKey && !key) return addJobs(transaction, 'certificate', [awaitKeyJob(source.id)]);
+    // Should the enrolment be there already, the key is gone for nothing: nobody has seen it.
     const inserted = await insertEnrolment(transaction, {
-      id,
+      id: key?.id ?? randomUUID(),
       accountId: source.id,
       number: source.certificateNumber,
       profile,
-      path: pair ? 'server_key' : 'csr',
-      wrappedPrivateKey: pair ? wrapPrivateKey(pair.privateKey, wrappingKey, id) : null,
-      subjectPublicKeyInfo: pair?.subjectPublicKeyInfo ?? null,
+      path: isServerKey ? 'server_key' : 'csr',
+      wrappedPrivateKey: key?.wrappedPrivateKey ?? null,
+      subjectPublicKeyInfo: key?.subjectPublicKeyInfo ?? null,
     });
     if (!inserted) return;
     const subject = { account_id: source.id, agency_id: source.agencyId, request_id: source.requestId };
@@ -91,6 +94,5 @@ async function enrol(
       profile,
     });
   });
-  pair?.privateKey.fill(0);
   return findOpenEnrolment(database, source.id, profile);
 }

@@ -1,6 +1,6 @@
 /** Every query on certificate.enrolments, and what this service reads of accounts through the directory's views. */
 import type { Enrolment } from '@congvu/contracts';
-import type { Connection, Transaction } from '@congvu/database';
+import { type Connection, prepared, type Transaction } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
 import type { RevocationReason, Scope } from '../certificates/certificate-store.ts';
 
@@ -19,6 +19,7 @@ export interface AccountSource {
   /** Of a position: who holds it now; null while it is vacant. */
   holderId: string | null;
   agencyId: string;
+  agencyCode: string;
   agencyName: string;
   agencyStatus: 'active' | 'closed' | 'future';
   mailDomain: string;
@@ -29,54 +30,38 @@ export interface AccountSource {
   certificateNumber: number;
   /** Why, if a request had it revoked. */
   revocationReason: RevocationReason | null;
+  /** Who held the account earlier is of an earlier one. */
+  credentialEpoch: number;
   version: number;
   entryVersion: number;
 }
 
-const accounts = (connection: Connection) =>
-  connection('directory.accounts_v')
-    .join('directory.certificate_orders_v as o', 'o.account_id', 'id')
-    .leftJoin('directory.position_holders_v as h', 'h.position_id', 'id')
-    .select<AccountSource[]>(
-      'id',
-      'kind',
-      'state',
-      'username',
-      'address',
-      connection.raw('coalesce(h.surname, accounts_v.surname) as surname'),
-      'version',
-      'accounts_v.display_name as displayName',
-      connection.raw('coalesce(h.given_name, accounts_v.given_name) as "givenName"'),
-      connection.raw('coalesce(h.display_name, accounts_v.display_name) as "fullName"'),
-      'title',
-      'h.holder_id as holderId',
-      'agency_id as agencyId',
-      'agency_name as agencyName',
-      'o.certificate_request_id as requestId',
-      'o.certificate_path as certificatePath',
-      'o.certificate_number as certificateNumber',
-      'o.certificate_revocation_reason as revocationReason',
-      'entry_version as entryVersion',
-      connection.raw('(select status from directory.agencies_v a where a.id = agency_id) as "agencyStatus"'),
-      'mail_domain as mailDomain',
-      'credential_epoch as credentialEpoch',
-    );
+const accounts = `select c.id, c.kind, c.state, c.username, c.address, c.display_name as "displayName",
+    coalesce(h.surname, c.surname) as surname, coalesce(h.given_name, c.given_name) as "givenName",
+    coalesce(h.display_name, c.display_name) as "fullName", c.title, h.holder_id as "holderId", c.agency_id as "agencyId",
+    c.agency_code as "agencyCode", c.agency_name as "agencyName", a.status as "agencyStatus", c.mail_domain as "mailDomain",
+    c.credential_epoch as "credentialEpoch", o.certificate_request_id as "requestId", o.certificate_path as "certificatePath",
+    o.certificate_number as "certificateNumber", o.certificate_revocation_reason as "revocationReason", c.version,
+    c.entry_version as "entryVersion"
+  from directory.accounts_v c
+  join directory.certificate_orders_v o on o.account_id = c.id
+  join directory.agencies_v a on a.id = c.agency_id
+  left join directory.position_holders_v h on h.position_id = c.id`;
 
-export const listAccounts = (connection: Connection, ids: readonly string[]): Promise<AccountSource[]> =>
-  accounts(connection).whereIn('id', [...ids]);
+export const listAccounts = async (connection: Connection, ids: readonly string[]): Promise<AccountSource[]> =>
+  (await prepared<AccountSource>(connection, 'accounts', `${accounts} where c.id = any(?::uuid[])`, [ids])).rows;
 
 export const findAccount = async (connection: Connection, id: string): Promise<AccountSource | undefined> =>
   (await listAccounts(connection, [id]))[0];
 
 /** An account that one may see, and so ask something for. */
 export async function requireAccount(connection: Connection, id: string, scope: Scope): Promise<AccountSource> {
-  const found = await accounts(connection)
-    .where({ id })
-    .modify((query) => {
-      if ('accountId' in scope) query.where({ id: scope.accountId, credential_epoch: scope.credentialEpoch });
-      else query.whereRaw('agency_id in (select directory.agency_subtree(?))', [scope.agencyCode]);
-    })
-    .first();
+  const isSeen =
+    'accountId' in scope
+      ? connection.raw('c.id = ? and c.credential_epoch = ?', [scope.accountId, scope.credentialEpoch])
+      : connection.raw('c.agency_id in (select directory.agency_subtree(?))', [scope.agencyCode]);
+  const { rows } = await connection.raw<{ rows: AccountSource[] }>(`${accounts} where c.id = ? and ?`, [id, isSeen]);
+  const [found] = rows;
   if (found) return found;
   throw new ServiceError({
     kind: 'not_found',
@@ -86,19 +71,21 @@ export async function requireAccount(connection: Connection, id: string, scope: 
 }
 
 /** Those that a request opened, at or below the agency, page by page. */
-export const listAccountsOfRequest = (
+export async function listAccountsOfRequest(
   connection: Connection,
   requestId: string,
   agencyCode: string,
   after: string,
   limit: number,
-): Promise<AccountSource[]> =>
-  accounts(connection)
-    .where({ request_id: requestId })
-    .whereRaw('agency_id in (select directory.agency_subtree(?))', [agencyCode])
-    .where('username', '>', after)
-    .orderBy('username')
-    .limit(limit);
+): Promise<AccountSource[]> {
+  const { rows } = await connection.raw<{ rows: AccountSource[] }>(
+    `${accounts} where c.request_id = ? and c.agency_id in (select directory.agency_subtree(?)) and c.username > ?
+     order by c.username limit ?`,
+    [requestId, agencyCode, after, limit],
+  );
+  return rows;
+}
+
 export interface EnrolmentRow {
   id: string;
   account_id: string;
