@@ -23,7 +23,6 @@ export interface AccountSource {
   agencyName: string;
   agencyStatus: 'active' | 'closed' | 'future';
   mailDomain: string;
-  credentialEpoch: number;
   requestId: string | null;
   certificatePath: 'server_key' | 'csr' | 'none';
   /** Which certificate of the account it is to have; those before are to be revoked. */
