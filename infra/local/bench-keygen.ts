@@ -47,8 +47,8 @@ export async function measureKeygen(options: BenchOptions): Promise<Figure> {
         await sleep(Math.max(0, due - performance.now()));
         const call = async (): Promise<void> => {
           const ask = kinds[index % kinds.length] as (typeof kinds)[number];
-        // Again, if the service closes an idle connection at the moment at which it is used; that time counts too.
-        await (await ask().catch(ask)).arrayBuffer();
+          // Again, if the service closes an idle connection at the moment at which it is used; that time counts too.
+          await (await ask().catch(ask)).arrayBuffer();
           times.push(performance.now() - due);
         };
         calls.push(call());
