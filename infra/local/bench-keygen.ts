@@ -46,7 +46,9 @@ export async function measureKeygen(options: BenchOptions): Promise<Figure> {
         const due = began + (index * 1_000) / callsPerSecond;
         await sleep(Math.max(0, due - performance.now()));
         const call = async (): Promise<void> => {
-          await (await (kinds[index % kinds.length] as (typeof kinds)[number])()).arrayBuffer();
+          const ask = kinds[index % kinds.length] as (typeof kinds)[number];
+          // Again, if the service closes an idle connection at the moment at which it is used; that time counts too.
+          await (await ask().catch(ask)).arrayBuffer();
           times.push(performance.now() - due);
         };
         calls.push(call());
