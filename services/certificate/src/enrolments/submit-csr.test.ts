@@ -140,6 +140,29 @@ describe('killed or cut off', () => {
     expect(await service.published(account)).toHaveLength(1);
   });
 
+  test('its key became known while it was signed: looked at alone, revoked, never published', async () => {
+    expect((await send(newCsr())).status).toBe(201);
+    await service.owner.raw(
+      `insert into certificate.compromised_keys (fingerprint, reason, reported_by_kind, reported_by)
+       select sha256(subject_public_key_info), 'found', 'client', 'x' from certificate.enrolments where id = ?`,
+      [id],
+    );
+    await publishIssued(service, issued);
+    expect(await service.published(account)).toEqual([]);
+    expect(await service.queued()).toContain(`certificates:${account.id}`);
+    await service.converge(account);
+    expect(await service.certificates(account)).toMatchObject([{ revocation_reason: 'keyCompromise' }]);
+  });
+
+  test('ordered anew while it was signed: looked at alone, the former revoked', async () => {
+    expect((await send(newCsr())).status).toBe(201);
+    await changeAccount(service.owner, account.id, { certificate_number: 2 });
+    await publishIssued(service, issued);
+    expect(await service.published(account)).toEqual([]);
+    await service.converge(account);
+    expect(await service.certificates(account)).toMatchObject([{ state: 'revoked' }]);
+  });
+
   test('suspended when it comes to publishing: looked at alone', async () => {
     expect((await send(newCsr())).status).toBe(201);
     await changeAccount(service.owner, account.id, { state: 'suspended' });

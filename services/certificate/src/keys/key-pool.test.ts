@@ -1,8 +1,10 @@
 import { createPrivateKey, createPublicKey } from 'node:crypto';
 import { setImmediate as turn } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
+import supertest from 'supertest';
 import { unwrapPrivateKey } from '../authority/key-wrap.ts';
 import { keyKindOf } from '../authority/public-key.ts';
+import { putOnDuty } from '../escrow/testing-officers.ts';
 import { startTestCertificates, type TestCertificates } from '../testing.ts';
 import { openKeyPool } from './key-pool.ts';
 
@@ -105,6 +107,35 @@ test('an account whose turn comes before a key is ready waits, and then gets one
   ).toBeGreaterThan(1_000);
   expect(await service.certificates(account)).toMatchObject([{ state: 'valid' }]);
   expect((await kept()).map((row) => row.id)).not.toContain(enrolment!.id);
+});
+
+test('an enrolment that was asked for takes a key too: bound to it anew, and escrowed in the same moment', async () => {
+  for (const name of ['first', 'second']) await putOnDuty(service, name);
+  const account = await service.account({ certificatePath: 'csr' });
+  const asked = await supertest(service.app)
+    .post('/v1/enrolments')
+    .set('Authorization', await service.tokens.bearer({ permissions: ['certificates:enrol'] }))
+    .send({ accountId: account.id, profile: 'person-encryption', path: 'server_key' });
+  const { id } = asked.body;
+  const enrolment = () => service.owner('certificate.enrolments').where({ id }).first();
+  const keys = pool({ size: 1 });
+  await service.converge(account, { keys, serverKeyKind: 'rsa-2048' });
+  expect(await enrolment()).toMatchObject({ state: 'awaiting_pickup', subject_public_key_info: null });
+  expect(await service.queued()).toContain(`server-key:${account.id}`);
+  await keys.waitForKey(AbortSignal.timeout(60_000));
+  await keys.fill();
+  const ready = (await kept()).map((row) => row.subject_public_key_info.toString('hex'));
+  keys.stop();
+  await service.converge(account, { keys, serverKeyKind: 'rsa-2048' });
+  const { wrapped_private_key: wrapped, subject_public_key_info: taken } = await enrolment();
+  expect(ready).toContain(taken.toString('hex'));
+  const key = unwrapPrivateKey(wrapped, [service.wrappingKey], id);
+  expect(
+    createPublicKey(createPrivateKey({ key, format: 'der', type: 'pkcs8' })).export({ type: 'spki', format: 'der' }),
+  ).toEqual(taken);
+  expect(await service.owner('certificate.escrowed_keys').where({ enrolment_id: id })).toHaveLength(1);
+  expect((await kept()).map((row) => row.subject_public_key_info.toString('hex'))).not.toContain(taken.toString('hex'));
+  expect((await service.certificates(account)).map((row) => [row.enrolment_id, row.state])).toEqual([[id, 'valid']]);
 });
 
 test('while keys are made, signatures are, many of them', async () => {
