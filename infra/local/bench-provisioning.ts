@@ -93,7 +93,7 @@ export async function provinceClient({ stack }: BenchOptions) {
       permissions: roles.requester,
       secret: clientSecret,
     });
-    return connectApi(stack.description.services, { clientId, clientSecret });
+    return { ...connectApi(stack.description.services, { clientId, clientSecret }), clientId, clientSecret };
   } finally {
     await database.destroy();
   }

@@ -9,6 +9,8 @@ import { parseArgs } from 'node:util';
 import { measureCrl } from './bench-crl.ts';
 import { measureGroupPost } from './bench-group-post.ts';
 import { measureImportMemory } from './bench-import-memory.ts';
+import { measureIssuing } from './bench-issue.ts';
+import { measureKeygen } from './bench-keygen.ts';
 import { measureMailboxList } from './bench-mailbox-list.ts';
 import { measureMailboxes } from './bench-mailboxes.ts';
 import { measureOcspCfssl, measureOcspHttp, measureOcspOpenssl } from './bench-ocsp.ts';
@@ -17,6 +19,7 @@ import { measureReconcile } from './bench-reconcile.ts';
 import { measureSearch } from './bench-search.ts';
 import { enginePackages, ensurePackages, RIVALS } from './packages.ts';
 import { describeFailure, UsageError } from './process.ts';
+import type { CertificateOptions } from './services.ts';
 import { type Stack, startStack } from './stack.ts';
 import { removeState, repository } from './state.ts';
 
@@ -38,7 +41,16 @@ export interface BenchOptions {
 }
 
 const figures: Readonly<
-  Record<string, { size: number; about: string; measure: (options: BenchOptions) => Promise<Figure> }>
+  Record<
+    string,
+    {
+      size: number;
+      about: string;
+      measure: (options: BenchOptions) => Promise<Figure>;
+      /** What the stack is told beside the usual. */
+      stack?: (size: number) => CertificateOptions;
+    }
+  >
 > = {
   provisioning: {
     size: 20_000,
@@ -102,6 +114,32 @@ const figures: Readonly<
       'time until a CRL of so many entries is served, nothing of it encoded before, beside `openssl crl -text` of it (3 is the most)',
     measure: measureCrl,
   },
+  'issue-rsa2048': {
+    size: 6_000,
+    about:
+      'certificates a second from ready CSRs over HTTP, RSA-2048, stored durably and audited, beside cfssl, which stores nothing',
+    measure: measureIssuing('rsa-2048'),
+    stack: () => ({ issuingKeyKind: 'rsa-2048' }),
+  },
+  'issue-rsa3072': {
+    size: 3_000,
+    about: 'the same with RSA-3072',
+    measure: measureIssuing('rsa-3072'),
+    stack: () => ({ issuingKeyKind: 'rsa-3072' }),
+  },
+  'issue-p256': {
+    size: 12_000,
+    about: 'the same with ECDSA on P-256 (0.5 is the least)',
+    measure: measureIssuing('ec-p256'),
+    stack: () => ({ issuingKeyKind: 'ec-p256' }),
+  },
+  keygen: {
+    size: 1_521,
+    about:
+      'p99 of other calls to the certificate service while so many RSA-3072 keys are made ahead, beside p99 afterwards',
+    measure: measureKeygen,
+    stack: (size) => ({ keyPoolSize: size }),
+  },
 };
 
 const help = `npm run bench [-- figure…] [-- --size N --json]
@@ -134,7 +172,12 @@ async function main(): Promise<void> {
     const stateDirectory = join(repository, '.congvu/bench');
     removeState(stateDirectory);
     say(`${name}: starting a stack of its own …`);
-    const stack = await startStack({ stateDirectory, portBase, log: () => undefined });
+    const stack = await startStack({
+      stateDirectory,
+      portBase,
+      log: () => undefined,
+      ...figure.stack?.(size ?? figure.size),
+    });
     const onSignal = () => void stack.stop().finally(() => process.exit(130));
     process.once('SIGINT', onSignal).once('SIGTERM', onSignal);
     try {

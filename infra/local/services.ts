@@ -6,7 +6,7 @@
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { chmodSync, chownSync, existsSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { initRoot, issueAuthority } from '@congvu/certificate/ceremony';
+import { initRoot, issueAuthority, type KeyKind } from '@congvu/certificate/ceremony';
 import { migrations as certificateMigrations } from '@congvu/certificate/migrations';
 import type { ServiceUrls } from '@congvu/contracts';
 import { type Migrations, migrate } from '@congvu/database';
@@ -32,6 +32,13 @@ const names = Object.keys(migrationsOf) as ServiceName[];
  */
 const nodeFlags = ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=16', '--max-old-space-size=384'];
 
+/** For a measurement that wants something else than is usual. */
+export interface CertificateOptions {
+  issuingKeyKind?: KeyKind;
+  /** How many server-made keys are kept ready. */
+  keyPoolSize?: number;
+}
+
 export interface Services {
   urls: ServiceUrls;
   processes: Readonly<Record<ServiceName, SupervisedProcess>>;
@@ -47,7 +54,11 @@ export async function migrateAll(ownerUrl: string): Promise<void> {
   }
 }
 
-export async function startServices(engines: Engines, log: (line: string) => void): Promise<Services> {
+export async function startServices(
+  engines: Engines,
+  log: (line: string) => void,
+  { issuingKeyKind, keyPoolSize }: CertificateOptions = {},
+): Promise<Services> {
   const { ports, state } = engines;
   const urls: ServiceUrls = {
     directory: `http://127.0.0.1:${ports.directory}`,
@@ -56,10 +67,11 @@ export async function startServices(engines: Engines, log: (line: string) => voi
   };
   log('bringing the database to the newest schema');
   await migrateAll(engines.postgres.url('congvu_owner'));
-  const authorities = await ensureAuthorities(engines, log);
+  const authorities = await ensureAuthorities(engines, log, issuingKeyKind);
   const account = await serviceAccount(engines, log);
   giveAuthorities(authorities, account);
   const environments = environmentsOf(engines, urls, authorities, account);
+  if (keyPoolSize !== undefined) environments.certificate.KEY_POOL_SIZE = String(keyPoolSize);
   const logs = state.makeDirectory('logs');
   const processes = Object.fromEntries(
     names.map((name) => [
@@ -129,7 +141,11 @@ const sharedFiles = (): string[] => [
 const publicUrlOf = ({ domain }: Engines): string => `http://pki.${domain}`;
 
 /** Root and issuing authorities, made by the same ceremony as anywhere; the directory that they are in. */
-async function ensureAuthorities(engines: Engines, log: (line: string) => void): Promise<string> {
+async function ensureAuthorities(
+  engines: Engines,
+  log: (line: string) => void,
+  keyKind: KeyKind | undefined,
+): Promise<string> {
   const { state } = engines;
   const publicUrl = publicUrlOf(engines);
   const directory = join(state.makeDirectory('certificate', undefined, 0o711), 'authorities');
@@ -152,7 +168,8 @@ async function ensureAuthorities(engines: Engines, log: (line: string) => void):
     rootCertificateUrl: `${publicUrl}/ca/root.crt`,
   });
   const people = { name: 'issuing', commonName: 'Congvu Local Issuing CA 1' };
-  await issueAuthority({ directory: work, officers, ...people, purposes: ['signature', 'encryption'], key });
+  const peopleKey = keyKind ? { ...key, keyKind } : key;
+  await issueAuthority({ directory: work, officers, ...people, purposes: ['signature', 'encryption'], key: peopleKey });
   const device = { name: 'device', commonName: 'Congvu Local Device CA 1' };
   await issueAuthority({ directory: work, officers, ...device, purposes: ['device'], key });
   renameSync(work, directory);

@@ -7,7 +7,7 @@ import { connectApi, type Role, roles, type ServiceUrls } from '@congvu/contract
 import { openDatabase } from '@congvu/database';
 import { setUpClient } from '@congvu/directory/set-up-client';
 import { type Engines, startEngines } from './engines.ts';
-import { type Services, startServices } from './services.ts';
+import { type CertificateOptions, type Services, startServices } from './services.ts';
 
 export const domain = 'nghean.gov.vn';
 export const baseDn = 'dc=nghean,dc=gov,dc=vn';
@@ -36,7 +36,7 @@ export interface Stack {
   stop(): Promise<void>;
 }
 
-export interface StackOptions {
+export interface StackOptions extends CertificateOptions {
   /** `<somewhere>/.congvu/<name>`; `<name>.json`, the description, is written beside it. */
   stateDirectory: string;
   portBase: number;
@@ -46,7 +46,7 @@ export interface StackOptions {
 export async function startStack(options: StackOptions): Promise<Stack> {
   const engines = await startEngines({ ...options, domain, baseDn });
   try {
-    const services = await startServices(engines, options.log);
+    const services = await startServices(engines, options.log, options);
     const description = await describe(engines, services);
     await writeDescription(`${options.stateDirectory}.json`, description);
     let stopped: Promise<void> | undefined;

@@ -6,6 +6,7 @@ export {
   type Database,
   openDatabase,
   pingDatabase,
+  prepared,
   type Transaction,
   translateDatabaseError,
 } from './open.ts';

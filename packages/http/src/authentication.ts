@@ -26,7 +26,20 @@ export type Authenticate = (authorization: string | undefined) => Promise<Princi
 export const remoteKeys = (jwksUrl: string): JWTVerifyGetKey =>
   createRemoteJWKSet(new URL(jwksUrl), { cooldownDuration: 5_000, timeoutDuration: 3_000, cacheMaxAge: 600_000 });
 
+/**
+ * A token that was found good is not verified again at each of a thousand requests a second; but for this long at most, because the key
+ * that signed it may have been withdrawn.
+ */
+const rememberedMs = 10_000;
+const mostRemembered = 1_000;
+
 export function tokenAuthentication(options: { issuer: string; keys: JWTVerifyGetKey }): Authenticate {
+  const remembered = new Map<string, { principal: Principal; until: number }>();
+  const remember = (token: string, principal: Principal, expiresAt: number): void => {
+    if (remembered.size >= mostRemembered) remembered.clear();
+    remembered.set(token, { principal, until: Math.min(Date.now() + rememberedMs, expiresAt) });
+  };
+
   return async (authorization) => {
     const token = /^Bearer +([\w-]+\.[\w-]+\.[\w-]+)$/i.exec(authorization ?? '')?.[1];
     if (!token) {
@@ -36,6 +49,8 @@ export function tokenAuthentication(options: { issuer: string; keys: JWTVerifyGe
         detail: 'Send an access token: "Authorization: Bearer …" (from POST /oauth/token of the directory service).',
       });
     }
+    const known = remembered.get(token);
+    if (known && Date.now() < known.until) return known.principal;
     try {
       const { payload } = await jwtVerify(token, options.keys, {
         issuer: options.issuer,
@@ -45,7 +60,7 @@ export function tokenAuthentication(options: { issuer: string; keys: JWTVerifyGe
         requiredClaims: ['sub', 'exp', 'iat', 'jti', 'agency', 'principal'],
         clockTolerance: 5,
       });
-      return {
+      const principal: Principal = {
         kind: payload.principal === 'holder' ? 'holder' : 'client',
         id: String(payload.sub),
         agencyCode: String(payload.agency),
@@ -56,6 +71,8 @@ export function tokenAuthentication(options: { issuer: string; keys: JWTVerifyGe
             .filter(Boolean),
         ),
       };
+      remember(token, principal, Number(payload.exp) * 1_000);
+      return principal;
     } catch (error) {
       throw refusal(error);
     }

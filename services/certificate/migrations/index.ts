@@ -4,6 +4,7 @@ import { up as initial } from './0001-initial.ts';
 import { up as numberedEnrolments } from './0002-numbered-enrolments.ts';
 import { up as publishedCertificates } from './0003-published-certificates.ts';
 import { up as authorities } from './0004-authorities.ts';
+import { up as issuingSpeed } from './0005-issuing-speed.ts';
 import { up as crlParts } from './0006-crl-parts.ts';
 import { up as ocsp } from './0007-ocsp.ts';
 import { up as askedEnrolments } from './0008-asked-enrolments.ts';
@@ -14,6 +15,7 @@ export const migrations: Migrations = {
   '0002-numbered-enrolments': numberedEnrolments,
   '0003-published-certificates': publishedCertificates,
   '0004-authorities': authorities,
+  '0005-issuing-speed': issuingSpeed,
   '0006-crl-parts': crlParts,
   '0007-ocsp': ocsp,
   '0008-asked-enrolments': askedEnrolments,

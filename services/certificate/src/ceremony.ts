@@ -5,11 +5,11 @@
 import { readFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
 import { type Purpose, purposes } from './authority/profile.ts';
-import { keyKinds } from './authority/public-key.ts';
+import { type KeyKind, keyKinds } from './authority/public-key.ts';
 import { initRoot, issueAuthority, renewRootCrl, revokeAuthority } from './ceremony/acts.ts';
 import { type Officers, revocationReasons, verifyRecord } from './ceremony/root-directory.ts';
 
-export { initRoot, issueAuthority };
+export { initRoot, issueAuthority, type KeyKind };
 
 const help = `The key ceremony of Congvu: two officers, a machine that is offline, a signed transcript of every step.
 

@@ -25,6 +25,8 @@ export const configSchema = z.object({
     .transform((hex) => Buffer.from(hex, 'hex')),
   KEY_WRAPPING_KEY_ID: z.string().default('1'),
   SERVER_KEY_KIND: z.enum(keyKinds).default('rsa-3072'),
+  /** How many server-made RSA keys are kept ready. */
+  KEY_POOL_SIZE: z.coerce.number().int().min(1).max(100_000).default(32),
   /** CA/B S/MIME BR 7.1.4.2.2 d: GOVVN+ and the ISO 3166-2 number of the province (Nghệ An is VN-22). */
   ORGANIZATION_IDENTIFIER: z.string().regex(/^GOVVN(\+[0-9A-Z]{1,3})?$/),
   /** Authorities of the Government's CA (PEM, one or more): certificates that come back are followed to a root among them. */

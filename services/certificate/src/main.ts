@@ -5,12 +5,16 @@ import { openLdap } from '@congvu/ldap';
 import { createCertificateApp } from './app.ts';
 import { openAuthorities } from './authorities/authorities.ts';
 import { readBundle } from './authority/foreign-certificate.ts';
+import { finishIssuing } from './certificates/finish-issuing.ts';
+import { openIssuing } from './certificates/issue-certificate.ts';
 import { configSchema } from './config.ts';
 import { convergeCertificates, type EnrolmentDependencies } from './enrolments/converge-certificates.ts';
 import { convergenceJob } from './enrolments/convergence-job.ts';
 import { forgetDeliveredKeys } from './enrolments/enrolment-store.ts';
+import { type IssuedAccount, publishIssued } from './enrolments/publish-certificates.ts';
 import { openEndSpread } from './expiry/spread-ends.ts';
 import { withdrawExpired } from './expiry/withdraw-expired.ts';
+import { openKeyPool } from './keys/key-pool.ts';
 import { openOcsp } from './ocsp/ocsp.ts';
 import { followClosedAgencies } from './revocation/converge-revocation.ts';
 import { publishCrl, publishCrls } from './revocation/publish-crl.ts';
@@ -29,14 +33,28 @@ if (crlEnds.getTime() < Date.now() + 30 * 86_400_000)
     'the CRL of the root ends soon: make the next one by `ceremony renew-crl` before readers refuse every chain',
   );
 const baseDn = config.LDAP_BASE_DN;
+const wrappingKey = { id: config.KEY_WRAPPING_KEY_ID, key: config.KEY_WRAPPING_KEY };
+const keys = openKeyPool({
+  database,
+  wrappingKey,
+  keyKind: config.SERVER_KEY_KIND,
+  size: config.KEY_POOL_SIZE,
+  onFailure: (error) => log.warn({ err: error }, 'no keys could be made ahead; they are made later'),
+});
 const dependencies: EnrolmentDependencies = {
   database,
   ldap,
   baseDn,
   authorities,
   organizationIdentifier: config.ORGANIZATION_IDENTIFIER,
-  spreadEnds: openEndSpread(),
-  wrappingKey: { id: config.KEY_WRAPPING_KEY_ID, key: config.KEY_WRAPPING_KEY },
+  issue: openIssuing({
+    database,
+    authorities,
+    organizationIdentifier: config.ORGANIZATION_IDENTIFIER,
+    spreadEnds: openEndSpread(),
+  }),
+  wrappingKey,
+  keys,
   serverKeyKind: config.SERVER_KEY_KIND,
 };
 const crl = { database, ldap, baseDn, authorities, crlHours: config.CRL_HOURS, deltaHours: config.DELTA_CRL_HOURS };
@@ -61,8 +79,10 @@ const worker = await startWorker({
     'follow-closed-agencies': '*/5 * * * *',
     'forget-keys': '* * * * *',
     'withdraw-expired': '*/5 * * * *',
+    'finish-issuing': '* * * * *',
+    'fill-key-pool': '* * * * *',
   },
-  atStart: ['renew-crl'],
+  atStart: ['renew-crl', 'fill-key-pool'],
   tasks: {
     'converge-certificates': async ({ accountIds }: { accountIds: string[] }, signal) => {
       const [only] = accountIds;
@@ -84,6 +104,13 @@ const worker = await startWorker({
     'revoke-scheduled': () => revokeScheduled(database),
     'follow-closed-agencies': () => followClosedAgencies(database),
     'withdraw-expired': (_payload: object, signal: AbortSignal) => withdrawExpired(database, signal),
+    'publish-certificates': ({ accounts }: { accounts: IssuedAccount[] }) => publishIssued(dependencies, accounts),
+    'finish-issuing': () => finishIssuing(dependencies),
+    'fill-key-pool': async () => void keys.fillUp(),
+    'await-key': async ({ accountId }: { accountId: string }, signal) => {
+      await keys.waitForKey(signal);
+      await convergeCertificates(dependencies, accountId);
+    },
     'forget-keys': async () => {
       await forgetDeliveredKeys(database);
     },
@@ -107,6 +134,7 @@ await serve(app, {
   port: config.PORT,
   log,
   release: async () => {
+    keys.stop();
     await worker.stop();
     await ocsp.close();
     await ldap.close();

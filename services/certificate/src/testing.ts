@@ -29,15 +29,17 @@ import { type Judge, openJudge } from './authority/openssl-judge.ts';
 import { initRoot, issueAuthority } from './ceremony/acts.ts';
 import { certificateSystem } from './certificates/certificate-event.ts';
 import type { CertificateRow, RevocationReason } from './certificates/certificate-store.ts';
+import { type IssueDependencies, openIssuing } from './certificates/issue-certificate.ts';
 import { type Config, configSchema } from './config.ts';
 import { convergeCertificates, type EnrolmentDependencies } from './enrolments/converge-certificates.ts';
 import type { EnrolmentRow } from './enrolments/enrolment-store.ts';
 import { openEndSpread } from './expiry/spread-ends.ts';
+import { openKeyPool } from './keys/key-pool.ts';
 import { type Ocsp, openOcsp } from './ocsp/ocsp.ts';
 import type { CrlDependencies } from './revocation/publish-crl.ts';
 import { revokeCertificate } from './revocation/revoke-certificate.ts';
 
-export interface TestCertificates extends EnrolmentDependencies, CrlDependencies {
+export interface TestCertificates extends EnrolmentDependencies, CrlDependencies, IssueDependencies {
   testDatabase: TestDatabase;
   owner: Database;
   judge: Judge;
@@ -94,14 +96,20 @@ export async function startTestCertificates(): Promise<TestCertificates> {
   judge.write('authorities/root.crl.pem', config.ROOT_CRL);
   judge.write('authorities/issuing.crt.pem', toPem('CERTIFICATE', authority.issuer.certificate.der));
   judge.write('chain.pem', authority.chain.map((one) => toPem('CERTIFICATE', one)).join(''));
-  const dependencies: EnrolmentDependencies & CrlDependencies = {
+  const wrappingKey = { id: config.KEY_WRAPPING_KEY_ID, key: config.KEY_WRAPPING_KEY };
+  const issuing = {
     database,
-    ldap,
-    baseDn,
     authorities,
     organizationIdentifier: config.ORGANIZATION_IDENTIFIER,
     spreadEnds: openEndSpread(),
-    wrappingKey: { id: config.KEY_WRAPPING_KEY_ID, key: config.KEY_WRAPPING_KEY },
+  };
+  const dependencies: EnrolmentDependencies & CrlDependencies & IssueDependencies = {
+    ...issuing,
+    ldap,
+    baseDn,
+    issue: openIssuing(issuing),
+    wrappingKey,
+    keys: openKeyPool({ database, wrappingKey, keyKind: config.SERVER_KEY_KIND, size: 2, onFailure: () => undefined }),
     serverKeyKind: config.SERVER_KEY_KIND,
     crlHours: config.CRL_HOURS,
     deltaHours: config.DELTA_CRL_HOURS,
@@ -157,7 +165,10 @@ export async function startTestCertificates(): Promise<TestCertificates> {
       return made;
     },
     convergeEntry,
-    converge: (one, parts) => convergeCertificates({ ...dependencies, ...parts }, one.id),
+    converge: (one, parts) => {
+      const changed = { ...dependencies, ...parts };
+      return convergeCertificates({ ...changed, issue: openIssuing(changed) }, one.id);
+    },
     enrolments: async ({ id }) => owner('certificate.enrolments').where({ account_id: id }).orderBy('created_at'),
     certificates: async ({ id }) => owner('certificate.certificates').where({ account_id: id }).orderBy('created_at'),
     revoke: (serialNumber, reason = 'unspecified') => {

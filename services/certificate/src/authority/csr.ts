@@ -82,7 +82,8 @@ function readRequest(encoded: Buffer) {
       : der
           .children(der.expect(attributes, 0xa0, "The CSR's attributes"))
           .map((one) => der.readObjectIdentifier(der.readSequence(one, 'An attribute')[0], "An attribute's type"));
-  const key = der.expect(subjectPublicKeyInfo, der.tag.sequence, "The CSR's public key").raw;
+  // A copy of its own, which outlives the request.
+  const key = Buffer.from(der.expect(subjectPublicKeyInfo, der.tag.sequence, "The CSR's public key").raw);
   const keyKind = keyKindOf(key);
   requireStrongKey(key);
   const identifier = der.expect(signatureAlgorithm, der.tag.sequence, "The CSR's signature algorithm");
@@ -94,7 +95,7 @@ function readRequest(encoded: Buffer) {
     );
   return {
     information: information!.raw,
-    subjectPublicKeyInfo: Buffer.from(key),
+    subjectPublicKeyInfo: key,
     keyKind,
     subject: readName(der.expect(subject, der.tag.sequence, "The CSR's subject")),
     asksForExtensions: attributeTypes.includes(pkcs.extensionRequest),

@@ -58,6 +58,17 @@ const refuse = (code: string, detail: string): ServiceError => invalid(code, [{ 
  * Throws `invalid`: `malformed_der`, `key_parameters`, `key_kind` (algorithm, curve or size not certified) or `key_weak`.
  */
 export function keyKindOf(subjectPublicKeyInfo: Buffer): KeyKind {
+  const known = kindsKnown.get(subjectPublicKeyInfo);
+  if (known) return known;
+  const kind = readKeyKind(subjectPublicKeyInfo);
+  kindsKnown.set(subjectPublicKeyInfo, kind);
+  return kind;
+}
+
+/** The same octets are asked about when a CSR comes, when its certificate is built and when it is recorded. */
+const kindsKnown = new WeakMap<Buffer, KeyKind>();
+
+function readKeyKind(subjectPublicKeyInfo: Buffer): KeyKind {
   const [algorithm, bits, ...rest] = der.readSequence(der.decode(subjectPublicKeyInfo), 'The public key');
   const parameters = der.readSequence(algorithm, "The public key's algorithm");
   const octets = der.readOctetAlignedBits(bits, 'The public key');

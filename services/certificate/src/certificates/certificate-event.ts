@@ -1,6 +1,6 @@
 /** Audit events of certificates, through the directory's one way in. */
 import type { AuditAction } from '@congvu/contracts';
-import type { Transaction } from '@congvu/database';
+import { prepared, type Transaction } from '@congvu/database';
 
 export interface SystemOrActor {
   kind: 'client' | 'holder' | 'system';
@@ -56,3 +56,30 @@ export const recordCertificateEvent = (
     before,
     after,
   );
+export interface CertificateEvent {
+  actor: SystemOrActor;
+  action: AuditAction;
+  subject: { accountId: string; agencyId: string; requestId: string | null };
+  after: object;
+}
+
+/** Many at once, in their order. */
+export async function recordCertificateEvents(
+  transaction: Transaction,
+  events: readonly CertificateEvent[],
+): Promise<void> {
+  if (events.length === 0) return;
+  const rows = events.map(({ actor, action, subject, after }) => ({
+    actor_kind: actor.kind,
+    actor_id: actor.id,
+    source_ip: actor.ip,
+    action,
+    subject_type: 'account',
+    subject_id: subject.accountId,
+    agency_id: subject.agencyId,
+    request_id: subject.requestId,
+    before: null,
+    after,
+  }));
+  await prepared(transaction, 'record-events', 'select directory.record_events(?::json)', [JSON.stringify(rows)]);
+}

@@ -1,6 +1,6 @@
 /** Every query on certificate.certificates. */
 import type { Certificate, revocationReasons } from '@congvu/contracts';
-import type { Connection, Transaction } from '@congvu/database';
+import { type Connection, prepared, type Transaction } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
 import { listRegister } from '../register/register-store.ts';
 
@@ -32,7 +32,17 @@ const rows = (connection: Connection) => connection<CertificateRow>('certificate
 
 /** The certificate of an enrolment, revoked ones too: a key is certified once, and never again after its revocation. */
 export const findOfEnrolment = (connection: Connection, enrolmentId: string): Promise<CertificateRow | undefined> =>
-  rows(connection).where({ enrolment_id: enrolmentId }).orderBy('created_at', 'desc').first();
+  rows(connection).where({ enrolment_id: enrolmentId }).first();
+
+/** The same of many, by enrolment. */
+export async function listOfEnrolments(
+  connection: Connection,
+  enrolmentIds: readonly string[],
+): Promise<Map<string, CertificateRow>> {
+  if (enrolmentIds.length === 0) return new Map();
+  const found: CertificateRow[] = await rows(connection).whereIn('enrolment_id', enrolmentIds);
+  return new Map(found.map((row) => [row.enrolment_id, row]));
+}
 
 /** On hold it may become valid again. */
 export const isRevokedForGood = ({ state, revocation_reason }: CertificateRow): boolean =>
@@ -49,6 +59,7 @@ export const listOfAccount = (
     .select('x.*', 'e.number as enrolment_number', 'e.credential_epoch');
 
 export interface Intent {
+  id: string;
   authorityId: string;
   crlPartition: number;
   serialNumber: Buffer;
@@ -64,39 +75,88 @@ export interface Intent {
   notAfter: Date;
 }
 
-/** Before anything is signed: the serial number and all that will stand under the signature. */
-export async function insertIntent(transaction: Transaction, intent: Intent): Promise<CertificateRow> {
-  const [row] = await rows(transaction)
-    .insert({
-      authority_id: intent.authorityId,
-      crl_partition: intent.crlPartition,
-      serial_number: intent.serialNumber,
-      enrolment_id: intent.enrolmentId,
-      account_id: intent.accountId,
-      agency_id: intent.agencyId,
-      request_id: intent.requestId,
-      address: intent.address,
-      profile: intent.profile,
-      key_kind: intent.keyKind,
-      tbs: intent.tbs,
-      not_before: intent.notBefore,
-      not_after: intent.notAfter,
-    } as never)
-    .returning('*');
-  return row as CertificateRow;
+/** Before anything is signed: the serial numbers and all that will stand under the signatures. */
+export async function insertIntents(transaction: Transaction, intents: readonly Intent[]): Promise<void> {
+  if (intents.length === 0) return;
+  const column = <K extends keyof Intent>(name: K): Intent[K][] => intents.map((intent) => intent[name]);
+  await prepared(
+    transaction,
+    'insert-intents',
+    `insert into certificate.certificates (id, authority_id, serial_number, enrolment_id, account_id, agency_id, request_id, address,
+       profile, key_kind, tbs, not_before, not_after, crl_partition)
+     select * from unnest(?::uuid[], ?::uuid[], ?::bytea[], ?::uuid[], ?::uuid[], ?::uuid[], ?::uuid[], ?::text[], ?::text[], ?::text[],
+       ?::bytea[], ?::timestamptz[], ?::timestamptz[], ?::int[])`,
+    [
+      column('id'),
+      column('authorityId'),
+      column('serialNumber'),
+      column('enrolmentId'),
+      column('accountId'),
+      column('agencyId'),
+      column('requestId'),
+      column('address'),
+      column('profile'),
+      column('keyKind'),
+      column('tbs'),
+      column('notBefore'),
+      column('notAfter'),
+      column('crlPartition'),
+    ],
+  );
 }
 
-/** True when this call was the one that set it; another that signed the same intent at the same time gets false. */
+/**
+ * Stores the certificates of intents that wait for one. What is in the answer was stored before, by another that signed the same
+ * intent at the same time, and is the certificate: of an ECDSA key the two signatures differ.
+ */
 export async function setSigned(
   transaction: Transaction,
-  id: string,
-  certificate: Buffer,
-  fingerprint: Buffer,
-): Promise<boolean> {
-  const set = await transaction('certificate.certificates')
-    .where({ id, state: 'signing' })
-    .update({ state: 'valid', certificate, fingerprint_sha256: fingerprint, issued_at: transaction.fn.now() });
-  return set === 1;
+  signed: readonly { id: string; certificate: Buffer; fingerprint: Buffer }[],
+): Promise<Map<string, Buffer>> {
+  const { rows: set } = await prepared<{ id: string }>(
+    transaction,
+    'set-signed',
+    `update certificate.certificates c
+     set state = 'valid', certificate = item.certificate, fingerprint_sha256 = item.fingerprint, issued_at = now()
+     from unnest(?::uuid[], ?::bytea[], ?::bytea[]) as item(id, certificate, fingerprint)
+     where c.id = item.id and c.state = 'signing' returning c.id`,
+    [
+      signed.map(({ id }) => id),
+      signed.map(({ certificate }) => certificate),
+      signed.map(({ fingerprint }) => fingerprint),
+    ],
+  );
+  const isSet = new Set(set.map(({ id }) => id));
+  const others = signed.flatMap(({ id }) => (isSet.has(id) ? [] : [id]));
+  if (others.length === 0) return new Map();
+  const before: CertificateRow[] = await rows(transaction).whereIn('id', others);
+  return new Map(before.map(({ id, certificate }) => [id, certificate as Buffer]));
+}
+
+/** Intents that have waited for their signature for so long that whoever was to make it must be gone, the oldest first. */
+export const listForsaken = (
+  connection: Connection,
+  seconds: number,
+  limit: number,
+): Promise<{ enrolment_id: string; account_id: string }[]> =>
+  rows(connection)
+    .where({ state: 'signing' })
+    .whereRaw('created_at < now() - make_interval(secs => ?)', [seconds])
+    .orderBy('created_at')
+    .limit(limit)
+    .select('enrolment_id', 'account_id');
+
+/** The valid certificates, in DER, of each account that has one. */
+export async function listValid(
+  connection: Connection,
+  accountIds: readonly string[],
+): Promise<Map<string, { profile: string; certificate: Buffer }[]>> {
+  const found = await rows(connection)
+    .whereIn('account_id', accountIds)
+    .where({ state: 'valid' })
+    .where('not_after', '>', connection.fn.now())
+    .select<{ account_id: string; profile: string; certificate: Buffer }[]>('account_id', 'profile', 'certificate');
+  return Map.groupBy(found, ({ account_id }) => account_id);
 }
 
 /** Locks the certificate until the transaction ends: what is decided about one is decided one after the other. */

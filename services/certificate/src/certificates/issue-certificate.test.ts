@@ -3,10 +3,9 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { authoritiesOf } from '../authorities/authorities.ts';
 import { createRoot } from '../authority/authority.ts';
 import { fingerprintOf, readCertificate, toPem } from '../authority/certificate.ts';
-import { findAccount } from '../enrolments/enrolment-store.ts';
 import { startTestCertificates, type TestCertificates } from '../testing.ts';
 import { certificateSystem } from './certificate-event.ts';
-import { issueCertificate } from './issue-certificate.ts';
+import { openIssuing } from './issue-certificate.ts';
 
 let service: TestCertificates;
 beforeAll(async () => {
@@ -26,9 +25,8 @@ async function intended() {
   return account;
 }
 const issue = async (account: { id: string }, parts: Partial<TestCertificates> = {}) => {
-  const source = await findAccount(service.database, account.id);
   const enrolment = await service.owner('certificate.enrolments').where({ account_id: account.id }).first('id');
-  return issueCertificate({ ...service, ...parts }, source!, enrolment.id, certificateSystem);
+  return openIssuing({ ...service, ...parts })({ enrolmentId: enrolment.id, actor: certificateSystem });
 };
 
 describe('intent first', () => {

@@ -2,25 +2,24 @@
  * Issues the certificate of one enrolment. The order is what counts: serial number and everything that will be signed
  * are committed first, then signed, then the certificate is stored. Killed at any line, a retry signs the very same
  * octets again, so no certificate can exist that the record does not know and none is made twice.
+ *
+ * Those that are asked for at the same time share the two commits, which would else be most of what each costs; the signatures
+ * are made side by side. One that is refused costs no other.
  */
-
-import { randomInt } from 'node:crypto';
-import { addJobs, type Database, type Transaction } from '@congvu/database';
+import { addJobs, brokenConstraint, type Database, type Transaction } from '@congvu/database';
+import { ServiceError } from '@congvu/errors';
 import type { Authorities } from '../authorities/authorities.ts';
 import { fingerprintOf } from '../authority/certificate.ts';
-import { buildTbsCertificate, newSerialNumber, signTbs, validityPeriod } from '../authority/issuer.ts';
-import type { Profile, SubjectFact } from '../authority/profile.ts';
-import { keyKindOf } from '../authority/public-key.ts';
+import { signTbs } from '../authority/issuer.ts';
+import type { KeyKind } from '../authority/public-key.ts';
 import { convergenceJob } from '../enrolments/convergence-job.ts';
-import {
-  type AccountSource,
-  type EnrolmentRow,
-  lockEnrolment,
-  setEnrolmentState,
-} from '../enrolments/enrolment-store.ts';
+import { setIssued } from '../enrolments/issuing-store.ts';
+import type { IssuedAccount } from '../enrolments/publish-certificates.ts';
 import type { SpreadEnds } from '../expiry/spread-ends.ts';
-import { recordCertificateEvent, type SystemOrActor } from './certificate-event.ts';
-import { type CertificateRow, findOfEnrolment, insertIntent, setSigned } from './certificate-store.ts';
+import { recordCertificateEvents, type SystemOrActor } from './certificate-event.ts';
+import { type Scope, setSigned } from './certificate-store.ts';
+import { commitIntents, type Intended, keyReused } from './commit-intents.ts';
+import { gather, type Outcome } from './gather.ts';
 
 export interface IssueDependencies {
   database: Database;
@@ -29,125 +28,143 @@ export interface IssueDependencies {
   spreadEnds: SpreadEnds;
 }
 
-/** Makes the certificate of the enrolment unless it was made, or revoked, before. The enrolment must have its key. */
-export async function issueCertificate(
-  dependencies: IssueDependencies,
-  source: AccountSource,
-  enrolmentId: string,
-  actor: SystemOrActor,
-): Promise<void> {
-  const { database, authorities } = dependencies;
-  // 1. Intent.
-  const intent = await database.transaction(async (transaction) => {
-    const enrolment = await lockEnrolment(transaction, enrolmentId);
-    return (
-      (await findOfEnrolment(transaction, enrolmentId)) ??
-      (await commitIntent(transaction, dependencies, source, enrolment, actor))
-    );
-  });
-  if (intent.state !== 'signing') return;
-
-  // 2. Signature, off the event loop.
-  const certificate = await signTbs(authorities.byId(intent.authority_id).issuer, intent.tbs);
-
-  // 3. The register.
-  await database.transaction(async (transaction) => {
-    const enrolment = await lockEnrolment(transaction, enrolmentId);
-    const fingerprint = Buffer.from(fingerprintOf(certificate), 'hex');
-    if (!(await setSigned(transaction, intent.id, certificate, fingerprint))) return;
-    if (enrolment.path === 'csr') {
-      await setEnrolmentState(transaction, enrolmentId, 'issued');
-      // The account may have been suspended while we signed: whatever it is now, the certificate follows it.
-      await addJobs(transaction, 'certificate', [convergenceJob(source.id)]);
-    }
-    await recordCertificateEvent(transaction, actor, 'certificate.issued', intent, null, {
-      serialNumber: intent.serial_number.toString('hex'),
-      profile: enrolment.profile,
-      fingerprintSha256: fingerprint.toString('hex'),
-    });
-  });
-}
-
-async function commitIntent(
-  transaction: Transaction,
-  { authorities, organizationIdentifier, spreadEnds }: IssueDependencies,
-  source: AccountSource,
-  enrolment: EnrolmentRow,
-  actor: SystemOrActor,
-): Promise<CertificateRow> {
-  const subjectPublicKeyInfo = enrolment.subject_public_key_info;
-  if (!subjectPublicKeyInfo || enrolment.state === 'awaiting_approval' || enrolment.state === 'rejected')
-    throw new Error('an enrolment without a key, or without the approval that it needs, cannot be issued');
-  const { authority, profile } = authorities.issuing(enrolment.profile);
-  const { issuer, crlPartitions } = authority;
-  const serialNumber = newSerialNumber();
-  const period = validityPeriod(issuer, profile, new Date(), spreadEnds(profile));
-  const crlPartition = randomInt(crlPartitions);
-  const tbs = buildTbsCertificate(issuer, profile, authority.locations(crlPartition), {
-    serialNumber,
-    subject: subjectOf(profile, factsOf(source, organizationIdentifier, enrolment.dns_names)),
-    subjectAltName: profile.subjectAltName.flatMap(({ kind }) =>
-      (kind === 'rfc822Name' ? [source.address] : enrolment.dns_names).map((value) => ({ kind, value })),
-    ),
-    subjectPublicKeyInfo,
-    ...period,
-  });
-  const row = await insertIntent(transaction, {
-    authorityId: authority.id,
-    crlPartition,
-    serialNumber,
-    enrolmentId: enrolment.id,
-    accountId: source.id,
-    agencyId: source.agencyId,
-    requestId: source.requestId,
-    address: source.address,
-    profile: profile.id,
-    keyKind: keyKindOf(subjectPublicKeyInfo),
-    tbs,
-    ...period,
-  });
-  await recordCertificateEvent(transaction, actor, 'certificate.intended', row, null, {
-    serialNumber: serialNumber.toString('hex'),
-  });
-  return row;
-}
-
-/** What is known of the subject, from the directory alone; what a CSR says of it is never used. */
-function factsOf(
-  source: AccountSource,
-  organizationIdentifier: string,
-  dnsNames: readonly string[],
-): Partial<Record<SubjectFact, string>> {
-  const { surname, givenName } = source;
-  const dnsName = dnsNames.find((name) => name.length <= 64);
-  return {
-    country: 'VN',
-    agencyName: fit(source.agencyName),
-    organizationIdentifier,
-    username: source.username.slice(0, 64),
-    address: source.address,
-    displayName: fit(source.displayName),
-    // A person with a single name carries it as surname (CA/B S/MIME BR 7.1.4.2.2 e).
-    surname: fit(surname || givenName),
-    ...(surname && givenName ? { givenName: fit(givenName) } : {}),
-    fullName: fit(source.fullName),
-    ...(source.title ? { title: fit(source.title) } : {}),
-    ...(dnsName ? { dnsName } : {}),
+export interface IssueOrder {
+  enrolmentId: string;
+  actor: SystemOrActor;
+  /** The key that the enrolment takes, and by whose right; without it the enrolment must have its key. */
+  csr?: {
+    subjectPublicKeyInfo: Buffer;
+    keyKind: KeyKind;
+    /** SHA-256 of the key, in hexadecimal. */
+    fingerprint: string;
+    scope: Scope;
   };
 }
 
-/** The attributes that the profile lists, as far as they are known. */
-const subjectOf = (profile: Profile, facts: Partial<Record<SubjectFact, string>>) =>
-  Object.fromEntries(
-    profile.subject.flatMap(({ attribute, from }) => {
-      const value = facts[from];
-      return value === undefined ? [] : [[attribute, value]];
-    }),
-  );
-
-/** At most 64 characters (RFC 5280 appendix A, ub-organization-name and others), cut between words. */
-function fit(text: string): string {
-  if ([...text].length <= 64) return text;
-  const words = [...text].slice(0, 65).join('');
-  return words.includes(' ') ? words.slice(0, words.lastIndexOf(' ')).trim() : [...text].slice(0, 64).join('');
+export interface Issued {
+  authorityId: string;
+  serialNumber: Buffer;
+  certificate: Buffer;
 }
+
+/** Makes the certificate of the enrolment; if it was made before, that one is the answer. */
+export type Issue = (order: IssueOrder) => Promise<Issued>;
+
+/** More of them would only make each wait longer. */
+const mostUnderWay = 1_000;
+const mostInCommit = 100;
+
+interface Signed {
+  intent: Intended;
+  certificate: Buffer;
+  fingerprint: Buffer;
+  actor: SystemOrActor;
+}
+
+export function openIssuing(dependencies: IssueDependencies): Issue {
+  const { database, authorities } = dependencies;
+  const commitIntent = gather<IssueOrder, Intended>(
+    { most: mostInCommit, keyOf: (order) => order.enrolmentId },
+    (orders) => together(database, orders, (transaction, some) => commitIntents(transaction, dependencies, some)),
+  );
+  const store = gather<Signed, Buffer>({ most: mostInCommit, keyOf: ({ intent }) => intent.id }, (signed) =>
+    together(database, signed, storeSigned),
+  );
+  let underWay = 0;
+
+  return async (order) => {
+    if (underWay >= mostUnderWay) throw busy();
+    underWay += 1;
+    try {
+      // 1. Intent.
+      const intent = await commitIntent(order).catch(refuseReusedKey);
+      const { authorityId, serialNumber } = intent;
+      if (intent.certificate) return { authorityId, serialNumber, certificate: intent.certificate };
+
+      // 2. Signature, off the event loop.
+      const certificate = await signTbs(authorities.byId(authorityId).issuer, intent.tbs);
+
+      // 3. The register.
+      const fingerprint = Buffer.from(fingerprintOf(certificate), 'hex');
+      const stored = await store({ intent, certificate, fingerprint, actor: order.actor });
+      return { authorityId, serialNumber, certificate: stored };
+    } finally {
+      underWay -= 1;
+    }
+  };
+}
+
+/** Enrolled by another process in the same moment. */
+function refuseReusedKey(error: unknown): never {
+  throw brokenConstraint(error) === 'enrolments_key_unique' ? keyReused() : error;
+}
+
+/** In one transaction; where the database refuses it, in halves, until those that it refuses stand alone. */
+async function together<T, R>(
+  database: Database,
+  items: readonly T[],
+  work: (transaction: Transaction, items: readonly T[]) => Promise<readonly Outcome<R>[]>,
+): Promise<readonly Outcome<R>[]> {
+  try {
+    return await database.transaction((transaction) => work(transaction, items));
+  } catch (error) {
+    if (!isRefusal(error)) throw error;
+    if (items.length === 1) return [{ error }];
+    const middle = Math.ceil(items.length / 2);
+    const first = await together(database, items.slice(0, middle), work);
+    return [...first, ...(await together(database, items.slice(middle), work))];
+  }
+}
+
+/** The database answered, and it is about what was asked: neither its stop (57P) nor its full disk (53). */
+function isRefusal(error: unknown): boolean {
+  const { code, severity } = error as { code?: unknown; severity?: unknown };
+  return severity !== undefined && typeof code === 'string' && !/^(57P|53)/.test(code);
+}
+
+/** The certificate that each has from now on: of two that signed the same intent, the first one's. */
+async function storeSigned(transaction: Transaction, signed: readonly Signed[]): Promise<Outcome<Buffer>[]> {
+  const byCsr = signed.filter(({ intent }) => intent.path === 'csr');
+  await setIssued(
+    transaction,
+    byCsr.map(({ intent }) => intent.enrolmentId),
+  );
+  const stored = await setSigned(
+    transaction,
+    signed.map(({ intent, certificate, fingerprint }) => ({ id: intent.id, certificate, fingerprint })),
+  );
+  const isNew = ({ intent }: Signed): boolean => stored.get(intent.id) === undefined;
+  // Into LDAP; and whatever became of an account while we signed, the certificate follows it.
+  const accounts: IssuedAccount[] = [];
+  const alone: string[] = [];
+  for (const { accountId: id, accountVersion: version } of byCsr.filter(isNew).map(({ intent }) => intent)) {
+    if (version === null) alone.push(id);
+    else accounts.push({ id, version });
+  }
+  await addJobs(transaction, 'certificate', [
+    ...(accounts.length > 0 ? [{ task: 'publish-certificates', payload: { accounts } }] : []),
+    ...alone.map(convergenceJob),
+  ]);
+  await recordCertificateEvents(
+    transaction,
+    signed.filter(isNew).map(({ intent, fingerprint, actor }) => ({
+      actor,
+      action: 'certificate.issued',
+      subject: intent,
+      after: {
+        serialNumber: intent.serialNumber.toString('hex'),
+        profile: intent.profile,
+        fingerprintSha256: fingerprint.toString('hex'),
+      },
+    })),
+  );
+  return signed.map(({ intent, certificate }) => ({ value: stored.get(intent.id) ?? certificate }));
+}
+
+const busy = (): ServiceError =>
+  new ServiceError({
+    kind: 'unavailable',
+    code: 'issuing_busy',
+    detail: 'More certificates are being issued than can be at a time; try again in a moment.',
+    retryAfterSeconds: 2,
+  });

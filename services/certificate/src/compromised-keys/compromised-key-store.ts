@@ -12,6 +12,7 @@ export async function listCompromised(
   connection: Connection,
   fingerprints: readonly Buffer[],
 ): Promise<ReadonlySet<string>> {
+  if (fingerprints.length === 0) return new Set();
   const found = await connection('certificate.compromised_keys')
     .whereRaw('fingerprint = any(?::bytea[])', [fingerprints as Buffer[]])
     .pluck<Buffer[]>('fingerprint');
@@ -66,6 +67,14 @@ export const listCompromisedOfAccount = (connection: Connection, accountId: stri
     .where('x.account_id', accountId)
     .whereNot('x.state', 'signing')
     .select('x.*');
+
+/** Of these accounts those that have such a certificate. */
+export const listAccountsOfCompromised = (connection: Connection, accountIds: readonly string[]): Promise<string[]> =>
+  live(connection)
+    .joinRaw('join certificate.compromised_keys k on k.fingerprint = sha256(e.subject_public_key_info)')
+    .whereIn('x.account_id', [...accountIds])
+    .distinct()
+    .pluck('x.account_id');
 
 export async function requireCompromised(
   connection: Connection,

@@ -55,6 +55,19 @@ describe('a key that was reported', () => {
     expect(events).toMatchObject([{ action: 'compromised_key.reported', after: { reason } }]);
   });
 
+  test('alone is refused among many that come at once, and so is the second of the same key', async () => {
+    const [known, shared] = [newKey(), newKey()];
+    await report({ publicKey: known.publicKey, reason });
+    const csrs = [newKey().csr, known.csr, shared.csr, shared.csr, newKey().csr];
+    const people = await Promise.all(csrs.map(enrolled));
+    const answers = await Promise.all(people.map(({ submit }, index) => submit(csrs[index]!)));
+    const outcomes = answers.map(({ status, body }) => body.code ?? status);
+    expect([outcomes[0], outcomes[1], outcomes[4]]).toEqual([201, 'csr_key_compromised', 201]);
+    expect(outcomes.slice(2, 4).map(String).sort()).toEqual(['201', 'csr_key_reused']);
+    for (const [index, { account }] of people.entries())
+      expect(await service.certificates(account)).toHaveLength(outcomes[index] === 201 ? 1 : 0);
+  });
+
   test('and has a certificate: it is revoked, if it lies below who reports', async () => {
     const key = newKey();
     const { account, submit } = await enrolled();

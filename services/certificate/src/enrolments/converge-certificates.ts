@@ -5,21 +5,21 @@
  * Harmless to repeat; begins again when the account changed meanwhile.
  */
 import { randomUUID } from 'node:crypto';
-import type { Database } from '@congvu/database';
-import { ServiceError } from '@congvu/errors';
-import { anyOf, diffAttributes, type Ldap } from '@congvu/ldap';
+import { addJobs, type Database } from '@congvu/database';
+import type { Ldap } from '@congvu/ldap';
 import type { Authorities } from '../authorities/authorities.ts';
-import { generateKeyPair } from '../authority/key-pair.ts';
-import { type WrappingKey, wrapPrivateKey } from '../authority/key-wrap.ts';
+import type { WrappingKey } from '../authority/key-wrap.ts';
 import type { KeyKind } from '../authority/public-key.ts';
 import { certificateSystem, recordCertificateEvent } from '../certificates/certificate-event.ts';
-import { listOfAccount } from '../certificates/certificate-store.ts';
-import { issueCertificate } from '../certificates/issue-certificate.ts';
+import type { Issue } from '../certificates/issue-certificate.ts';
 import { revokeCompromised } from '../compromised-keys/revoke-compromised.ts';
-import type { SpreadEnds } from '../expiry/spread-ends.ts';
+import type { KeyPool } from '../keys/key-pool.ts';
 import { convergeRevocation, hasCeased } from '../revocation/converge-revocation.ts';
 import { convergeAskedEnrolments } from './converge-asked-enrolments.ts';
+import { awaitKeyJob } from './convergence-job.ts';
 import { type AccountSource, findAccount, findOpenEnrolment, insertEnrolment } from './enrolment-store.ts';
+import { orderedProfile } from './ordered-profile.ts';
+import { publishCertificates } from './publish-certificates.ts';
 
 export interface EnrolmentDependencies {
   database: Database;
@@ -27,8 +27,9 @@ export interface EnrolmentDependencies {
   baseDn: string;
   authorities: Authorities;
   organizationIdentifier: string;
-  spreadEnds: SpreadEnds;
+  issue: Issue;
   wrappingKey: WrappingKey;
+  keys: KeyPool;
   serverKeyKind: KeyKind;
 }
 
@@ -47,18 +48,14 @@ export async function convergeCertificates(dependencies: EnrolmentDependencies, 
     if (source.state === 'active' && !hasCeased(source)) await convergeAskedEnrolments(dependencies, source);
 
     // 3. LDAP: exactly the valid ones. Before the entry is there, its making asks for this again.
-    if (source.entryVersion > 0) await publishCertificates(dependencies, source);
+    if (source.entryVersion > 0) {
+      const failure = (await publishCertificates(dependencies, [source])).get(source.id);
+      if (failure) throw failure;
+    }
     const now = await findAccount(database, accountId);
     if (!now || now.version === source.version) return;
   }
 }
-
-/** Of which profile the certificate is that the directory orders for an account. */
-export const orderedProfile: Readonly<Partial<Record<AccountSource['kind'], string>>> = {
-  person: 'person-signature',
-  position: 'authority-signature',
-  agency: 'agency-seal',
-};
 
 async function ensureCertificate(dependencies: EnrolmentDependencies, source: AccountSource): Promise<void> {
   const profileId = orderedProfile[source.kind];
@@ -68,26 +65,27 @@ async function ensureCertificate(dependencies: EnrolmentDependencies, source: Ac
     (await findOpenEnrolment(dependencies.database, source.id, profileId)) ??
     (await enrol(dependencies, source, profileId));
   if (enrolment?.subject_public_key_info && enrolment.state !== 'awaiting_approval')
-    await issueCertificate(dependencies, source, enrolment.id, certificateSystem);
+    await dependencies.issue({ enrolmentId: enrolment.id, actor: certificateSystem });
 }
 
-/** The private key is wrapped before it is stored, and stored before anything is signed for it. */
-async function enrol(
-  { database, wrappingKey, serverKeyKind }: EnrolmentDependencies,
-  source: AccountSource,
-  profile: string,
-) {
-  const id = randomUUID();
-  const pair = source.certificatePath === 'server_key' ? await generateKeyPair(serverKeyKind) : undefined;
+/**
+ * A private key made here was wrapped when it was made, and is stored before anything is signed for it. While none is ready the
+ * account waits its turn.
+ */
+async function enrol({ database, keys, serverKeyKind }: EnrolmentDependencies, source: AccountSource, profile: string) {
+  const isServerKey = source.certificatePath === 'server_key';
   await database.transaction(async (transaction) => {
+    const key = isServerKey ? await keys.take(transaction, serverKeyKind) : undefined;
+    if (isServerKey && !key) return addJobs(transaction, 'certificate', [awaitKeyJob(source.id)]);
+    // Should the enrolment be there already, the key is gone for nothing: nobody has seen it.
     const inserted = await insertEnrolment(transaction, {
-      id,
+      id: key?.id ?? randomUUID(),
       accountId: source.id,
       number: source.certificateNumber,
       profile,
-      path: pair ? 'server_key' : 'csr',
-      wrappedPrivateKey: pair ? wrapPrivateKey(pair.privateKey, wrappingKey, id) : null,
-      subjectPublicKeyInfo: pair?.subjectPublicKeyInfo ?? null,
+      path: isServerKey ? 'server_key' : 'csr',
+      wrappedPrivateKey: key?.wrappedPrivateKey ?? null,
+      subjectPublicKeyInfo: key?.subjectPublicKeyInfo ?? null,
     });
     if (!inserted) return;
     const subject = { account_id: source.id, agency_id: source.agencyId, request_id: source.requestId };
@@ -96,42 +94,5 @@ async function enrol(
       profile,
     });
   });
-  pair?.privateKey.fill(0);
   return findOpenEnrolment(database, source.id, profile);
-}
-
-const listValid = async (database: Database, accountId: string): Promise<{ profile: string; certificate: Buffer }[]> =>
-  (await listOfAccount(database, accountId)).flatMap(({ state, profile, certificate, not_after }) =>
-    state === 'valid' && certificate && not_after > new Date() ? [{ profile, certificate }] : [],
-  );
-const octetsOf = (valid: readonly { certificate: Buffer }[]) => valid.map(({ certificate }) => certificate);
-
-/** Also tells the directory once the certificate is where it belongs, or is gone as was wanted. */
-export async function publishCertificates(
-  { database, ldap, baseDn }: Pick<EnrolmentDependencies, 'database' | 'ldap' | 'baseDn'>,
-  source: AccountSource,
-): Promise<void> {
-  const valid = await listValid(database, source.id);
-  const wanted = { 'userCertificate;binary': octetsOf(valid) };
-  const [entry] = await ldap.search(`ou=people,${baseDn}`, {
-    scope: 'one',
-    filter: anyOf('congvuAccountId', [source.id]),
-    attributes: Object.keys(wanted),
-  });
-  if (!entry) {
-    throw new ServiceError({
-      kind: 'conflict',
-      code: 'entry_missing',
-      detail: 'The LDAP entry of the account, which was made before, is not there; reconcile the directory.',
-    });
-  }
-  const changes = diffAttributes(entry.attributes, wanted);
-  if (changes.length > 0) await ldap.modify(entry.dn, changes);
-  // Revoked between reading and writing: its own job may have looked before we wrote.
-  const now = await listValid(database, source.id);
-  if (diffAttributes({ valid: octetsOf(valid) }, { valid: octetsOf(now) }).length > 0)
-    return publishCertificates({ database, ldap, baseDn }, source);
-  const ordered = orderedProfile[source.kind];
-  if (source.certificatePath === 'none' || valid.some(({ profile }) => profile === ordered))
-    await database.raw('select directory.report_provisioned(?::uuid[])', [[source.id]]);
 }

@@ -1,6 +1,6 @@
 /** Every query on certificate.enrolments, and what this service reads of accounts through the directory's views. */
 import type { Enrolment } from '@congvu/contracts';
-import type { Connection, Transaction } from '@congvu/database';
+import { type Connection, prepared, type Transaction } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
 import type { RevocationReason, Scope } from '../certificates/certificate-store.ts';
 
@@ -19,61 +19,48 @@ export interface AccountSource {
   /** Of a position: who holds it now; null while it is vacant. */
   holderId: string | null;
   agencyId: string;
+  agencyCode: string;
   agencyName: string;
   agencyStatus: 'active' | 'closed' | 'future';
   mailDomain: string;
-  credentialEpoch: number;
   requestId: string | null;
   certificatePath: 'server_key' | 'csr' | 'none';
   /** Which certificate of the account it is to have; those before are to be revoked. */
   certificateNumber: number;
   /** Why, if a request had it revoked. */
   revocationReason: RevocationReason | null;
+  /** Who held the account earlier is of an earlier one. */
+  credentialEpoch: number;
   version: number;
   entryVersion: number;
 }
 
-const accounts = (connection: Connection) =>
-  connection('directory.accounts_v')
-    .join('directory.certificate_orders_v as o', 'o.account_id', 'id')
-    .leftJoin('directory.position_holders_v as h', 'h.position_id', 'id')
-    .select<AccountSource[]>(
-      'id',
-      'kind',
-      'state',
-      'username',
-      'address',
-      connection.raw('coalesce(h.surname, accounts_v.surname) as surname'),
-      'version',
-      'accounts_v.display_name as displayName',
-      connection.raw('coalesce(h.given_name, accounts_v.given_name) as "givenName"'),
-      connection.raw('coalesce(h.display_name, accounts_v.display_name) as "fullName"'),
-      'title',
-      'h.holder_id as holderId',
-      'agency_id as agencyId',
-      'agency_name as agencyName',
-      'o.certificate_request_id as requestId',
-      'o.certificate_path as certificatePath',
-      'o.certificate_number as certificateNumber',
-      'o.certificate_revocation_reason as revocationReason',
-      'entry_version as entryVersion',
-      connection.raw('(select status from directory.agencies_v a where a.id = agency_id) as "agencyStatus"'),
-      'mail_domain as mailDomain',
-      'credential_epoch as credentialEpoch',
-    );
+const accounts = `select c.id, c.kind, c.state, c.username, c.address, c.display_name as "displayName",
+    coalesce(h.surname, c.surname) as surname, coalesce(h.given_name, c.given_name) as "givenName",
+    coalesce(h.display_name, c.display_name) as "fullName", c.title, h.holder_id as "holderId", c.agency_id as "agencyId",
+    c.agency_code as "agencyCode", c.agency_name as "agencyName", a.status as "agencyStatus", c.mail_domain as "mailDomain",
+    c.credential_epoch as "credentialEpoch", o.certificate_request_id as "requestId", o.certificate_path as "certificatePath",
+    o.certificate_number as "certificateNumber", o.certificate_revocation_reason as "revocationReason", c.version,
+    c.entry_version as "entryVersion"
+  from directory.accounts_v c
+  join directory.certificate_orders_v o on o.account_id = c.id
+  join directory.agencies_v a on a.id = c.agency_id
+  left join directory.position_holders_v h on h.position_id = c.id`;
 
-export const findAccount = (connection: Connection, id: string): Promise<AccountSource | undefined> =>
-  accounts(connection).where({ id }).first();
+export const listAccounts = async (connection: Connection, ids: readonly string[]): Promise<AccountSource[]> =>
+  (await prepared<AccountSource>(connection, 'accounts', `${accounts} where c.id = any(?::uuid[])`, [ids])).rows;
+
+export const findAccount = async (connection: Connection, id: string): Promise<AccountSource | undefined> =>
+  (await listAccounts(connection, [id]))[0];
 
 /** An account that one may see, and so ask something for. */
 export async function requireAccount(connection: Connection, id: string, scope: Scope): Promise<AccountSource> {
-  const found = await accounts(connection)
-    .where({ id })
-    .modify((query) => {
-      if ('accountId' in scope) query.where({ id: scope.accountId, credential_epoch: scope.credentialEpoch });
-      else query.whereRaw('agency_id in (select directory.agency_subtree(?))', [scope.agencyCode]);
-    })
-    .first();
+  const isSeen =
+    'accountId' in scope
+      ? connection.raw('c.id = ? and c.credential_epoch = ?', [scope.accountId, scope.credentialEpoch])
+      : connection.raw('c.agency_id in (select directory.agency_subtree(?))', [scope.agencyCode]);
+  const { rows } = await connection.raw<{ rows: AccountSource[] }>(`${accounts} where c.id = ? and ?`, [id, isSeen]);
+  const [found] = rows;
   if (found) return found;
   throw new ServiceError({
     kind: 'not_found',
@@ -83,19 +70,20 @@ export async function requireAccount(connection: Connection, id: string, scope: 
 }
 
 /** Those that a request opened, at or below the agency, page by page. */
-export const listAccountsOfRequest = (
+export async function listAccountsOfRequest(
   connection: Connection,
   requestId: string,
   agencyCode: string,
   after: string,
   limit: number,
-): Promise<AccountSource[]> =>
-  accounts(connection)
-    .where({ request_id: requestId })
-    .whereRaw('agency_id in (select directory.agency_subtree(?))', [agencyCode])
-    .where('username', '>', after)
-    .orderBy('username')
-    .limit(limit);
+): Promise<AccountSource[]> {
+  const { rows } = await connection.raw<{ rows: AccountSource[] }>(
+    `${accounts} where c.request_id = ? and c.agency_id in (select directory.agency_subtree(?)) and c.username > ?
+     order by c.username limit ?`,
+    [requestId, agencyCode, after, limit],
+  );
+  return rows;
+}
 
 export interface EnrolmentRow {
   id: string;
@@ -232,7 +220,7 @@ export async function closeOpenEnrolments(transaction: Transaction, accountId: s
 /** Locks the enrolment until the transaction ends: what is done to one is done one after the other. */
 export async function lockEnrolment(transaction: Transaction, id: string): Promise<EnrolmentRow> {
   const row = await rows(transaction).where({ id }).forUpdate().first();
-  if (!row) throw notFound();
+  if (!row) throw enrolmentNotFound();
   return row;
 }
 
@@ -242,16 +230,6 @@ export async function setEnrolmentState(
   state: Enrolment['state'],
 ): Promise<void> {
   await transaction('certificate.enrolments').where({ id }).update({ state, updated_at: transaction.fn.now() });
-}
-
-export async function setEnrolmentKey(
-  transaction: Transaction,
-  id: string,
-  subjectPublicKeyInfo: Buffer,
-): Promise<void> {
-  await transaction('certificate.enrolments')
-    .where({ id })
-    .update({ subject_public_key_info: subjectPublicKeyInfo, updated_at: transaction.fn.now() });
 }
 
 /**
@@ -331,11 +309,11 @@ const toEnrolment = (row: ListRow): Enrolment => ({
 
 export async function requireEnrolment(connection: Connection, id: string, scope: Scope): Promise<Enrolment> {
   const [row] = await enrolments(connection, scope).where('e.id', id);
-  if (!row) throw notFound();
+  if (!row) throw enrolmentNotFound();
   return toEnrolment(row);
 }
 
-const notFound = (): ServiceError =>
+export const enrolmentNotFound = (): ServiceError =>
   new ServiceError({
     kind: 'not_found',
     code: 'enrolment_not_found',

@@ -11,10 +11,9 @@ import { toPem } from '../authority/certificate.ts';
 import { generateKeyPair } from '../authority/key-pair.ts';
 import { certificateSystem } from '../certificates/certificate-event.ts';
 import { setRevoked } from '../certificates/certificate-store.ts';
-import { issueCertificate } from '../certificates/issue-certificate.ts';
 import { startTestCertificates, type TestCertificates } from '../testing.ts';
-import { publishCertificates } from './converge-certificates.ts';
 import { findAccount, insertEnrolment } from './enrolment-store.ts';
+import { publishCertificates } from './publish-certificates.ts';
 
 let service: TestCertificates;
 let [reader, writer]: TestAccount[] = [];
@@ -80,8 +79,8 @@ async function certify(account: TestAccount, profile: string, name: string): Pro
       subjectPublicKeyInfo: pair.subjectPublicKeyInfo,
     }),
   );
-  await issueCertificate(service, source, id, certificateSystem);
-  await publishCertificates(service, source);
+  await service.issue({ enrolmentId: id, actor: certificateSystem });
+  await publishCertificates(service, [source]);
   return (await service.owner('certificate.certificates').where({ enrolment_id: id }).first('id')).id;
 }
 
@@ -125,13 +124,13 @@ test('what is revoked, or on hold, or ran out is gone with the next look at the 
   const source = (await findAccount(service.database, reader!.id))!;
   const row = () => service.owner('certificate.certificates').where({ id });
   await service.database.transaction((transaction) => setRevoked(transaction, id, { reason: 'certificateHold' }));
-  await publishCertificates(service, source);
+  await publishCertificates(service, [source]);
   expect(lookUp()).toBe(0);
   await row().update({ state: 'valid', revoked_at: null, revocation_reason: null });
-  await publishCertificates(service, source);
+  await publishCertificates(service, [source]);
   expect(lookUp()).toBe(1);
   await row().update({ not_after: new Date(Date.now() - 1_000) });
-  await publishCertificates(service, source);
+  await publishCertificates(service, [source]);
   expect(lookUp()).toBe(0);
 });
 

@@ -3,7 +3,7 @@ import { inflateRawSync } from 'node:zlib';
 import { changeAccount, insertRequest, type TestAccount } from '@congvu/database/testing';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import supertest from 'supertest';
-import { type Intent, insertIntent } from '../certificates/certificate-store.ts';
+import { type Intent, insertIntents } from '../certificates/certificate-store.ts';
 import { startTestCertificates, type TestCertificates } from '../testing.ts';
 
 let service: TestCertificates;
@@ -40,6 +40,7 @@ const server = (account: TestAccount, more: object = {}) => ({
 });
 /** As if some code had forgotten to ask. */
 const intentFor = (enrolmentId: string, account: TestAccount): Intent => ({
+  id: randomUUID(),
   authorityId: service.authority.id,
   crlPartition: 0,
   serialNumber: Buffer.from('4242', 'hex'),
@@ -145,7 +146,7 @@ describe('a certificate of a device', () => {
     const csr = newCsr();
     expect((await post(`/v1/enrolments/${id}/csr`, { csr }, agency)).body.code).toBe('enrolment_state');
     await expect(
-      service.database.transaction((transaction) => insertIntent(transaction, intentFor(id, office))),
+      service.database.transaction((transaction) => insertIntents(transaction, [intentFor(id, office)])),
     ).rejects.toThrow('without the approval');
     const decided = await post(`/v1/enrolments/${id}/approve`, { remark: 'Máy chủ mới' }, approver);
     expect(decided.body).toMatchObject({

@@ -12,9 +12,10 @@ import { recordCertificateEvent, type SystemOrActor } from '../certificates/cert
 import type { Scope } from '../certificates/certificate-store.ts';
 import { listOfficersOnDuty } from '../escrow/officer-store.ts';
 import { closeEnded, findByIdempotencyKey, lockIdempotencyKey } from './asked-enrolment-store.ts';
-import { type EnrolmentDependencies, orderedProfile } from './converge-certificates.ts';
+import type { EnrolmentDependencies } from './converge-certificates.ts';
 import { convergenceJob } from './convergence-job.ts';
 import { type AccountSource, findOpenEnrolment, insertEnrolment, requireAccount } from './enrolment-store.ts';
+import { orderedProfile } from './ordered-profile.ts';
 
 export type Asked = Omit<EnrolmentInput, 'accountId'>;
 

@@ -22,7 +22,7 @@ import {
 import type { Logger } from 'pino';
 import { z } from 'zod';
 import { toPem } from '../authority/certificate.ts';
-import { type HolderScope, requireCertificate, type Scope } from '../certificates/certificate-store.ts';
+import type { HolderScope, Scope } from '../certificates/certificate-store.ts';
 import type { EnrolmentDependencies } from './converge-certificates.ts';
 import { decideEnrolment, withdrawEnrolment } from './decide-enrolment.ts';
 import { listEnrolments, requireEnrolment } from './enrolment-store.ts';
@@ -109,21 +109,18 @@ export const enrolmentRoutes = (dependencies: EnrolmentDependencies & { log: Log
         .describe('Whether the CSR named a subject or asked for extensions, which were not used'),
     }),
     handle: async (context) => {
-      const scope = scopeOf(context);
-      const { serialNumber, ignoredSubject } = await submitCsr(
+      const { authorityId, serialNumber, certificate, ignoredSubject } = await submitCsr(
         dependencies,
         context.params.id,
         context.body.csr,
-        scope,
+        scopeOf(context),
         actorOf(context),
       );
-      const { database, authorities } = dependencies;
-      const found = await requireCertificate(database, Buffer.from(serialNumber, 'hex'), scope);
       return {
         body: {
-          serialNumber,
-          certificate: toPem('CERTIFICATE', found.der as Buffer),
-          chain: authorities.byId(found.authorityId).chain.map((one) => toPem('CERTIFICATE', one)),
+          serialNumber: serialNumber.toString('hex'),
+          certificate: toPem('CERTIFICATE', certificate),
+          chain: dependencies.authorities.byId(authorityId).chain.map((one) => toPem('CERTIFICATE', one)),
           ignoredSubject,
         },
       };

@@ -3,13 +3,16 @@ import { openLdap } from '@congvu/ldap';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import supertest from 'supertest';
 import { fromPem, readCertificate } from '../authority/certificate.ts';
-import { certificateSystem } from '../certificates/certificate-event.ts';
+import { finishIssuing } from '../certificates/finish-issuing.ts';
 import { startTestCertificates, type TestCertificates } from '../testing.ts';
-import { submitCsr } from './submit-csr.ts';
+import { findAccount } from './enrolment-store.ts';
+import { type IssuedAccount, publishIssued } from './publish-certificates.ts';
 
 let service: TestCertificates;
 let account: TestAccount;
 let id: string;
+/** The account as it is when its certificate is intended. */
+let issued: IssuedAccount[];
 let keys = 0;
 beforeAll(async () => {
   service = await startTestCertificates();
@@ -18,6 +21,7 @@ beforeEach(async () => {
   account = await service.accountWithEntry({ certificatePath: 'csr' });
   await service.converge(account);
   id = (await service.enrolments(account))[0]!.id;
+  issued = [{ id: account.id, version: (await findAccount(service.database, account.id))!.version }];
   await service.owner('certificate_jobs._private_jobs').delete(); // what the account's making asked for is done
 });
 afterAll(() => service.stop());
@@ -34,7 +38,7 @@ async function send(
 }
 
 describe('a good CSR', () => {
-  test('brings back a certificate for that key and the directory’s names, published at once', async () => {
+  test('brings back a certificate for that key and the directory’s names, and is published', async () => {
     const answer = await send(newCsr());
     expect(answer.status).toBe(201);
     expect(answer.body.ignoredSubject).toBe(true);
@@ -49,6 +53,7 @@ describe('a good CSR', () => {
     const subject = service.judge.run('x509', '-in', 'csr-leaf.pem', '-noout', '-subject', '-nameopt', 'utf8');
     expect(subject).toContain('Huỳnh Thanh Điền');
     expect(subject).not.toContain('Somebody Else');
+    await publishIssued(service, issued);
     expect(await service.published(account)).toEqual([der.toString('hex')]);
     expect(await service.enrolments(account)).toMatchObject([{ state: 'issued', wrapped_private_key: null }]);
     expect(await service.actions(account)).toEqual([
@@ -109,27 +114,80 @@ describe('a good CSR', () => {
 });
 
 describe('killed or cut off', () => {
-  test('after the key was taken: the job that was queued with it, or the same CSR again, finishes', async () => {
+  test('after the intent: the same CSR again, or whoever looks for what was begun, finishes', async () => {
     const csr = newCsr();
     const allow = await service.forbid('update', 'certificate.certificates');
     expect((await send(csr)).status).toBe(500);
-    expect(await service.queued()).toContain(`certificates:${account.id}`);
     await allow();
-    await service.converge(account);
+    expect(await service.certificates(account)).toMatchObject([{ state: 'signing' }]);
+    await finishIssuing(service);
+    expect(await service.certificates(account)).toMatchObject([{ state: 'signing' }]); // it may be at work still
+    await service.owner.raw("update certificate.certificates set created_at = now() - interval '2 minutes'");
+    await finishIssuing(service);
     const [row] = await service.certificates(account);
     expect(row).toMatchObject({ state: 'valid' });
+    expect(await service.queued()).toContain(`certificates:${account.id}`);
     expect(await service.enrolments(account)).toMatchObject([{ state: 'issued' }]);
     expect((await send(csr)).body.serialNumber).toBe(row!.serial_number.toString('hex'));
   });
 
-  test('LDAP down: the holder has the certificate, and it is published by the job', async () => {
+  test('withdrawn while it was being signed: on record, and revoked at the next look', async () => {
+    const allow = await service.forbid('update', 'certificate.certificates');
+    expect((await send(newCsr())).status).toBe(500);
+    await allow();
+    await service.owner.raw("update certificate.certificates set created_at = now() - interval '2 minutes'");
+    await changeAccount(service.owner, account.id, { state: 'retired' });
+    await service.converge(account);
+    await finishIssuing(service);
+    expect(await service.certificates(account)).toMatchObject([{ state: 'valid' }]);
+    await service.converge(account);
+    expect(await service.certificates(account)).toMatchObject([{ state: 'revoked' }]);
+  });
+
+  test('LDAP down: the holder has the certificate, and the job that publishes it is tried again', async () => {
+    expect((await send(newCsr())).status).toBe(201);
+    const { rows } = await service.owner.raw(
+      `select t.identifier, j.payload from certificate_jobs._private_jobs j
+       join certificate_jobs._private_tasks t on t.id = j.task_id`,
+    );
+    expect(rows).toEqual([{ identifier: 'publish-certificates', payload: { accounts: issued } }]);
     const ldap = openLdap({ url: 'ldap://127.0.0.1:1', bindDn: 'cn=x', password: 'x' });
-    const scope = { accountId: account.id, credentialEpoch: 1 };
-    await submitCsr({ ...service, ldap }, id, newCsr(), scope, certificateSystem);
+    await expect(publishIssued({ ...service, ldap }, issued)).rejects.toMatchObject({ kind: 'unavailable' });
+    await publishIssued(service, issued);
+    expect(await service.published(account)).toHaveLength(1);
+  });
+
+  test('its key became known while it was signed: looked at alone, revoked, never published', async () => {
+    expect((await send(newCsr())).status).toBe(201);
+    await service.owner.raw(
+      `insert into certificate.compromised_keys (fingerprint, reason, reported_by_kind, reported_by)
+       select sha256(subject_public_key_info), 'found', 'client', 'x' from certificate.enrolments where id = ?`,
+      [id],
+    );
+    await publishIssued(service, issued);
     expect(await service.published(account)).toEqual([]);
     expect(await service.queued()).toContain(`certificates:${account.id}`);
     await service.converge(account);
-    expect(await service.published(account)).toHaveLength(1);
+    expect(await service.certificates(account)).toMatchObject([{ revocation_reason: 'keyCompromise' }]);
+  });
+
+  test('ordered anew while it was signed: looked at alone, the former revoked', async () => {
+    expect((await send(newCsr())).status).toBe(201);
+    await changeAccount(service.owner, account.id, { certificate_number: 2 });
+    await publishIssued(service, issued);
+    expect(await service.published(account)).toEqual([]);
+    await service.converge(account);
+    expect(await service.certificates(account)).toMatchObject([{ state: 'revoked' }]);
+  });
+
+  test('suspended when it comes to publishing: looked at alone', async () => {
+    expect((await send(newCsr())).status).toBe(201);
+    await changeAccount(service.owner, account.id, { state: 'suspended' });
+    await publishIssued(service, issued);
+    expect(await service.published(account)).toEqual([]);
+    expect(await service.queued()).toContain(`certificates:${account.id}`);
+    await service.converge(account);
+    expect(await service.certificates(account)).toMatchObject([{ revocation_reason: 'certificateHold' }]);
   });
 });
 

@@ -6,7 +6,7 @@ import { ServiceError } from '@congvu/errors';
 import { z } from 'zod';
 import { toPem } from '../authority/certificate.ts';
 import type { SystemOrActor } from '../certificates/certificate-event.ts';
-import { requireCertificate, type Scope } from '../certificates/certificate-store.ts';
+import type { Scope } from '../certificates/certificate-store.ts';
 import type { EnrolmentDependencies } from './converge-certificates.ts';
 import { submitCsr } from './submit-csr.ts';
 
@@ -43,9 +43,13 @@ async function answerTo(
 ): Promise<object> {
   try {
     const { enrolmentId, csr } = readLine(line);
-    const { serialNumber, ignoredSubject } = await submitCsr(dependencies, enrolmentId, csr, scope, actor);
-    const { der } = await requireCertificate(dependencies.database, Buffer.from(serialNumber, 'hex'), scope);
-    return { enrolmentId, serialNumber, certificate: toPem('CERTIFICATE', der as Buffer), ignoredSubject };
+    const { serialNumber, certificate, ignoredSubject } = await submitCsr(dependencies, enrolmentId, csr, scope, actor);
+    return {
+      enrolmentId,
+      serialNumber: serialNumber.toString('hex'),
+      certificate: toPem('CERTIFICATE', certificate),
+      ignoredSubject,
+    };
   } catch (error) {
     if (error instanceof ServiceError) return { code: error.code, detail: error.detail };
     log(error);

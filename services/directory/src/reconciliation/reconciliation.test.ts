@@ -11,8 +11,8 @@ import { changeAccount, insertAccount, insertProvince, type TestAccount, testSta
 import { type Attributes, distinguishedName, type Ldap, openLdap } from '@congvu/ldap';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import supertest from 'supertest';
-import { publishCertificates } from '../../../certificate/src/enrolments/converge-certificates.ts';
 import { findAccount } from '../../../certificate/src/enrolments/enrolment-store.ts';
+import { publishCertificates } from '../../../certificate/src/enrolments/publish-certificates.ts';
 import { convergeMailboxes } from '../../../mailbox/src/mailboxes/converge-mailboxes.ts';
 import { convergeEntries } from '../accounts/converge-entry.ts';
 import { convergeAgencies } from '../agencies/converge-agencies.ts';
@@ -144,7 +144,7 @@ async function insertCertificate(account: TestAccount): Promise<void> {
 
 async function publish(id: string): Promise<void> {
   const source = await findAccount(certificate.database, id);
-  if (source) await publishCertificates({ ...directory, ...certificate }, source);
+  if (source) await publishCertificates({ ...directory, ...certificate }, [source]);
 }
 
 const jobsOf = async (schema: string, task: string): Promise<string[]> => {

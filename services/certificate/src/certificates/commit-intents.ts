@@ -1,0 +1,282 @@
+/**
+ * What will be signed, for many enrolments in one transaction: serial number and TBSCertificate of each, on record with its events
+ * before anything is signed. The enrolments are locked from the first look to the commit; what must be refused is said of that one.
+ */
+import { randomInt, randomUUID } from 'node:crypto';
+import type { Transaction } from '@congvu/database';
+import { invalid, ServiceError } from '@congvu/errors';
+import { buildTbsCertificate, newSerialNumber, validityPeriod } from '../authority/issuer.ts';
+import type { Profile, SubjectFact } from '../authority/profile.ts';
+import { keyKindOf } from '../authority/public-key.ts';
+import { listCompromised } from '../compromised-keys/compromised-key-store.ts';
+import {
+  type AccountSource,
+  type EnrolmentRow,
+  enrolmentNotFound,
+  listAccounts,
+  openStates,
+} from '../enrolments/enrolment-store.ts';
+import { listKeysInUse, listWithin, lockToIssue, setKeys } from '../enrolments/issuing-store.ts';
+import { type CertificateEvent, recordCertificateEvents } from './certificate-event.ts';
+import {
+  type CertificateRow,
+  type Intent,
+  insertIntents,
+  isRevokedForGood,
+  listOfEnrolments,
+  type Scope,
+} from './certificate-store.ts';
+import type { Outcome } from './gather.ts';
+import type { IssueDependencies, IssueOrder } from './issue-certificate.ts';
+
+export interface Intended {
+  id: string;
+  authorityId: string;
+  enrolmentId: string;
+  accountId: string;
+  /** Of the account as the certificate says it; null if that was before. */
+  accountVersion: number | null;
+  agencyId: string;
+  requestId: string | null;
+  path: EnrolmentRow['path'];
+  profile: string;
+  serialNumber: Buffer;
+  tbs: Buffer;
+  /** If it was made before. */
+  certificate: Buffer | null;
+}
+
+interface Plan {
+  intended: Intended;
+  /** What is to be written, unless it stands already. */
+  intent?: Intent;
+}
+
+/** No two orders are for the same enrolment. */
+export async function commitIntents(
+  transaction: Transaction,
+  dependencies: IssueDependencies,
+  orders: readonly IssueOrder[],
+): Promise<Outcome<Intended>[]> {
+  // 1. What is there.
+  const enrolments = await lockToIssue(
+    transaction,
+    orders.map(({ enrolmentId }) => enrolmentId),
+  );
+  const locked = [...enrolments.values()];
+  const accounts = await listAccounts(transaction, [...new Set(locked.map((enrolment) => enrolment.account_id))]);
+  const sources = new Map(accounts.map((source) => [source.id, source]));
+  const isInScope = await readScopes(transaction, orders, accounts);
+  const withKey = locked.filter((enrolment) => enrolment.subject_public_key_info);
+  const made = await listOfEnrolments(
+    transaction,
+    withKey.map(({ id }) => id),
+  );
+  const fingerprints = orders.flatMap(({ csr }) => csr?.fingerprint ?? []);
+  const keysInUse = await listKeysInUse(transaction, fingerprints);
+  const compromised = await listCompromised(
+    transaction,
+    fingerprints.map((one) => Buffer.from(one, 'hex')),
+  );
+
+  // 2. What is to be, of each.
+  const outcomes = orders.map((order): Outcome<Plan> => {
+    const { enrolmentId, csr } = order;
+    try {
+      const enrolment = enrolments.get(enrolmentId);
+      const source = enrolment && sources.get(enrolment.account_id);
+      if (!source || (csr && !isInScope(source, csr.scope))) throw enrolmentNotFound();
+      const plan = planOne(dependencies, order, {
+        enrolment,
+        source,
+        made: made.get(enrolmentId),
+        keysInUse,
+        compromised,
+      });
+      if (csr) keysInUse.add(csr.fingerprint);
+      return { value: plan };
+    } catch (error) {
+      return { error };
+    }
+  });
+
+  // 3. On record.
+  const written = outcomes.flatMap((outcome, index) => {
+    const order = orders[index] as IssueOrder;
+    return 'value' in outcome && outcome.value.intent
+      ? [{ order, ...outcome.value, intent: outcome.value.intent }]
+      : [];
+  });
+  const taken = written.filter(({ order }) => order.csr && !enrolments.get(order.enrolmentId)?.subject_public_key_info);
+  await setKeys(
+    transaction,
+    taken.map(({ order, intended }) => ({
+      id: intended.enrolmentId,
+      subjectPublicKeyInfo: order.csr!.subjectPublicKeyInfo,
+    })),
+  );
+  await insertIntents(
+    transaction,
+    written.map(({ intent }) => intent),
+  );
+  await recordCertificateEvents(transaction, [
+    ...taken.map(
+      ({ order, intended }): CertificateEvent => ({
+        actor: order.actor,
+        action: 'enrolment.csr_accepted',
+        subject: intended,
+        after: { enrolmentId: intended.enrolmentId },
+      }),
+    ),
+    ...written.map(
+      ({ order, intended }): CertificateEvent => ({
+        actor: order.actor,
+        action: 'certificate.intended',
+        subject: intended,
+        after: { serialNumber: intended.serialNumber.toString('hex') },
+      }),
+    ),
+  ]);
+  return outcomes.map((outcome) => ('value' in outcome ? { value: outcome.value.intended } : outcome));
+}
+
+/** Whether an account is in a scope of one of the orders. */
+async function readScopes(
+  transaction: Transaction,
+  orders: readonly IssueOrder[],
+  accounts: readonly AccountSource[],
+): Promise<(source: AccountSource, scope: Scope) => boolean> {
+  const codes = new Set(orders.flatMap(({ csr }) => (csr && 'agencyCode' in csr.scope ? [csr.scope.agencyCode] : [])));
+  const agencies = new Map(accounts.map(({ agencyId, agencyCode }) => [agencyId, agencyCode]));
+  const pairs = [...codes].flatMap((above) =>
+    [...agencies].flatMap(([agencyId, code]) => (code === above ? [] : [{ agencyId, above }])),
+  );
+  const within = await listWithin(transaction, pairs);
+  return (source, scope) =>
+    'accountId' in scope
+      ? source.id === scope.accountId && source.credentialEpoch === scope.credentialEpoch
+      : source.agencyCode === scope.agencyCode || within.has(`${source.agencyId} ${scope.agencyCode}`);
+}
+
+interface Found {
+  enrolment: EnrolmentRow;
+  source: AccountSource;
+  made: CertificateRow | undefined;
+  keysInUse: ReadonlySet<string>;
+  compromised: ReadonlySet<string>;
+}
+
+/** Throws what is wrong with this order alone. */
+function planOne(dependencies: IssueDependencies, order: IssueOrder, found: Found): Plan {
+  const { enrolment, source, made } = found;
+  if (order.csr) requireTakes(dependencies, order.csr, found);
+  const { path, profile } = enrolment;
+  const { id: accountId, agencyId, requestId } = source;
+  const about = {
+    enrolmentId: enrolment.id,
+    accountId,
+    accountVersion: source.version,
+    agencyId,
+    requestId,
+    path,
+    profile,
+  };
+  if (made) {
+    const { id, authority_id: authorityId, serial_number: serialNumber, tbs, certificate } = made;
+    return { intended: { ...about, accountVersion: null, id, authorityId, serialNumber, tbs, certificate } };
+  }
+  // Nothing new for one that was closed, that awaits its second person, or that was refused by that person.
+  if (!isOpen(enrolment)) throw enrolmentState(enrolment);
+  const subjectPublicKeyInfo = order.csr?.subjectPublicKeyInfo ?? enrolment.subject_public_key_info;
+  if (!subjectPublicKeyInfo) throw new Error('an enrolment without a key cannot be issued');
+  const { authority, profile: rules } = dependencies.authorities.issuing(profile);
+  const { issuer, crlPartitions } = authority;
+  const serialNumber = newSerialNumber();
+  const period = validityPeriod(issuer, rules, new Date(), dependencies.spreadEnds(rules));
+  const crlPartition = randomInt(crlPartitions);
+  const tbs = buildTbsCertificate(issuer, rules, authority.locations(crlPartition), {
+    serialNumber,
+    subject: subjectOf(rules, factsOf(source, dependencies.organizationIdentifier, enrolment.dns_names)),
+    subjectAltName: rules.subjectAltName.flatMap(({ kind }) =>
+      (kind === 'rfc822Name' ? [source.address] : enrolment.dns_names).map((value) => ({ kind, value })),
+    ),
+    subjectPublicKeyInfo,
+    ...period,
+  });
+  const intended = { ...about, id: randomUUID(), authorityId: authority.id, serialNumber, tbs, certificate: null };
+  const keyKind = order.csr?.keyKind ?? keyKindOf(subjectPublicKeyInfo);
+  return { intended, intent: { ...intended, crlPartition, address: source.address, keyKind, ...period } };
+}
+
+/** Whether the enrolment takes this key: for the first time, or it is the one that it took before. */
+function requireTakes(
+  { authorities }: IssueDependencies,
+  { subjectPublicKeyInfo, keyKind, fingerprint }: NonNullable<IssueOrder['csr']>,
+  { enrolment, source, made, keysInUse, compromised }: Found,
+): void {
+  if (source.state !== 'active') throw conflict('account_state', 'The account is not active.');
+  const profile = authorities.profile(enrolment.profile);
+  if (!profile.keyKinds.includes(keyKind))
+    throw refuse('csr_key_kind', `The profile ${profile.id} takes keys of ${profile.keyKinds.join(', ')}.`);
+  if (enrolment.path === 'csr' && enrolment.subject_public_key_info?.equals(subjectPublicKeyInfo)) {
+    if (made && isRevokedForGood(made))
+      throw conflict('certificate_revoked', 'The certificate for this key was revoked; the key gets no other.');
+    return; // the same CSR again gets the same certificate
+  }
+  if (enrolment.state !== 'awaiting_csr' || enrolment.subject_public_key_info) throw enrolmentState(enrolment);
+  if (compromised.has(fingerprint))
+    throw refuse('csr_key_compromised', 'This key is known to others; make a new key pair.');
+  if (keysInUse.has(fingerprint)) throw keyReused();
+}
+
+const isOpen = ({ state }: EnrolmentRow): boolean =>
+  state !== 'awaiting_approval' && (openStates as readonly string[]).includes(state);
+
+export const keyReused = (): ServiceError =>
+  refuse('csr_key_reused', 'This key has or had a certificate, or is enrolled, already; make a new key pair.');
+
+const enrolmentState = ({ state }: EnrolmentRow): ServiceError =>
+  conflict('enrolment_state', `The enrolment is ${state} and takes no CSR.`);
+
+const conflict = (code: string, detail: string): ServiceError => new ServiceError({ kind: 'conflict', code, detail });
+const refuse = (code: string, detail: string): ServiceError => invalid(code, [{ pointer: '/csr', code, detail }]);
+
+/** What is known of the subject, from the directory alone; what a CSR says of it is never used. */
+function factsOf(
+  source: AccountSource,
+  organizationIdentifier: string,
+  dnsNames: readonly string[],
+): Partial<Record<SubjectFact, string>> {
+  const { surname, givenName } = source;
+  const dnsName = dnsNames.find((name) => name.length <= 64);
+  return {
+    country: 'VN',
+    agencyName: fit(source.agencyName),
+    organizationIdentifier,
+    username: source.username.slice(0, 64),
+    address: source.address,
+    displayName: fit(source.displayName),
+    // A person with a single name carries it as surname (CA/B S/MIME BR 7.1.4.2.2 e).
+    surname: fit(surname || givenName),
+    ...(surname && givenName ? { givenName: fit(givenName) } : {}),
+    fullName: fit(source.fullName),
+    ...(source.title ? { title: fit(source.title) } : {}),
+    ...(dnsName ? { dnsName } : {}),
+  };
+}
+
+/** The attributes that the profile lists, as far as they are known. */
+const subjectOf = (profile: Profile, facts: Partial<Record<SubjectFact, string>>) =>
+  Object.fromEntries(
+    profile.subject.flatMap(({ attribute, from }) => {
+      const value = facts[from];
+      return value === undefined ? [] : [[attribute, value]];
+    }),
+  );
+
+/** At most 64 characters (RFC 5280 appendix A, ub-organization-name and others), cut between words. */
+function fit(text: string): string {
+  if ([...text].length <= 64) return text;
+  const words = [...text].slice(0, 65).join('');
+  return words.includes(' ') ? words.slice(0, words.lastIndexOf(' ')).trim() : [...text].slice(0, 64).join('');
+}
