@@ -8,7 +8,7 @@ import { invalid, ServiceError } from '@congvu/errors';
 import { buildTbsCertificate, newSerialNumber, validityPeriod } from '../authority/issuer.ts';
 import type { Profile, SubjectFact } from '../authority/profile.ts';
 import { keyKindOf } from '../authority/public-key.ts';
-import { listCompromised } from '../compromised-keys/compromised-key-store.ts';
+import { fingerprintOfKey, listCompromised } from '../compromised-keys/compromised-key-store.ts';
 import {
   type AccountSource,
   type EnrolmentRow,
@@ -17,6 +17,7 @@ import {
   openStates,
 } from '../enrolments/enrolment-store.ts';
 import { listKeysInUse, listWithin, lockToIssue, setKeys } from '../enrolments/issuing-store.ts';
+import type { IssuedAccount } from '../enrolments/publish-certificates.ts';
 import { type CertificateEvent, recordCertificateEvents } from './certificate-event.ts';
 import {
   type CertificateRow,
@@ -34,8 +35,8 @@ export interface Intended {
   authorityId: string;
   enrolmentId: string;
   accountId: string;
-  /** Of the account as the certificate says it; null if that was before. */
-  accountVersion: number | null;
+  /** As it was read for the certificate; null if that was before. */
+  account: IssuedAccount | null;
   agencyId: string;
   requestId: string | null;
   path: EnrolmentRow['path'];
@@ -175,7 +176,6 @@ function planOne(dependencies: IssueDependencies, order: IssueOrder, found: Foun
   const about = {
     enrolmentId: enrolment.id,
     accountId,
-    accountVersion: source.version,
     agencyId,
     requestId,
     path,
@@ -183,7 +183,7 @@ function planOne(dependencies: IssueDependencies, order: IssueOrder, found: Foun
   };
   if (made) {
     const { id, authority_id: authorityId, serial_number: serialNumber, tbs, certificate } = made;
-    return { intended: { ...about, accountVersion: null, id, authorityId, serialNumber, tbs, certificate } };
+    return { intended: { ...about, account: null, id, authorityId, serialNumber, tbs, certificate } };
   }
   // Nothing new for one that was closed, that awaits its second person, or that was refused by that person.
   if (!isOpen(enrolment)) throw enrolmentState(enrolment);
@@ -203,7 +203,17 @@ function planOne(dependencies: IssueDependencies, order: IssueOrder, found: Foun
     subjectPublicKeyInfo,
     ...period,
   });
-  const intended = { ...about, id: randomUUID(), authorityId: authority.id, serialNumber, tbs, certificate: null };
+  const key = order.csr?.fingerprint ?? fingerprintOfKey(subjectPublicKeyInfo).toString('hex');
+  const account = { id: accountId, version: source.version, key };
+  const intended = {
+    ...about,
+    account,
+    id: randomUUID(),
+    authorityId: authority.id,
+    serialNumber,
+    tbs,
+    certificate: null,
+  };
   const keyKind = order.csr?.keyKind ?? keyKindOf(subjectPublicKeyInfo);
   return { intended, intent: { ...intended, crlPartition, address: source.address, keyKind, ...period } };
 }

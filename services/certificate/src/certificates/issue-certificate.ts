@@ -137,9 +137,9 @@ async function storeSigned(transaction: Transaction, signed: readonly Signed[]):
   // Into LDAP; and whatever became of an account while we signed, the certificate follows it.
   const accounts: IssuedAccount[] = [];
   const alone: string[] = [];
-  for (const { accountId: id, accountVersion: version } of byCsr.filter(isNew).map(({ intent }) => intent)) {
-    if (version === null) alone.push(id);
-    else accounts.push({ id, version });
+  for (const { intent } of byCsr.filter(isNew)) {
+    if (intent.account) accounts.push(intent.account);
+    else alone.push(intent.accountId);
   }
   await addJobs(transaction, 'certificate', [
     ...(accounts.length > 0 ? [{ task: 'publish-certificates', payload: { accounts } }] : []),

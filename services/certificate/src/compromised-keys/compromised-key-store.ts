@@ -68,14 +68,6 @@ export const listCompromisedOfAccount = (connection: Connection, accountId: stri
     .whereNot('x.state', 'signing')
     .select('x.*');
 
-/** Of these accounts those that have such a certificate. */
-export const listAccountsOfCompromised = (connection: Connection, accountIds: readonly string[]): Promise<string[]> =>
-  live(connection)
-    .joinRaw('join certificate.compromised_keys k on k.fingerprint = sha256(e.subject_public_key_info)')
-    .whereIn('x.account_id', [...accountIds])
-    .distinct()
-    .pluck('x.account_id');
-
 export async function requireCompromised(
   connection: Connection,
   fingerprint: Buffer,

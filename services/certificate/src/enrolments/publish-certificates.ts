@@ -6,7 +6,7 @@ import { addJobs, type Database } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
 import { anyOf, diffAttributes, type Ldap, type Operation } from '@congvu/ldap';
 import { listValid } from '../certificates/certificate-store.ts';
-import { listAccountsOfCompromised } from '../compromised-keys/compromised-key-store.ts';
+import { listCompromised } from '../compromised-keys/compromised-key-store.ts';
 import { convergenceJob } from './convergence-job.ts';
 import { type AccountSource, listAccounts } from './enrolment-store.ts';
 import { orderedProfile } from './ordered-profile.ts';
@@ -72,6 +72,8 @@ export async function publishCertificates(
 export interface IssuedAccount {
   id: string;
   version: number;
+  /** SHA-256 of the certificate's key, in hexadecimal. */
+  key: string;
 }
 
 /**
@@ -83,11 +85,16 @@ export async function publishIssued(
   accounts: readonly IssuedAccount[],
 ): Promise<void> {
   const { database } = dependencies;
-  const versions = new Map(accounts.map(({ id, version }) => [id, version]));
-  const ids = [...versions.keys()];
-  const sources = await listAccounts(database, ids);
-  const compromised = new Set(await listAccountsOfCompromised(database, ids));
-  const isAsBefore = ({ id, version }: AccountSource): boolean => versions.get(id) === version && !compromised.has(id);
+  const sources = await listAccounts(database, [...new Set(accounts.map(({ id }) => id))]);
+  const known = await listCompromised(
+    database,
+    accounts.map(({ key }) => Buffer.from(key, 'hex')),
+  );
+  const versions = new Map(sources.map(({ id, version }) => [id, version]));
+  const changed = new Set(
+    accounts.flatMap(({ id, version, key }) => (versions.get(id) !== version || known.has(key) ? [id] : [])),
+  );
+  const isAsBefore = ({ id }: AccountSource): boolean => !changed.has(id);
   const ready = sources.filter((source) => isAsBefore(source) && source.entryVersion > 0);
   const failed = await publishCertificates(dependencies, ready);
   const alone = [...sources.filter((source) => !isAsBefore(source)).map(({ id }) => id), ...failed.keys()];

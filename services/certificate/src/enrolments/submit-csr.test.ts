@@ -11,8 +11,6 @@ import { type IssuedAccount, publishIssued } from './publish-certificates.ts';
 let service: TestCertificates;
 let account: TestAccount;
 let id: string;
-/** The account as it is when its certificate is intended. */
-let issued: IssuedAccount[];
 let keys = 0;
 beforeAll(async () => {
   service = await startTestCertificates();
@@ -21,10 +19,18 @@ beforeEach(async () => {
   account = await service.accountWithEntry({ certificatePath: 'csr' });
   await service.converge(account);
   id = (await service.enrolments(account))[0]!.id;
-  issued = [{ id: account.id, version: (await findAccount(service.database, account.id))!.version }];
   await service.owner('certificate_jobs._private_jobs').delete(); // what the account's making asked for is done
 });
 afterAll(() => service.stop());
+
+/** What the job that follows is told. */
+const issued = async (): Promise<IssuedAccount[]> =>
+  (
+    await service.owner.raw(
+      `select j.payload from certificate_jobs._private_jobs j
+       join certificate_jobs._private_tasks t on t.id = j.task_id where t.identifier = 'publish-certificates'`,
+    )
+  ).rows[0].payload.accounts;
 
 const newCsr = (...options: string[]) => service.csr(`key${++keys}`, ...options);
 async function send(
@@ -53,7 +59,7 @@ describe('a good CSR', () => {
     const subject = service.judge.run('x509', '-in', 'csr-leaf.pem', '-noout', '-subject', '-nameopt', 'utf8');
     expect(subject).toContain('Huỳnh Thanh Điền');
     expect(subject).not.toContain('Somebody Else');
-    await publishIssued(service, issued);
+    await publishIssued(service, await issued());
     expect(await service.published(account)).toEqual([der.toString('hex')]);
     expect(await service.enrolments(account)).toMatchObject([{ state: 'issued', wrapped_private_key: null }]);
     expect(await service.actions(account)).toEqual([
@@ -150,10 +156,16 @@ describe('killed or cut off', () => {
       `select t.identifier, j.payload from certificate_jobs._private_jobs j
        join certificate_jobs._private_tasks t on t.id = j.task_id`,
     );
-    expect(rows).toEqual([{ identifier: 'publish-certificates', payload: { accounts: issued } }]);
+    const { version } = (await findAccount(service.database, account.id))!;
+    expect(rows).toEqual([
+      {
+        identifier: 'publish-certificates',
+        payload: { accounts: [{ id: account.id, version, key: expect.stringMatching(/^[0-9a-f]{64}$/) }] },
+      },
+    ]);
     const ldap = openLdap({ url: 'ldap://127.0.0.1:1', bindDn: 'cn=x', password: 'x' });
-    await expect(publishIssued({ ...service, ldap }, issued)).rejects.toMatchObject({ kind: 'unavailable' });
-    await publishIssued(service, issued);
+    await expect(publishIssued({ ...service, ldap }, await issued())).rejects.toMatchObject({ kind: 'unavailable' });
+    await publishIssued(service, await issued());
     expect(await service.published(account)).toHaveLength(1);
   });
 
@@ -164,7 +176,7 @@ describe('killed or cut off', () => {
        select sha256(subject_public_key_info), 'found', 'client', 'x' from certificate.enrolments where id = ?`,
       [id],
     );
-    await publishIssued(service, issued);
+    await publishIssued(service, await issued());
     expect(await service.published(account)).toEqual([]);
     expect(await service.queued()).toContain(`certificates:${account.id}`);
     await service.converge(account);
@@ -174,7 +186,7 @@ describe('killed or cut off', () => {
   test('ordered anew while it was signed: looked at alone, the former revoked', async () => {
     expect((await send(newCsr())).status).toBe(201);
     await changeAccount(service.owner, account.id, { certificate_number: 2 });
-    await publishIssued(service, issued);
+    await publishIssued(service, await issued());
     expect(await service.published(account)).toEqual([]);
     await service.converge(account);
     expect(await service.certificates(account)).toMatchObject([{ state: 'revoked' }]);
@@ -183,7 +195,7 @@ describe('killed or cut off', () => {
   test('suspended when it comes to publishing: looked at alone', async () => {
     expect((await send(newCsr())).status).toBe(201);
     await changeAccount(service.owner, account.id, { state: 'suspended' });
-    await publishIssued(service, issued);
+    await publishIssued(service, await issued());
     expect(await service.published(account)).toEqual([]);
     expect(await service.queued()).toContain(`certificates:${account.id}`);
     await service.converge(account);
