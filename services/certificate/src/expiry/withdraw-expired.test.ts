@@ -63,7 +63,7 @@ test('more than a batch, many of them ending at one moment, is taken whole', asy
       account_id: one.account,
       profile: row.profile,
       path: 'csr',
-      state: 'rejected',
+      state: 'issued',
     })),
   );
   await service.owner.batchInsert(
