@@ -1,4 +1,5 @@
 import { spawnSync } from 'node:child_process';
+import { hash, randomBytes } from 'node:crypto';
 import { ServiceError } from '@congvu/errors';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import forge from 'node-forge';
@@ -13,7 +14,14 @@ import {
   testProfile,
   testRequest,
 } from './openssl-judge.ts';
-import { makePkcs12, makePkcs12Bundle, newPassphrase, openPkcs12, type Pkcs12Contents } from './pkcs12.ts';
+import {
+  makePkcs12,
+  makePkcs12Bundle,
+  newPassphrase,
+  newTripleDesKey,
+  openPkcs12,
+  type Pkcs12Contents,
+} from './pkcs12.ts';
 
 const judge = openJudge();
 let authority: TestAuthority;
@@ -152,4 +160,29 @@ test('refuses passphrases that do not open everywhere, and says nothing of them'
       expect(faults.map((fault) => fault.pointer)).toEqual(['/passphrase', '/friendlyName']);
       if (passphrase) expect(detail).not.toContain(passphrase);
     }
+});
+
+test('a salt under which gpgsm 2.2 would derive another key is passed over', async () => {
+  const passphrase = 'abcd-efgh-jkmn';
+  const repeated = (octets: Buffer) => Buffer.alloc(64, octets);
+  const password = repeated(Buffer.from(`${passphrase}\0`, 'utf16le').swap16());
+  /** RFC 7292 appendix B.2 in numbers: whether (I_j + B + 1) mod 2^512 is below 2^504 for one of the two blocks. */
+  const isMisread = (salt: Buffer): boolean => {
+    const digest = hash('sha1', Buffer.concat([Buffer.alloc(64, 1), repeated(salt), password]), 'buffer');
+    const number = (octets: Buffer) => BigInt(`0x${octets.toString('hex')}`);
+    const sum = (block: Buffer) => (number(block) + number(repeated(digest)) + 1n) % 2n ** 512n;
+    return [repeated(salt), password].some((block) => sum(block) < 2n ** 504n);
+  };
+  const salts = { misread: [] as Buffer[], fine: [] as Buffer[] };
+  while (salts.misread.length < 20) {
+    const salt = randomBytes(16);
+    salts[isMisread(salt) ? 'misread' : 'fine'].push(salt);
+  }
+  for (const misread of salts.misread) {
+    const fine = salts.fine.pop() as Buffer;
+    const drawn = [misread, fine];
+    expect((await newTripleDesKey(passphrase, 1, () => drawn.shift() as Buffer)).salt).toEqual(fine);
+  }
+  for (const fine of salts.fine.slice(0, 200))
+    expect((await newTripleDesKey(passphrase, 1, () => fine)).salt).toBe(fine);
 });

@@ -168,8 +168,7 @@ async function encrypt(plaintext: Buffer, protection: Protection): Promise<Encry
   const { passphrase, form } = protection;
   const iterations = iterationsOf(protection);
   if (form === 'modern') return encryptPbes2(plaintext, passphrase, iterations);
-  const salt = randomBytes(16);
-  const { key, iv } = await tripleDesKey(passphrase, salt, iterations);
+  const { salt, key, iv } = await newTripleDesKey(passphrase, iterations);
   const cipher = createCipheriv('des-ede3-cbc', key, iv);
   const parameters = der.sequence(der.octetString(salt), der.integer(iterations));
   return {
@@ -191,6 +190,22 @@ async function decrypt(encrypted: Encrypted, passphrase: string): Promise<Buffer
   return Buffer.concat([cipher.update(encrypted.ciphertext), cipher.final()]);
 }
 
+/**
+ * A salt, and what is derived from it. About one salt in a hundred is passed over: gpgsm 2.2 writes the sums of RFC 7292 appendix B.2 step 6 C
+ * without the zero octets that they begin with, and derives another key than everybody else. `draw` is for tests.
+ */
+export async function newTripleDesKey(
+  passphrase: string,
+  iterations: number,
+  draw: () => Buffer = () => randomBytes(16),
+) {
+  for (;;) {
+    const salt = draw();
+    const derived = await tripleDesKey(passphrase, salt, iterations);
+    if (!derived.zeroLed) return { salt, ...derived };
+  }
+}
+
 interface Derivation {
   readonly salt: Buffer;
   readonly iterations: number;
@@ -199,14 +214,14 @@ interface Derivation {
 
 async function tripleDesKey(passphrase: string, salt: Buffer, iterations: number) {
   const derivation = { salt, iterations, form: 'legacy' } as const;
-  return { key: await deriveKey(passphrase, 1, 24, derivation), iv: await deriveKey(passphrase, 2, 8, derivation) };
+  const { octets: key, zeroLed } = await deriveKey(passphrase, 1, 24, derivation);
+  return { key, iv: (await deriveKey(passphrase, 2, 8, derivation)).octets, zeroLed };
 }
 
 async function macOf(content: Buffer, passphrase: string, derivation: Derivation): Promise<Buffer> {
   const { hash: name, hashLength } = forms[derivation.form];
-  return createHmac(name, await deriveKey(passphrase, 3, hashLength, derivation))
-    .update(content)
-    .digest();
+  const { octets } = await deriveKey(passphrase, 3, hashLength, derivation);
+  return createHmac(name, octets).update(content).digest();
 }
 
 /** Block size in octets of both SHA-1 and SHA-256. */
@@ -214,14 +229,17 @@ const blockLength = 64;
 
 /**
  * RFC 7292 appendix B.2, which OpenSSL does not offer on its own; `id` is 1 for a key, 2 for an IV, 3 for a MAC key.
- * Each hash is native; the event loop gets a turn every 256 of them.
+ * Each hash is native; the event loop gets a turn every 256 of them. `zeroLed`: a sum of step 6 C that counts begins with a zero octet.
  */
 async function deriveKey(passphrase: string, id: 1 | 2 | 3, length: number, { salt, iterations, form }: Derivation) {
   const password = Buffer.from(`${passphrase}\0`, 'utf16le').swap16();
   const diversifier = Buffer.alloc(blockLength, id);
   const input = Buffer.concat([fillBlocks(salt), fillBlocks(password)]);
   const derived: Buffer[] = [];
+  let zeroLed = false;
   for (let have = 0; have < length; ) {
+    if (have > 0)
+      zeroLed = addToBlocks(input, fillBlocks(derived.at(-1) as Buffer).subarray(0, blockLength)) || zeroLed;
     let digest: Buffer = hash(forms[form].hash, Buffer.concat([diversifier, input]), 'buffer');
     for (let round = 1; round < iterations; round++) {
       digest = hash(forms[form].hash, digest, 'buffer');
@@ -229,16 +247,16 @@ async function deriveKey(passphrase: string, id: 1 | 2 | 3, length: number, { sa
     }
     derived.push(digest);
     have += digest.length;
-    addToBlocks(input, fillBlocks(digest).subarray(0, blockLength));
   }
-  return Buffer.concat(derived).subarray(0, length);
+  return { octets: Buffer.concat(derived).subarray(0, length), zeroLed };
 }
 
 /** `octets` repeated to a whole number of blocks. */
 const fillBlocks = (octets: Buffer) => Buffer.alloc(Math.ceil(octets.length / blockLength) * blockLength, octets);
 
-/** Each block of `input` becomes (block + addend + 1) mod 2^512, in place (step 6 C). */
-function addToBlocks(input: Buffer, addend: Buffer): void {
+/** Each block of `input` becomes (block + addend + 1) mod 2^512, in place (step 6 C). Whether one begins with a zero octet then. */
+function addToBlocks(input: Buffer, addend: Buffer): boolean {
+  let zeroLed = false;
   for (let start = 0; start < input.length; start += blockLength) {
     let carry = 1;
     for (let index = blockLength - 1; index >= 0; index--) {
@@ -246,7 +264,9 @@ function addToBlocks(input: Buffer, addend: Buffer): void {
       input[start + index] = carry & 0xff;
       carry >>>= 8;
     }
+    zeroLed ||= input[start] === 0;
   }
+  return zeroLed;
 }
 
 // --------------------------------------------------------------------------------------------------------- reading
