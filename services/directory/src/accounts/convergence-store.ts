@@ -135,7 +135,7 @@ export async function findChanged(
 export async function findWhole(connection: Connection, accountIds: readonly string[]): Promise<string[]> {
   const { rows } = await connection.raw<{ rows: { id: string }[] }>(
     `select id from unnest(?::uuid[]) as account(id)
-     where not exists (select 1 from directory.provisioning p where p.account_id = account.id and p.state = 'waiting')`,
+     where not exists (select 1 from directory.provisioning p where p.account_id = account.id and p.state = 'waiting' offset 0)`,
     [[...accountIds]],
   );
   return rows.map((row) => row.id);

@@ -2,7 +2,7 @@
  * Opens accounts for approved lines inside the caller's transaction: people, usernames, accounts, audit events and the jobs
  * that make LDAP entry, mailbox and certificate. A few statements however many there are.
  */
-import { randomUUID } from 'node:crypto';
+import { randomUUIDv7 } from 'node:crypto';
 import type { Connection, Transaction } from '@congvu/database';
 import type { UsernamePatterns } from '@congvu/vietnamese';
 import { positionUsernameCandidates, splitFullName, usernameCandidates } from '@congvu/vietnamese';
@@ -79,14 +79,15 @@ export async function foreseeOpenings(
 }
 
 function prepare(line: OpeningLine): Opening {
-  const accountId = randomUUID();
+  // In the order of their making (RFC 9562 section 5.7): a crowd is written to the end of each index.
+  const accountId = randomUUIDv7();
   if (line.kind !== 'person') return { line, accountId, person: undefined };
   const { fullName } = line;
   if (!fullName || !line.birthDate || !line.nationalIdSealed || !line.nationalIdHash) {
     throw new Error(`the line ${line.lineNumber} holds what its submission should have refused`);
   }
   const person: NewPerson = {
-    id: randomUUID(),
+    id: randomUUIDv7(),
     fullName,
     ...splitFullName(fullName),
     birthDate: line.birthDate,

@@ -66,8 +66,6 @@ interface FoundRow {
   subject: string | null;
 }
 
-const waiting = "w.state in ('submitted', 'approved') and w.carried_out_at is null";
-
 /**
  * Lines that wait are looked up one by one (lateral, offset 0), each by the unique index that lets one alone wait: beside a request of
  * tens of thousands of lines that changed their state a moment ago, a join is planned for the few that were counted before.
@@ -81,17 +79,17 @@ about as (
 person_waiting as (
   select opens.* from opens cross join lateral (
     select w.request_id from directory.request_lines w where w.national_id_hash = id_hash and w.operation = 'open'
-      and w.kind = 'person' and ${waiting} offset 0) w
+      and w.kind = 'person' and w.waiting offset 0) w
   where opens.kind = 'person' and w.request_id is distinct from :request::uuid),
 agency_waiting as (
   select opens.* from opens cross join lateral (
     select w.request_id from directory.request_lines w where w.agency_id = opens."agencyId" and w.operation = 'open'
-      and w.kind = 'agency' and ${waiting} offset 0) w
+      and w.kind = 'agency' and w.waiting offset 0) w
   where opens.kind = 'agency' and w.request_id is distinct from :request::uuid),
 operation_waiting as (
   select about.* from about cross join lateral (
     select w.request_id from directory.request_lines w where w.target_account_id = about.id and w.operation = about.operation
-      and w.operation <> 'open' and ${waiting} offset 0) w
+      and w.operation <> 'open' and w.waiting offset 0) w
   where w.request_id is distinct from :request::uuid)
 select "lineNumber" as line_number, operation, code, subject from (
 ${branches

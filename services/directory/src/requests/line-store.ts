@@ -196,7 +196,7 @@ export const listRefusals = (
   limit: number,
 ): Promise<{ lineNumber: number; sheetRow: number | null; findings: LineFinding[] }[]> =>
   connection('directory.request_lines')
-    .where({ request_id: requestId, state: 'refused' })
+    .where({ request_id: requestId, state: 'refused', unusual: true })
     .orderBy('line_number')
     .limit(limit)
     .select('line_number as lineNumber', 'sheet_row as sheetRow', 'findings');
@@ -222,6 +222,9 @@ interface LineRow {
   account: RequestLine['account'];
 }
 
+/** Few among many, and found by an index of their own; as the column of that name says. */
+const unusual: readonly RequestLineState[] = ['refused', 'rejected', 'cancelled', 'failed'];
+
 /** By number, from behind `after`; one more than `limit` when there are more. */
 export async function listLines(
   connection: Connection,
@@ -237,7 +240,7 @@ export async function listLines(
     .where('l.request_id', filter.requestId)
     .where('l.line_number', '>', after)
     .modify((query) => {
-      if (filter.state) query.where('l.state', filter.state);
+      if (filter.state) query.where({ 'l.state': filter.state, 'l.unusual': unusual.includes(filter.state) });
     })
     .orderBy('l.line_number')
     .limit(limit + 1)

@@ -183,6 +183,8 @@ export async function completeRequests(transaction: Transaction, ids: readonly s
     `with completed as (
        update directory.requests r set state = 'fulfilled', fulfilled_at = now(), version = version + 1
        where r.id = any(?::uuid[]) and r.state = 'approved'
+         -- Cheap to see while there is any; whether others are open takes a look at all of them.
+         and not exists (select 1 from directory.request_lines l where l.request_id = r.id and l.waiting)
          and not exists (select 1 from directory.request_lines l where l.request_id = r.id and l.state = 'approved')
        returning r.id, r.agency_id)
      select id, agency_id, (

@@ -4,15 +4,17 @@ import { findWhole } from '../accounts/convergence-store.ts';
 import { systemActor } from '../audit/audit-event.ts';
 import { insertEvents } from '../audit/audit-store.ts';
 import { completeRequests, lockRequests } from './request-store.ts';
-import { listRequestsOfAccounts, settleLines } from './work-store.ts';
+import { findOpenLines, settleLines } from './work-store.ts';
 
 export async function settleRequests(transaction: Transaction, accountIds: readonly string[]): Promise<void> {
   // Most that is reported is of accounts that still wait for another part: those must not queue up for their request's lock.
   const whole = await findWhole(transaction, accountIds);
-  const requestIds = whole.length > 0 ? await listRequestsOfAccounts(transaction, whole) : [];
-  if (requestIds.length === 0) return;
+  if (whole.length === 0) return;
+  const lines = await findOpenLines(transaction, whole);
+  if (lines.size === 0) return;
+  const requestIds = [...lines.keys()];
   await lockRequests(transaction, requestIds);
-  await settleLines(transaction, whole);
+  for (const [requestId, lineNumbers] of lines) await settleLines(transaction, requestId, lineNumbers);
   await complete(transaction, requestIds);
 }
 

@@ -47,8 +47,7 @@ export const listLinesToCarryOut = (
     .withMaterialized('l', (lines) =>
       lines
         .from('directory.request_lines')
-        .where({ request_id: requestId, state: 'approved' })
-        .whereNull('carried_out_at')
+        .where({ request_id: requestId, state: 'approved', waiting: true })
         .orderBy('line_number')
         .limit(limit)
         .forUpdate()
@@ -88,8 +87,7 @@ export const listLinesToName = (
 
 export async function hasLinesToCarryOut(connection: Connection, requestId: string): Promise<boolean> {
   const line = await connection('directory.request_lines')
-    .where({ request_id: requestId, state: 'approved' })
-    .whereNull('carried_out_at')
+    .where({ request_id: requestId, state: 'approved', waiting: true })
     .first('line_number');
   return line !== undefined;
 }
@@ -100,7 +98,7 @@ export const listUnfinishedRequests = (connection: Connection, limit: number): P
     .where('r.state', 'approved')
     .whereRaw("r.decided_at < now() - interval '1 minute'")
     .whereRaw(
-      `exists (select 1 from directory.request_lines l where l.request_id = r.id and l.state = 'approved' and l.carried_out_at is null)`,
+      `exists (select 1 from directory.request_lines l where l.request_id = r.id and l.state = 'approved' and l.waiting)`,
     )
     .orderBy('r.decided_at')
     .limit(limit)
@@ -129,27 +127,31 @@ export async function markCarriedOut(
   );
 }
 
-/** The requests of lines that opened these accounts, or asked for or revoked their certificates, and are not at their end. */
-export async function listRequestsOfAccounts(
+/** Request id → numbers of its lines that opened these accounts, or asked for or revoked their certificates, and are not at their end. */
+export async function findOpenLines(
   transaction: Transaction,
   accountIds: readonly string[],
-): Promise<string[]> {
-  const { rows } = await transaction.raw<{ rows: { request_id: string }[] }>(
-    `select distinct l.request_id from unnest(?::uuid[]) as account(id) cross join lateral (
-       select request_id from directory.request_lines where account_id = account.id and state = 'approved'
+): Promise<Map<string, number[]>> {
+  const { rows } = await transaction.raw<{ rows: { request_id: string; numbers: number[] }[] }>(
+    `select l.request_id, array_agg(distinct l.line_number) as numbers
+     from unnest(?::uuid[]) as account(id) cross join lateral (
+       select request_id, line_number from directory.request_lines where account_id = account.id and state = 'approved'
        union all
-       select request_id from directory.request_lines where target_account_id = account.id and state = 'approved'
-         and carried_out_at is not null) l`,
+       select request_id, line_number from directory.request_lines where target_account_id = account.id and state = 'approved'
+         and carried_out_at is not null) l
+     group by l.request_id`,
     [[...accountIds]],
   );
-  return rows.map((row) => row.request_id);
+  return new Map(rows.map((row) => [row.request_id, row.numbers]));
 }
 
-/** Marks the lines of accounts whose every part stands fulfilled. */
-export async function settleLines(transaction: Transaction, accountIds: readonly string[]): Promise<void> {
-  await transaction.raw(
-    `update directory.request_lines set state = 'fulfilled' where state = 'approved' and (account_id = any(:ids::uuid[])
-       or target_account_id = any(:ids::uuid[]) and carried_out_at is not null)`,
-    { ids: [...accountIds] },
-  );
+export async function settleLines(
+  transaction: Transaction,
+  requestId: string,
+  lineNumbers: readonly number[],
+): Promise<void> {
+  await transaction('directory.request_lines')
+    .where({ request_id: requestId, state: 'approved' })
+    .whereRaw('line_number = any(?::int[])', [[...lineNumbers]])
+    .update({ state: 'fulfilled' });
 }

@@ -54,7 +54,8 @@ export async function findChanged(
 ): Promise<string[]> {
   const { rows } = await connection.raw<{ rows: { id: string }[] }>(
     `select seen.id from unnest(?::uuid[], ?::int[], ?::int[]) as seen(id, version, mailbox_version)
-     join directory.account_versions_v c on c.account_id = seen.id join mailbox.mailboxes m on m.account_id = seen.id
+     join directory.account_versions_v c on c.account_id = seen.id
+     cross join lateral (select version from mailbox.mailboxes where account_id = seen.id offset 0) m
      where c.version <> seen.version or m.version <> seen.mailbox_version`,
     [seen.map(({ id }) => id), seen.map(({ version }) => version), seen.map(({ mailboxVersion }) => mailboxVersion)],
   );
