@@ -1,7 +1,7 @@
 /**
  * A line of a request goes through four states, and each change wrote it to most of its indexes anew. Which lines wait, and which are
  * few among many, is now said by columns of their own, which seldom change: a row with room in its page is changed where it stands. New
- * accounts are made searchable at less expense: the words of an agency are read once, and each agency is locked once.
+ * accounts cost less too: what many of them share (letters of a name, words of an agency, that the agency is there) is looked at once.
  */
 import type { Knex } from 'knex';
 
@@ -25,6 +25,25 @@ create unique index request_lines_one_waiting_operation on directory.request_lin
   where waiting and operation <> 'open';
 -- The lines of a request that are few among many; the others are met in the order of their numbers.
 create index request_lines_unusual on directory.request_lines (request_id, line_number) where unusual;
+
+-- The agencies of many new accounts are looked up together; as everywhere, no role may delete what is named.
+alter table directory.accounts drop constraint accounts_agency_id_fkey;
+create function directory.require_agencies() returns trigger
+language plpgsql security definer set search_path = directory, pg_temp as $$
+begin
+  if tg_level = 'ROW' then
+    if exists (select from agencies where id = new.agency_id) then return null; end if;
+  elsif not exists (select from opened where not exists (select from agencies where id = opened.agency_id)) then
+    return null;
+  end if;
+  raise foreign_key_violation using message = 'an account names an agency that is not there',
+    schema = 'directory', table = 'accounts', constraint = 'accounts_agency_id_fkey';
+end $$;
+revoke execute on function directory.require_agencies from public;
+create trigger accounts_agency_insert after insert on directory.accounts
+  referencing new table as opened for each statement execute function directory.require_agencies();
+create trigger accounts_agency_update after update on directory.accounts for each row
+  when (old.agency_id is distinct from new.agency_id) execute function directory.require_agencies();
 
 alter index directory.account_search_tokens set (gin_pending_list_limit = 256);
 create or replace function directory.refresh_account_search(account_ids uuid[]) returns void
@@ -50,17 +69,17 @@ language sql security definer set search_path = directory, public, pg_temp as $$
     from (select other_names as value from named union select title from named union select given_name from named) one
     where value is not null),
   letters as materialized (
-    select jsonb_object_agg(value, sort_letters(value)) as map
+    select jsonb_object_agg(value, sort_letters_part(sort_letters(value))) as map
     from (select head_name as value from named union select family_name from named union select middle_name from named) one
     where value is not null),
   text as materialized (
     select named.*, (select map from plain) ->> other_names as others, (select map from plain) ->> title as position,
-      (select map from plain) ->> given_name as given, (select map from letters) ->> head_name as head_letters,
-      (select map from letters) ->> family_name as surname_letters, (select map from letters) ->> middle_name as middle_letters
+      (select map from plain) ->> given_name as given, (select map from letters) ->> head_name as head_part,
+      (select map from letters) ->> family_name as surname_part, (select map from letters) ->> middle_name as middle_part
     from named),
   source as materialized (
     select text.*, array_remove(string_to_array(concat_ws(' ', others, position, agency), ' '), '') as words,
-      coalesce(given, split_part(others, ' ', 1)) as head, '^' || sort_primary(head_letters) as head_token
+      coalesce(given, split_part(others, ' ', 1)) as head, '^' || split_part(head_part, chr(1), 1) as head_token
     from text),
   -- Of each text once, not of each account.
   words as materialized (
@@ -78,8 +97,7 @@ language sql security definer set search_path = directory, public, pg_temp as $$
   insert into account_search (account_id, agency_id, kind, state, address, address_head, sort_key, document, tokens)
   select id, agency_id, kind, state, address,
     coalesce(case when starts_with(address, given) then given end, ''),
-    left(case when given_name is null then sort_letters_part(surname_letters)
-      else sort_letters_part(head_letters) || sort_letters_part(surname_letters) || sort_letters_part(middle_letters) end, 600) as sort_key,
+    left(case when given_name is null then surname_part else head_part || surname_part || middle_part end, 600) as sort_key,
     left(concat(' ', concat_ws(' ', nullif(others, ''), given), ' | ', position, ' | ', agency), 1000),
     words || case when head <> '' then head_token end || ('#' || agency_code)
       || case when state <> 'active' then array['~' || state] end || case when kind <> 'person' then array['~' || kind] end

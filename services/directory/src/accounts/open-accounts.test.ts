@@ -1,5 +1,5 @@
 /** An approval opens accounts whole or not at all: people, usernames by the policy, each once and for ever, events and jobs. */
-
+import { randomUUID } from 'node:crypto';
 import type { RequestDetail } from '@congvu/contracts';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import supertest from 'supertest';
@@ -116,6 +116,24 @@ it('opens accounts of people and of the agency, with everything that hangs on th
     expect(await jobsOf('directory', id)).toEqual(['converge-entries']);
     expect([await jobsOf('mailbox', id), await jobsOf('certificate', id)]).toEqual([[], []]);
   }
+});
+
+it('belongs to an agency that is there, for whoever writes an account', async () => {
+  const request = await open('H41.32', personLine('Hoàng Nơi Ở'));
+  const account = await directory.owner('directory.accounts').where({ id: request.lines[0]?.account?.id }).first();
+  const refused = { constraint: 'accounts_agency_id_fkey' };
+  const moved = directory.owner('directory.accounts').where({ id: account.id }).update({ agency_id: randomUUID() });
+  await expect(moved).rejects.toMatchObject(refused);
+  const copy = {
+    ...account,
+    id: randomUUID(),
+    person_id: randomUUID(),
+    username: 'onoikhac',
+    address: 'onoikhac@x.vn',
+  };
+  const added = directory.owner('directory.accounts').insert({ ...copy, agency_id: randomUUID() });
+  await expect(added).rejects.toMatchObject(refused);
+  expect(await directory.owner('directory.accounts').where({ id: copy.id })).toEqual([]);
 });
 
 describe('namesakes', () => {
