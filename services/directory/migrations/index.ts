@@ -18,6 +18,7 @@ import { up as usageViews } from './0015-usage-views.ts';
 import { up as positionHolders } from './0016-position-holders.ts';
 import { up as provenanceOfCertificates } from './0017-provenance-of-certificates.ts';
 import { up as oneHand } from './0018-one-hand.ts';
+import { up as factsByThemselves } from './0020-facts-by-themselves.ts';
 
 export const migrations: Migrations = {
   '0001-initial': initial,
@@ -38,4 +39,5 @@ export const migrations: Migrations = {
   '0016-position-holders': positionHolders,
   '0017-provenance-of-certificates': provenanceOfCertificates,
   '0018-one-hand': oneHand,
+  '0020-facts-by-themselves': factsByThemselves,
 };

@@ -10,6 +10,7 @@ import { up as groups } from './0007-groups.ts';
 import { up as usage } from './0008-usage.ts';
 import { up as notices } from './0009-notices.ts';
 import { up as certificateNotices } from './0010-certificate-notices.ts';
+import { up as rolesByTheWayUp } from './0012-roles-by-the-way-up.ts';
 
 export const migrations: Migrations = {
   '0001-initial': initial,
@@ -22,4 +23,5 @@ export const migrations: Migrations = {
   '0008-usage': usage,
   '0009-notices': notices,
   '0010-certificate-notices': certificateNotices,
+  '0012-roles-by-the-way-up': rolesByTheWayUp,
 };
