@@ -49,10 +49,10 @@ export async function sampleSheet(name: SampleSheet): Promise<Buffer> {
 
 type Person = Record<'full_name' | 'birth_date' | 'sex' | 'title' | 'agency_code', string>;
 
-/** So many people of the sample, again with other dates of birth when it has no more. */
-async function* people(count: number): AsyncGenerator<Person & { mobile: string; national_id: string }> {
+/** So many people of the sample after the `first`, again with other dates of birth when it has no more. */
+async function* people(count: number, first = 0): AsyncGenerator<Person & { mobile: string; national_id: string }> {
   const known: Person[] = parse(await readFile(join(sample, 'people.csv')), { columns: true, bom: true });
-  for (let index = 0; index < count; index += 1) {
+  for (let index = first; index < first + count; index += 1) {
     const person = known[index % known.length] as Person;
     const [day = '', month = '', year = ''] = person.birth_date.split('/');
     const born = Number(year) - Math.floor(index / known.length);
@@ -69,10 +69,10 @@ async function* people(count: number): AsyncGenerator<Person & { mobile: string;
 const columns = ['full_name', 'birth_date', 'sex', 'title', 'agency_code', 'mobile', 'national_id'] as const;
 
 /** `certificate`: what the sheet says of it in every line; without, it has no such column. */
-export async function samplePeopleCsv(count: number, certificate?: string): Promise<Buffer> {
+export async function samplePeopleCsv(count: number, certificate?: string, first?: number): Promise<Buffer> {
   const more = (value: string): string => (certificate === undefined ? '' : `,${value}`);
   const lines = [`\uFEFF${columns.join(',')}${more('certificate')}`];
-  for await (const person of people(count))
+  for await (const person of people(count, first))
     lines.push(columns.map((column) => person[column]).join(',') + more(certificate ?? ''));
   return Buffer.from(`${lines.join('\r\n')}\r\n`);
 }

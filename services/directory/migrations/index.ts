@@ -19,6 +19,7 @@ import { up as positionHolders } from './0016-position-holders.ts';
 import { up as provenanceOfCertificates } from './0017-provenance-of-certificates.ts';
 import { up as oneHand } from './0018-one-hand.ts';
 import { up as linesInPlace } from './0019-lines-in-place.ts';
+import { up as factsByThemselves } from './0020-facts-by-themselves.ts';
 
 export const migrations: Migrations = {
   '0001-initial': initial,
@@ -40,4 +41,5 @@ export const migrations: Migrations = {
   '0017-provenance-of-certificates': provenanceOfCertificates,
   '0018-one-hand': oneHand,
   '0019-lines-in-place': linesInPlace,
+  '0020-facts-by-themselves': factsByThemselves,
 };

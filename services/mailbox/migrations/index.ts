@@ -11,6 +11,7 @@ import { up as usage } from './0008-usage.ts';
 import { up as notices } from './0009-notices.ts';
 import { up as certificateNotices } from './0010-certificate-notices.ts';
 import { up as usageOfMany } from './0011-usage-of-many.ts';
+import { up as rolesByTheWayUp } from './0012-roles-by-the-way-up.ts';
 
 export const migrations: Migrations = {
   '0001-initial': initial,
@@ -24,4 +25,5 @@ export const migrations: Migrations = {
   '0009-notices': notices,
   '0010-certificate-notices': certificateNotices,
   '0011-usage-of-many': usageOfMany,
+  '0012-roles-by-the-way-up': rolesByTheWayUp,
 };

@@ -169,6 +169,7 @@ describe('who may', () => {
     ['patch', '/v1/domains/{name}', 'domains:write', {}, 404],
     ['delete', '/v1/domains/{name}', 'domains:write', undefined, 404],
     ['get', '/v1/aliases', 'mailboxes:read'],
+    ['post', '/v1/aliases', 'mailboxes:write', {}, 422],
     ['get', '/v1/aliases/{address}', 'mailboxes:read'],
     ['patch', '/v1/aliases/{address}', 'mailboxes:write', { validUntil: null }],
     ['delete', '/v1/aliases/{address}', 'mailboxes:write', undefined, 204],
@@ -314,6 +315,9 @@ describe('the department beside, with every permission, on what belongs to the d
     'get /v1/aliases': [
       [() => '/v1/aliases?limit=500', 200],
       [() => '/v1/aliases?agency=H41.12', 200],
+    ],
+    'post /v1/aliases': [
+      [() => '/v1/aliases', 422, { items: [{ mailbox: 'ai@nghean.gov.vn', address: 'ten.moi@nghean.gov.vn' }] }],
     ],
     'get /v1/aliases/{address}': [[() => `/v1/aliases/${furtherAddress}`, 404]],
     'patch /v1/aliases/{address}': [[() => `/v1/aliases/${furtherAddress}`, 404, { validUntil: null }]],

@@ -35,6 +35,21 @@ export type MailAlias = z.infer<typeof MailAlias>;
 export const MailAliasInput = z.strictObject({ address: MailAddress, validUntil: validUntil.optional() });
 export type MailAliasInput = z.infer<typeof MailAliasInput>;
 
+/** Of many mailboxes in one request. */
+export const maxAliasesAtOnce = 10_000;
+export const MailAliasList = z.strictObject({
+  items: z
+    .array(MailAliasInput.extend({ mailbox: MailAddress.describe('The address that the mailbox has now') }))
+    .min(1, 'Name at least one address.')
+    .max(maxAliasesAtOnce),
+});
+export type MailAliasList = z.infer<typeof MailAliasList>;
+export const AddedAliases = z.object({
+  added: z.int(),
+  unchanged: z.int().describe('Those that their mailboxes had already'),
+});
+export type AddedAliases = z.infer<typeof AddedAliases>;
+
 export const MailAliasChange = z.strictObject({ validUntil: validUntil.nullable() });
 
 export const maxForwards = 5;

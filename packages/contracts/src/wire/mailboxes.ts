@@ -41,6 +41,11 @@ export const Mailbox = z.object({
 });
 export type Mailbox = z.infer<typeof Mailbox>;
 
+export const MailboxRight = z.enum(['read', 'write', 'send_as']);
+export type MailboxRight = z.infer<typeof MailboxRight>;
+/** On one mailbox. */
+export const GivenRights = z.array(MailboxRight).min(1).max(3);
+
 export const MailboxInput = z.strictObject({
   kind: z.enum(['shared', 'service']),
   /** What stands before the @. */
@@ -48,6 +53,11 @@ export const MailboxInput = z.strictObject({
   displayName: lineOfText(200),
   agencyCode: AgencyCodeInput,
   quotaBytes: QuotaBytes.optional(),
+  rights: z
+    .array(z.strictObject({ accountId: Uuid, rights: GivenRights }))
+    .max(100)
+    .optional()
+    .describe('Of a shared one: who may do what with it from the beginning'),
 });
 export type MailboxInput = z.infer<typeof MailboxInput>;
 
@@ -71,8 +81,6 @@ export type MailboxSecret = z.infer<typeof MailboxSecret>;
 export const MadeMailbox = Mailbox.extend({ secret: z.string().nullable() });
 export type MadeMailbox = z.infer<typeof MadeMailbox>;
 
-export const MailboxRight = z.enum(['read', 'write', 'send_as']);
-export type MailboxRight = z.infer<typeof MailboxRight>;
 export const MailboxRights = z.object({
   accountId: Uuid,
   address: z.string(),

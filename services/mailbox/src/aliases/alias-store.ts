@@ -2,6 +2,8 @@
 import type { MailAlias, MailboxKind } from '@congvu/contracts';
 import type { Connection, Transaction } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
+import { isAtOrBelow } from '../agencies/agency-store.ts';
+import { lockMailboxWithin } from '../mailboxes/mailbox-store.ts';
 
 interface AliasRow {
   address: string;
@@ -18,19 +20,18 @@ interface AliasRow {
   version: number;
 }
 
-/** Name and agency are the account's; of shared and service mailboxes (`own` is their agency), their own. */
-const aliases = (connection: Connection, scope: string) =>
+/** Name and agency are the account's; of shared and service mailboxes, their own. */
+const aliases = (connection: Connection) =>
   connection('mailbox.aliases as x')
     .join('mailbox.mailboxes as m', 'm.account_id', 'x.mailbox_id')
-    .leftJoin('directory.accounts_v as c', 'c.id', 'x.mailbox_id')
-    .leftJoin('directory.agencies_v as own', 'own.id', 'm.agency_id')
-    .whereRaw('coalesce(c.agency_id, m.agency_id) in (select directory.agency_subtree(?))', [scope])
+    .leftJoin('directory.account_facts_v as c', 'c.id', 'x.mailbox_id')
+    .joinRaw('join directory.agencies_v a on a.id = coalesce(c.agency_id, m.agency_id)')
     .select<AliasRow[]>(
       'x.address',
       'x.mailbox_id',
       'm.address as mailbox_address',
       connection.raw('coalesce(c.display_name, m.display_name) as display_name'),
-      connection.raw('coalesce(c.agency_code, own.code) as agency_code'),
+      'a.code as agency_code',
       'x.reason',
       connection.raw("to_char(x.valid_until, 'YYYY-MM-DD') as valid_until"),
       'x.ended_at',
@@ -56,7 +57,7 @@ const toAlias = (row: AliasRow): MailAlias => ({
 });
 
 export async function requireAlias(connection: Connection, address: string, scope: string): Promise<MailAlias> {
-  const [row] = await aliases(connection, scope).where('x.address', address);
+  const [row] = await aliases(connection).where('x.address', address).whereRaw(isAtOrBelow('a.id'), [scope]);
   if (row) return toAlias(row);
   throw new ServiceError({
     kind: 'not_found',
@@ -84,13 +85,12 @@ export async function listAliases(
   limit: number,
   after: string | undefined,
 ): Promise<MailAlias[]> {
-  const rows = await aliases(connection, filter.scope)
+  const inSubtree = 'a.id in (select directory.agency_subtree(?))';
+  const rows = await aliases(connection)
+    .whereRaw(inSubtree, [filter.scope])
     .modify((query) => {
       if (filter.mailboxId) query.where('x.mailbox_id', filter.mailboxId);
-      if (filter.agency) {
-        const subtree = 'coalesce(c.agency_id, m.agency_id) in (select directory.agency_subtree(?))';
-        query.whereRaw(subtree, [filter.agency]);
-      }
+      if (filter.agency) query.whereRaw(inSubtree, [filter.agency]);
       if (filter.reason) query.where('x.reason', filter.reason);
       if (filter.state === 'open') query.whereNull('x.ended_at');
       if (filter.state === 'ended') query.whereNotNull('x.ended_at');
@@ -122,7 +122,7 @@ export async function requireAliasForUpdate(
   const { agencyCode: _, ...seen } = await requireAlias(transaction, address, scope);
   const row = await transaction('mailbox.aliases as x')
     .join('mailbox.mailboxes as m', 'm.account_id', 'x.mailbox_id')
-    .leftJoin('directory.accounts_v as c', 'c.id', 'x.mailbox_id')
+    .leftJoin('directory.account_facts_v as c', 'c.id', 'x.mailbox_id')
     .where('x.address', seen.address)
     .forUpdate('x')
     .first(
@@ -154,26 +154,35 @@ export interface NewAlias {
   bodyHash?: Buffer | undefined;
 }
 
-/** Open ones; one that had ended begins anew and keeps what was counted. False: it is open already, or another mailbox's. */
-export async function insertAlias(transaction: Transaction, alias: NewAlias): Promise<boolean> {
-  const { rowCount } = await transaction.raw<{ rowCount: number }>(
+/**
+ * Open ones; those that had ended begin anew and keep what was counted. The addresses that were added: not those that are open
+ * already, or another mailbox's.
+ */
+export async function insertAliases(transaction: Transaction, aliases: readonly NewAlias[]): Promise<Set<string>> {
+  const { rows } = await transaction.raw<{ rows: { address: string }[] }>(
     `insert into mailbox.aliases as x (address, mailbox_id, reason, valid_until, created_by, idempotency_key, body_hash)
-     values (?, ?, ?, ?, ?, ?, ?)
+     select address, "mailboxId", reason, "validUntil", "createdBy", "idempotencyKey", decode("bodyHash", 'hex')
+     from json_to_recordset(?::json) as row(address text, "mailboxId" uuid, reason text, "validUntil" date, "createdBy" text,
+       "idempotencyKey" text, "bodyHash" text)
      on conflict (address) do update set reason = excluded.reason, valid_until = excluded.valid_until, ended_at = null,
        created_by = excluded.created_by, idempotency_key = excluded.idempotency_key, body_hash = excluded.body_hash,
        created_at = now(), version = x.version + 1
-     where x.mailbox_id = excluded.mailbox_id and x.ended_at is not null`,
-    [
-      alias.address,
-      alias.mailboxId,
-      alias.reason,
-      alias.validUntil,
-      alias.createdBy,
-      alias.idempotencyKey ?? null,
-      alias.bodyHash ?? null,
-    ] as never,
+     where x.mailbox_id = excluded.mailbox_id and x.ended_at is not null
+     returning address`,
+    [JSON.stringify(aliases.map((alias) => ({ ...alias, bodyHash: alias.bodyHash?.toString('hex') })))],
   );
-  return rowCount > 0;
+  return new Set(rows.map(({ address }) => address));
+}
+
+/** Those of the addresses that are further ones now, or were. */
+export async function findAliasFacts(
+  connection: Connection,
+  addresses: readonly string[],
+): Promise<Map<string, Pick<AliasFacts, 'address' | 'mailbox_id' | 'valid_until' | 'ended_at'>>> {
+  const rows = await connection('mailbox.aliases')
+    .whereRaw('address = any(?::text[])', [[...addresses]])
+    .select('address', 'mailbox_id', connection.raw("to_char(valid_until, 'YYYY-MM-DD') as valid_until"), 'ended_at');
+  return new Map(rows.map((row) => [row.address, row]));
 }
 
 /**
@@ -228,7 +237,7 @@ export async function endAliasesOver(
        returning x.address, x.mailbox_id)
      select ended.*, m.kind, coalesce(c.agency_id, m.agency_id) as agency_id
      from ended join mailbox.mailboxes m on m.account_id = ended.mailbox_id
-     left join directory.accounts_v c on c.id = ended.mailbox_id order by ended.address`,
+     left join directory.account_facts_v c on c.id = ended.mailbox_id order by ended.address`,
     [limit],
   );
   return rows;
@@ -270,29 +279,32 @@ export async function requireReceivingMailbox(
   id: string,
   scope: string,
 ): Promise<MailboxToChange> {
-  const mailbox = await transaction('mailbox.mailboxes as m')
-    .leftJoin('directory.accounts_v as c', 'c.id', 'm.account_id')
-    .where('m.account_id', id)
-    .whereRaw('coalesce(c.agency_id, m.agency_id) in (select directory.agency_subtree(?))', [scope])
-    .forUpdate('m')
-    .first(
-      'm.account_id',
-      'm.kind',
-      'm.address',
-      'm.state',
-      transaction.raw('coalesce(c.agency_id, m.agency_id) as agency_id'),
-    );
-  if (!mailbox) {
-    throw new ServiceError({
-      kind: 'not_found',
-      code: 'mailbox_not_found',
-      detail: 'There is no mailbox of that account at or below your agency.',
-    });
-  }
-  if (mailbox.state === 'active' || mailbox.state === 'suspended') return mailbox;
-  throw new ServiceError({
-    kind: 'conflict',
-    code: 'mailbox_state',
-    detail: `The mailbox is ${mailbox.state} and receives no mail; bring it back first.`,
-  });
+  const { row, agencyId } = await lockMailboxWithin(transaction, id, scope);
+  const mailbox = { ...row, agency_id: agencyId };
+  const refusal = notReceiving(mailbox.state);
+  if (refusal) throw new ServiceError({ kind: 'conflict', ...refusal });
+  return mailbox;
 }
+
+/** By address, those of the mailboxes that are at or below `scope`. */
+export async function findMailboxesAt(
+  connection: Connection,
+  addresses: readonly string[],
+  scope: string,
+): Promise<Map<string, { id: string; agencyId: string }>> {
+  const { rows } = await connection.raw<{ rows: { address: string; id: string; agencyId: string }[] }>(
+    `select m.address, m.account_id as id, coalesce(c.agency_id, m.agency_id) as "agencyId"
+     from (select distinct address from unnest(?::text[]) as address) given
+     cross join lateral (select address, account_id, agency_id from mailbox.mailboxes m where m.address = given.address offset 0) m
+     left join lateral (select agency_id from directory.account_facts_v c where c.id = m.account_id offset 0) c on true
+     where coalesce(c.agency_id, m.agency_id) in (select directory.agency_subtree(?))`,
+    [[...addresses], scope],
+  );
+  return new Map(rows.map(({ address, ...mailbox }) => [address, mailbox]));
+}
+
+/** Why nothing can be added to it, where it receives no mail. */
+export const notReceiving = (state: string) =>
+  state === 'active' || state === 'suspended'
+    ? undefined
+    : { code: 'mailbox_state', detail: `The mailbox is ${state} and receives no mail; bring it back first.` };

@@ -6,10 +6,10 @@
 import { createHash } from 'node:crypto';
 import type { MailAlias, MailAliasInput } from '@congvu/contracts';
 import { brokenConstraint, type Connection, type Database, type Transaction } from '@congvu/database';
-import { invalid, keyReused, ServiceError } from '@congvu/errors';
+import { type Fault, invalid, keyReused, ServiceError } from '@congvu/errors';
 import { isLocalPart, isReservedLocalPart } from '@congvu/vietnamese';
 import { type Actor, type AuditEvent, recordEvents, systemActor } from '../audit/audit-event.ts';
-import { findDomain, isToCome } from '../domains/domain-store.ts';
+import { type DomainFacts, findDomain, isToCome } from '../domains/domain-store.ts';
 import { isOwn } from '../mailboxes/mailbox.ts';
 import { takeMailName } from '../mailboxes/mailbox-store.ts';
 import { queueMailboxes } from '../mailboxes/queue-mailboxes.ts';
@@ -17,7 +17,7 @@ import {
   type AliasFacts,
   endAliasesOver,
   findByIdempotencyKey,
-  insertAlias,
+  insertAliases,
   requireAlias,
   requireAliasForUpdate,
   requireReceivingMailbox,
@@ -52,7 +52,7 @@ export async function addAlias(
       if (mailbox.address === address || !(await takeMailName(transaction, localPart, mailboxId))) throw taken(address);
       const key = { idempotencyKey, bodyHash: idempotencyKey === undefined ? undefined : bodyHash };
       const alias = { address, mailboxId, validUntil, reason: 'by_hand', createdBy: actor.id, ...key } as const;
-      if (!(await insertAlias(transaction, alias))) throw taken(address);
+      if (!(await insertAliases(transaction, [alias])).has(address)) throw taken(address);
       await recordEvents(transaction, [
         eventOf(actor, 'mailbox.alias_added', { ...mailbox, mailbox_id: mailboxId }, null, { address, validUntil }),
       ]);
@@ -146,34 +146,48 @@ async function checkAddress(
   validUntil: string | null,
   province: string,
 ): Promise<void> {
+  const domain = await findDomain(connection, domainOf(address));
+  const faults = [
+    ...(await endFaults(connection, validUntil)),
+    ...addressFaults(address, domain, province).map((fault) => ({ pointer: '/address', ...fault })),
+  ];
+  if (faults.length > 0) throw invalid('alias_invalid', faults);
+}
+
+export const domainOf = (address: string): string => address.slice(address.indexOf('@') + 1);
+
+/** Why nobody may have it; `domain` is what is known of the one it is in. */
+export function addressFaults(
+  address: string,
+  domain: Pick<DomainFacts, 'open' | 'kind' | 'target'> | undefined,
+  province: string,
+): Omit<Fault, 'pointer'>[] {
   const [localPart = '', name = ''] = address.split('@');
-  const faults = await endFaults(connection, validUntil);
-  const add = (code: string, detail: string) => faults.push({ pointer: '/address', code, detail });
+  const faults: Omit<Fault, 'pointer'>[] = [];
+  const add = (code: string, detail: string) => faults.push({ code, detail });
   if (isReservedLocalPart(localPart)) add('address_reserved', `${localPart} is kept for a role; nobody is given it.`);
   else if (!isLocalPart(localPart))
     add('address_form', 'Before the @ stand small letters, digits, single dots and hyphens alone.');
-  const domain = await findDomain(connection, name);
   if (name !== province && !domain?.open) add('domain_not_ours', `${name} is no mail domain of ours.`);
   else if (domain?.kind === 'alias') {
     add('domain_of_alias', `${name} stands for ${domain.target}: an address there is one here by itself.`);
   }
-  if (faults.length > 0) throw invalid('alias_invalid', faults);
+  return faults;
 }
 
-async function endFaults(connection: Connection, validUntil: string | null) {
+export async function endFaults(connection: Connection, validUntil: string | null): Promise<Fault[]> {
   if (validUntil === null || (await isToCome(connection, validUntil))) return [];
   const detail = 'The alias would have ended already; give a day to come, or end it.';
   return [{ pointer: '/validUntil', code: 'past', detail }];
 }
 
-const taken = (address: string): ServiceError =>
-  new ServiceError({
-    kind: 'conflict',
-    code: 'address_taken',
-    detail: `What stands before the @ in ${address} is given already, or was once; a name is given one time in the whole province.`,
-  });
+export const takenFault = (address: string) => ({
+  code: 'address_taken',
+  detail: `What stands before the @ in ${address} is given already, or was once; a name is given one time in the whole province.`,
+});
+const taken = (address: string): ServiceError => new ServiceError({ kind: 'conflict', ...takenFault(address) });
 
-const eventOf = (
+export const eventOf = (
   actor: AuditEvent['actor'],
   action: 'mailbox.alias_added' | 'mailbox.alias_changed' | 'mailbox.alias_ended',
   mailbox: Pick<AliasFacts, 'mailbox_id' | 'kind' | 'agency_id'>,

@@ -130,7 +130,7 @@ export async function deleteForbidden(
        where f.mailbox_id in (select mailbox_id from gone))
      select m.account_id as id, m.kind, coalesce(c.agency_id, m.agency_id) as "agencyId", json_agg(gone.address) as addresses
      from gone join mailbox.mailboxes m on m.account_id = gone.mailbox_id
-     left join directory.accounts_v c on c.id = m.account_id
+     left join directory.account_facts_v c on c.id = m.account_id
      group by m.account_id, c.agency_id`,
     [[...allowedDomains], limit] as never,
   );

@@ -1,5 +1,6 @@
 /** Further addresses of mailboxes and forwarding, for administrators; what they are is seen by whoever sees the mailbox. */
 import {
+  AddedAliases,
   AgencyCodeInput,
   Forwarding,
   ForwardingInput,
@@ -7,6 +8,7 @@ import {
   MailAlias,
   MailAliasChange,
   MailAliasInput,
+  MailAliasList,
 } from '@congvu/contracts';
 import {
   client,
@@ -25,6 +27,7 @@ import { z } from 'zod';
 import { codeOf } from '../agencies/agency-code.ts';
 import { actorOf } from '../audit/audit-event.ts';
 import { requireMailbox } from '../mailboxes/mailbox-store.ts';
+import { addAliases } from './add-aliases.ts';
 import { type AliasFilter, listAliases, requireAlias } from './alias-store.ts';
 import { addAlias, changeAlias, endAlias } from './change-aliases.ts';
 import { findForwarding } from './forward-store.ts';
@@ -103,6 +106,18 @@ export function aliasRoutes(policy: ForwardPolicy): Route[] {
         const alias = await addAlias(policy, accountId, context.body, actorOf(context), context.idempotencyKey);
         return { headers: versionTag(alias), body: alias };
       },
+    }),
+    route({
+      method: 'post',
+      path: '/v1/aliases',
+      summary: 'Gives many mailboxes further addresses: all of the list or, with every fault of it, none',
+      description:
+        'For instance the former addresses after a merger. What a mailbox has already stays as it is: send the list again as often as you like.',
+      permission: 'mailboxes:write',
+      body: MailAliasList,
+      maxBodyBytes: 4 * 1024 * 1024,
+      response: AddedAliases,
+      handle: async (context) => ({ body: await addAliases(policy, context.body, actorOf(context)) }),
     }),
     route({
       method: 'get',

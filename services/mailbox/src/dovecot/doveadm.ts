@@ -13,10 +13,11 @@ export interface Doveadm {
   quota(user: string): Promise<{ usedBytes: number; limitBytes: number | null } | undefined>;
   /** Who may do what with INBOX and, by configuration, every folder: rights by user. Undefined as above. */
   access(user: string): Promise<Map<string, string[]> | undefined>;
-  /** Gives `other` these rights in place of those before; none takes all away. */
-  setAccess(user: string, other: string, rights: readonly string[]): Promise<void>;
-  /** Brings the list of who shares what to what the rights say, also under another name of the mailbox. */
-  recountAccess(user: string): Promise<void>;
+  /**
+   * Gives each of the others these rights in place of those before, none takes all away; then brings the list of who shares what to what
+   * the rights say, also under another name of the mailbox.
+   */
+  setAccess(user: string, others: ReadonlyMap<string, readonly string[]>): Promise<void>;
   /** Deletes the whole store of `user`, which lies in a directory of the name `id`. Harmless to repeat. */
   removeStore(user: string, id: string): Promise<void>;
   /** Asks for the list of commands, which does nothing. Throws `unavailable`. */
@@ -36,6 +37,7 @@ type Answer = [kind: 'doveadmResponse' | 'error', value: unknown, tag: string][]
 const exitTemporary = 75;
 const exitNotFound = 68;
 const exitNoUser = 67;
+const isNothingThere = (exitCode: number): boolean => exitCode === exitNotFound || exitCode === exitNoUser;
 
 export function connectDoveadm(options: { url: string; apiKey: string }): Doveadm {
   const authorization = `X-Dovecot-API ${Buffer.from(options.apiKey).toString('base64')}`;
@@ -76,7 +78,7 @@ export function connectDoveadm(options: { url: string; apiKey: string }): Dovead
   async function ask(command: string, parameters: object): Promise<unknown> {
     const [answer] = (await runAll([[command, parameters]])) as [Outcome];
     if ('value' in answer) return answer.value;
-    if (answer.exitCode === exitNotFound || answer.exitCode === exitNoUser) return undefined;
+    if (isNothingThere(answer.exitCode)) return undefined;
     throw failure(answer);
   }
 
@@ -101,13 +103,14 @@ export function connectDoveadm(options: { url: string; apiKey: string }): Dovead
       const named = rows?.filter(({ id }) => id.startsWith('user='));
       return named && new Map(named.map(({ id, rights }) => [id.slice('user='.length), rights.split(' ')]));
     },
-    setAccess: async (user, other, rights) => {
-      const whose = { user, mailbox: 'INBOX', id: `user=${other}` };
-      if (rights.length === 0) await ask('aclDelete', whose);
-      else await ask('aclSet', { ...whose, right: rights });
-    },
-    recountAccess: async (user) => {
-      await ask('aclRecalc', { user });
+    setAccess: async (user, others) => {
+      const changes = [...others].map(([other, right]) => {
+        const whose = { user, mailbox: 'INBOX', id: `user=${other}` };
+        return right.length === 0 ? (['aclDelete', whose] as const) : (['aclSet', { ...whose, right }] as const);
+      });
+      const outcomes = await runAll([...changes, ['aclRecalc', { user }]]);
+      const failed = outcomes.find((outcome) => 'exitCode' in outcome && !isNothingThere(outcome.exitCode));
+      if (failed && 'exitCode' in failed) throw failure(failed);
     },
     removeStore: async (user, id) => {
       const found = (await ask('user', { userMask: [user] })) as Record<string, { home?: string }> | undefined;

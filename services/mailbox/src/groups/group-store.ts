@@ -2,6 +2,7 @@
 import type { Group, Posting } from '@congvu/contracts';
 import type { Connection, Transaction } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
+import { isAtOrBelow } from '../agencies/agency-store.ts';
 
 export interface GroupRow {
   id: string;
@@ -36,7 +37,7 @@ const groups = (connection: Connection) =>
     );
 
 const isOwnerless = `(g.kind = 'hand_made' and not exists (
-  select 1 from mailbox.group_roles o join directory.accounts_v c on c.id = o.account_id
+  select 1 from mailbox.group_roles o join directory.account_facts_v c on c.id = o.account_id
   where o.group_id = g.id and o.role = 'owner' and c.state = 'active' and mailbox.role_holds(o.is_bound, g.agency_id, c.agency_id)))`;
 
 const inScope = (column: string): string => `${column} in (select directory.agency_subtree(?))`;
@@ -56,7 +57,7 @@ export const toGroup = (row: GroupRow): Group => ({
 });
 
 export async function requireGroup(connection: Connection, id: string, scope: string): Promise<GroupRow> {
-  const [row] = await groups(connection).where('g.id', id).whereRaw(inScope('g.agency_id'), [scope]);
+  const [row] = await groups(connection).where('g.id', id).whereRaw(isAtOrBelow('g.agency_id'), [scope]);
   if (row) return row;
   throw groupNotFound();
 }
@@ -219,7 +220,7 @@ export async function requireOpenAgency(
 ): Promise<ListAgency> {
   const agency: ListAgency | undefined = await connection('directory.agencies_v as a')
     .where('a.code', code)
-    .whereRaw(inScope('a.id'), [scope])
+    .whereRaw(isAtOrBelow('a.id'), [scope])
     .first(...agencyColumns);
   if (agency?.status === 'active') return agency;
   const [kind, detail] = agency

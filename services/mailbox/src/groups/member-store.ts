@@ -2,6 +2,7 @@
 import type { Group, GroupMember, Posting } from '@congvu/contracts';
 import type { Connection, Transaction } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
+import { isAtOrBelow } from '../agencies/agency-store.ts';
 
 export type GroupRole = 'owner' | 'moderator';
 
@@ -20,10 +21,10 @@ export async function requireAccounts(
   ids: readonly string[],
   scope: string,
 ): Promise<AccountInGroup[]> {
-  const found = await connection('directory.accounts_v as c')
+  const found = await connection('directory.account_facts_v as c')
     .whereRaw('c.id = any(?::uuid[])', [[...ids]])
     .whereNot('c.state', 'retired')
-    .whereRaw('c.agency_id in (select directory.agency_subtree(?))', [scope])
+    .whereRaw(isAtOrBelow('c.agency_id'), [scope])
     .select<AccountInGroup[]>(...accountColumns);
   const missing = ids.find((id) => !found.some((account) => account.id === id));
   if (missing === undefined) return found;
@@ -41,7 +42,7 @@ export const listRole = (
   role: GroupRole,
 ): Promise<(AccountInGroup & { holds: boolean })[]> =>
   connection('mailbox.group_roles as o')
-    .join('directory.accounts_v as c', 'c.id', 'o.account_id')
+    .join('directory.account_facts_v as c', 'c.id', 'o.account_id')
     .join('mailbox.groups as g', 'g.id', 'o.group_id')
     .where({ group_id: groupId, role })
     .orderBy('c.address')
@@ -63,7 +64,7 @@ export async function insertRole(
       role,
       account_id: accountId,
       is_bound: transaction.raw(
-        `exists (select 1 from mailbox.groups g join directory.accounts_v c on c.id = ?
+        `exists (select 1 from mailbox.groups g join directory.account_facts_v c on c.id = ?
            where g.id = ? and mailbox.role_holds(true, g.agency_id, c.agency_id))`,
         [accountId, groupId],
       ),
@@ -93,22 +94,29 @@ export async function deleteLostRoles(
 ): Promise<LostRole[]> {
   // 1. Their lists, locked in one order: whoever else changes owners has done so, or waits.
   const { rows: groups } = await transaction.raw<{ rows: { id: string }[] }>(
-    `select g.id from mailbox.groups g where exists (
-       select 1 from mailbox.group_roles o join directory.accounts_v c on c.id = o.account_id
-       where o.group_id = g.id and g.state = 'active' ${accountIds ? 'and o.account_id = any(?::uuid[])' : ''}
-         and not mailbox.role_holds(o.is_bound, g.agency_id, c.agency_id))
-     order by g.id for update of g`,
+    // From the few roles of these accounts to their lists: of all lists, each would be looked through.
+    `select id from mailbox.groups where id in (
+       select g.id from ${
+         accountIds
+           ? `unnest(?::uuid[]) as account(id) cross join lateral (
+         select * from mailbox.group_roles o where o.account_id = account.id offset 0) o`
+           : 'mailbox.group_roles o'
+       }
+       cross join lateral (select agency_id from directory.account_facts_v c where c.id = o.account_id offset 0) c
+       cross join lateral (select id, agency_id from mailbox.groups g where g.id = o.group_id and g.state = 'active' offset 0) g
+       where not mailbox.role_holds(o.is_bound, g.agency_id, c.agency_id))
+     order by id for update`,
     accountIds ? [[...accountIds]] : [],
   );
   if (groups.length === 0) return [];
 
   // 2. The roles.
   const { rows } = await transaction.raw<{ rows: LostRole[] }>(
-    `delete from mailbox.group_roles o using mailbox.groups g, directory.accounts_v c
+    `delete from mailbox.group_roles o using mailbox.groups g, directory.account_facts_v c
      where g.id = o.group_id and c.id = o.account_id and o.group_id = any(:groups::uuid[])
        and not mailbox.role_holds(o.is_bound, g.agency_id, c.agency_id)
        and (o.role = 'moderator' or exists (
-         select 1 from mailbox.group_roles other join directory.accounts_v a on a.id = other.account_id
+         select 1 from mailbox.group_roles other join directory.account_facts_v a on a.id = other.account_id
          where other.group_id = g.id and other.role = 'owner' and a.state <> 'retired'
            and mailbox.role_holds(other.is_bound, g.agency_id, a.agency_id)))
      returning o.group_id, g.agency_id, o.role, o.account_id`,
@@ -204,7 +212,7 @@ export async function listEntryMembers(
   groupId: string,
 ): Promise<{ usernames: string[]; localParts: string[] }> {
   const usernames = await connection('mailbox.group_members as m')
-    .join('directory.accounts_v as c', 'c.id', 'm.account_id')
+    .join('directory.account_facts_v as c', 'c.id', 'm.account_id')
     .where({ 'm.group_id': groupId })
     .orderBy('c.username')
     .pluck('c.username');
@@ -225,9 +233,9 @@ export async function listMembers(
 ): Promise<GroupMember[]> {
   const { rows } = await connection.raw<{ rows: GroupMember[] }>(
     `${membersOf}
-     select c.id as "accountId", c.address, c.display_name as "displayName", c.agency_code as "agencyCode",
+     select c.id as "accountId", c.address, c.display_name as "displayName", a.code as "agencyCode",
        exists (select 1 from mailbox.group_members d where d.group_id = ? and d.account_id = c.id) as "isDirect"
-     from directory.accounts_v c join member on member.id = c.id
+     from directory.account_facts_v c join member on member.id = c.id join directory.agencies_v a on a.id = c.agency_id
      where c.address collate "C" > ?
      order by c.address collate "C" limit ?`,
     [groupId, groupId, afterAddress ?? '', limit + 1],
@@ -240,11 +248,11 @@ const membersOf = `
     select g.* from mailbox.groups g where g.id in (select mailbox.groups_within(?))),
   member as (
     select c.id from inner_group g join mailbox.group_members m on m.group_id = g.id
-      join directory.accounts_v c on c.id = m.account_id and c.state = 'active'
+      join directory.account_facts_v c on c.id = m.account_id and c.state = 'active'
     union
     select c.id from inner_group g join directory.agencies_v a on a.id = g.rule_agency_id
       cross join lateral directory.agency_subtree(a.code) as tree(id)
-      join directory.accounts_v c on c.agency_id = tree.id and c.kind = 'person' and c.state = 'active'
+      join directory.account_facts_v c on c.agency_id = tree.id and c.kind = 'person' and c.state = 'active'
     where g.rule_title is null or lower(c.title) = lower(g.rule_title))`;
 
 /**
@@ -259,7 +267,7 @@ export async function findRefusing(
 ): Promise<{ id: string; address: string; posting: Posting } | undefined> {
   const { rows } = await connection.raw<{ rows: { id: string; address: string; posting: Posting }[] }>(
     `with sender as materialized (
-       select c.* from directory.accounts_v c where c.address = :sender and c.state = 'active')
+       select c.* from directory.account_facts_v c where c.address = :sender and c.state = 'active')
      select g.id, g.address, g.posting from mailbox.groups g
      where g.id in (select mailbox.groups_within(:groupId)) and g.posting in ('members', 'moderators')
        and not exists (

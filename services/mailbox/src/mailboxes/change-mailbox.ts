@@ -7,7 +7,7 @@ import type { Database, Transaction } from '@congvu/database';
 import { invalid, ServiceError } from '@congvu/errors';
 import { type Actor, recordEvents } from '../audit/audit-event.ts';
 import type { Doveadm } from '../dovecot/doveadm.ts';
-import { changeMailboxRow, findAgencyId, lockMailboxes, type MailboxRow, requireMailbox } from './mailbox-store.ts';
+import { changeMailboxRow, lockMailboxWithin, type MailboxRow, requireMailbox } from './mailbox-store.ts';
 import { queueMailboxes, queueShared } from './queue-mailboxes.ts';
 import { findAssignedQuota, findQuotaClass } from './quota-store.ts';
 
@@ -22,21 +22,19 @@ export async function lockMailbox(
   transaction: Transaction,
   { id, version }: MailboxRef,
   actor: Actor,
-): Promise<{ row: MailboxRow; mailbox: Mailbox; agencyId: string | null }> {
-  await requireMailbox(transaction, id, actor.agencyCode);
-  const [row] = await lockMailboxes(transaction, [id]);
-  const mailbox = await requireMailbox(transaction, id, actor.agencyCode);
-  if (!row || (version !== undefined && version !== row.version)) {
+): Promise<{ row: MailboxRow; agencyId: string }> {
+  const { row, agencyId } = await lockMailboxWithin(transaction, id, actor.agencyCode);
+  if (version !== undefined && version !== row.version) {
     throw new ServiceError({
       kind: 'stale',
       code: 'stale_version',
-      detail: `The mailbox is now at version ${mailbox.version}; read it again before changing it.`,
+      detail: `The mailbox is now at version ${row.version}; read it again before changing it.`,
     });
   }
   if (row.state === 'purging' || row.state === 'purged') {
     throw conflict('mailbox_purged', 'The retention of this mailbox is over and its store was deleted.');
   }
-  return { row, mailbox, agencyId: row.agency_id ?? (await findAgencyId(transaction, id)) };
+  return { row, agencyId };
 }
 
 export async function changeMailbox(

@@ -1,7 +1,7 @@
 /** Who else may read, write or send as a shared mailbox, or that of a position or an agency; and what is answered in its holder's absence. */
-import type { MailboxRight, Vacation } from '@congvu/contracts';
+import type { Mailbox, MailboxRight, Vacation } from '@congvu/contracts';
 import type { Database } from '@congvu/database';
-import { invalid } from '@congvu/errors';
+import { invalid, ServiceError } from '@congvu/errors';
 import type { Actor } from '../audit/audit-event.ts';
 import { conflict, lockMailbox, type MailboxRef, record } from './change-mailbox.ts';
 import { changeMailboxRow, requireMailbox } from './mailbox-store.ts';
@@ -22,20 +22,11 @@ export async function changeRights(
       throw conflict('mailbox_not_shared', 'A mailbox of one person, or of a program, is opened by nobody else.');
     }
     if (rights.length > 0) {
-      const holder = await requireMailbox(transaction, holderId, actor.agencyCode);
-      if (holder.kind !== 'person') {
-        throw conflict(
-          'right_of_nobody',
-          'Rights are held by people; give them to the person who is to use the mailbox.',
-        );
-      }
-      if (holder.state !== 'active') {
-        throw conflict('holder_not_active', `The mailbox of that person is ${holder.state}.`);
-      }
+      const refusal = holderRefusal(await requireMailbox(transaction, holderId, actor.agencyCode));
+      if (refusal) throw new ServiceError({ kind: 'conflict', ...refusal });
     }
     const before = await findRights(transaction, row.account_id, holderId);
-    await saveRights(transaction, row.account_id, holderId, rights);
-    const after = await findRights(transaction, row.account_id, holderId);
+    const after = await saveRights(transaction, row.account_id, holderId, rights);
     if (before.join() === after.join()) return;
     await changeMailboxRow(transaction, row.account_id, {});
     const holder = { holderId };
@@ -44,6 +35,16 @@ export async function changeRights(
     await queueMailboxes(transaction, [{ id: row.account_id, kind: row.kind }]);
     await queueAccess(transaction, [row.account_id]);
   });
+}
+
+/** Why nobody can give rights to the one who has this mailbox. */
+export function holderRefusal({ kind, state }: Pick<Mailbox, 'kind' | 'state'>) {
+  if (kind !== 'person') {
+    const detail = 'Rights are held by people; give them to the person who is to use the mailbox.';
+    return { code: 'right_of_nobody', detail };
+  }
+  if (state !== 'active') return { code: 'holder_not_active', detail: `The mailbox of that person is ${state}.` };
+  return undefined;
 }
 
 /** None: nothing is answered. */

@@ -23,17 +23,17 @@ export async function convergeAccess(
     const wanted = await listWanted(database, mailboxId);
     const actual = await doveadm.access(mailbox.address);
     if (!actual) throw notYetThere();
+    const changes = new Map<string, readonly string[]>();
     const lost: string[] = [];
     for (const other of new Set([...wanted.keys(), ...actual.keys()])) {
       const [should, is] = [wanted.get(other) ?? [], actual.get(other) ?? []];
       if (isSame(should, is)) continue;
-      // Ended before the right goes too: killed in between, the next run sees no difference any more.
-      const isLess = is.some((right) => !should.includes(right));
-      if (isLess) await doveadm.kick(other);
-      await doveadm.setAccess(mailbox.address, other, should);
-      if (isLess) lost.push(other);
+      changes.set(other, should);
+      if (is.some((right) => !should.includes(right))) lost.push(other);
     }
-    await doveadm.recountAccess(mailbox.address);
+    // Ended before the right goes too: killed in between, the next run sees no difference any more.
+    for (const other of lost) await doveadm.kick(other);
+    await doveadm.setAccess(mailbox.address, changes);
     for (const other of lost) await doveadm.kick(other);
     if ((await findMailboxRow(database, mailboxId))?.version === mailbox.version) return;
   }

@@ -1,8 +1,11 @@
 /**
- * Makes the mailboxes of accounts what the accounts say, many at a time: the record, the mail attributes of the LDAP entries,
- * no session of one that is not active or of whoever held it before, and for a new one the welcome message, with which Dovecot makes its store. Harmless
- * to repeat. After writing to LDAP it looks whether an account changed meanwhile and if so begins again with it, so that of
- * two jobs that overlap the older never has the last word.
+ * Makes the mailboxes of accounts what the accounts say, many at a time: the record with its audit events, the mail attributes of the
+ * LDAP entries, no session of one that is not active or of whoever held it before, and for a new one the welcome message, with which
+ * Dovecot makes its store. Guaranteed:
+ * - repeated, also after being killed at any line, it does what is still to be done and nothing twice;
+ * - a mailbox counts as provisioned only after LDAP says all of it;
+ * - of two jobs that overlap the older never has the last word: whatever changed while LDAP was written is done again;
+ * - one that fails holds up no other.
  */
 import { addJobs, type Database, type JobSpec, type Transaction } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';

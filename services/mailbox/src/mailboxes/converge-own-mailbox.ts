@@ -35,10 +35,12 @@ export async function convergeOwnMailbox(dependencies: MailboxDependencies, mail
     if (mailbox.state !== 'active') {
       for (const address of [mailbox.address, ...routes.aliases]) await doveadm.kick(address);
     }
-    await database.transaction(async (transaction) => {
-      const first = await markProvisioned(transaction, [mailboxId]);
-      await queueAccess(transaction, await filterShared(transaction, [...first]));
-    });
+    if (!mailbox.provisioned_at) {
+      await database.transaction(async (transaction) => {
+        const first = await markProvisioned(transaction, [mailboxId]);
+        await queueAccess(transaction, await filterShared(transaction, [...first]));
+      });
+    }
 
     // 4. Again when it changed meanwhile.
     const isSame = JSON.stringify(await routesOf(database, mailboxId)) === JSON.stringify(routes);
@@ -61,7 +63,7 @@ async function recordPolicy(
     const { display_name, agency_id, kind } = row;
     if (display_name === null || agency_id === null) return undefined; // behind an account
     const assigned = await listAssignedQuotas(transaction, [{ id: mailboxId, kind, title: null, agencyId: agency_id }]);
-    const sizes = await listClassSizes(transaction);
+    const sizes = row.quota_class_by_hand ? await listClassSizes(transaction) : new Map<string, number>();
     const quota = quotaOf(row, { assigned: assigned.get(mailboxId), sizes }, policy);
     const mailStatus = mailStatusOf(row.state, row.suspended_mail, policy);
     const isSame =
@@ -94,17 +96,21 @@ async function recordPolicy(
 async function writeEntry(ldap: Ldap, baseDn: string, mailbox: MailboxRow, mail: Attributes): Promise<void> {
   const dn = ownMailboxDn(mailbox.address, baseDn);
   const wanted = { ...mail, displayName: [mailbox.display_name ?? ''] };
-  const made = await ldap.add(dn, {
-    objectClass: ['account', 'congvuAccount', 'congvuMailbox'],
-    uid: [mailbox.address.slice(0, mailbox.address.indexOf('@'))],
-    congvuAccountId: [mailbox.account_id],
-    congvuAccountKind: [mailbox.kind],
-    // Secrets arrive hashed, and guessing must not lock a program out.
-    pwdPolicySubentry: [`cn=systems,ou=policies,${baseDn}`],
-    ...wanted,
-  });
-  if (made) return;
-  const entry = await ldap.find(dn, ['congvuAccountId', 'displayName', ...mailAttributeNames]);
+  const find = () => ldap.find(dn, ['congvuAccountId', 'displayName', ...mailAttributeNames]);
+  let entry = mailbox.provisioned_at ? await find() : undefined;
+  if (!entry) {
+    const made = await ldap.add(dn, {
+      objectClass: ['account', 'congvuAccount', 'congvuMailbox'],
+      uid: [mailbox.address.slice(0, mailbox.address.indexOf('@'))],
+      congvuAccountId: [mailbox.account_id],
+      congvuAccountKind: [mailbox.kind],
+      // Secrets arrive hashed, and guessing must not lock a program out.
+      pwdPolicySubentry: [`cn=systems,ou=policies,${baseDn}`],
+      ...wanted,
+    });
+    if (made) return;
+    entry = await find();
+  }
   if (entry?.attributes.congvuAccountId?.[0] !== mailbox.account_id) {
     throw new ServiceError({
       kind: 'conflict',

@@ -1,17 +1,20 @@
 /**
  * Makes a mailbox that is nobody's account: a shared one, which has no password, or a program's, whose secret is issued on the way and
- * shown this once. The local part is taken in the transaction, for ever. The same Idempotency-Key makes one.
+ * shown this once. The local part is taken in the transaction, for ever; those who are to use a shared one have their rights from it. The same Idempotency-Key makes one.
  */
 import { createHash, randomUUID } from 'node:crypto';
 import type { MailboxInput } from '@congvu/contracts';
-import type { Database } from '@congvu/database';
-import { invalid, keyReused, ServiceError } from '@congvu/errors';
+import type { Connection, Database } from '@congvu/database';
+import { type Fault, invalid, keyReused, ServiceError } from '@congvu/errors';
 import { isLocalPart, parseAgencyCode } from '@congvu/vietnamese';
 import { findOpenAgency } from '../agencies/agency-store.ts';
-import { type Actor, recordEvents } from '../audit/audit-event.ts';
+import { type Actor, type AuditEvent, recordEvents } from '../audit/audit-event.ts';
 import { ensureDomains, queueDomains } from '../domains/converge-domains.ts';
-import { findByIdempotencyKey, insertOwnMailbox, takeMailName } from './mailbox-store.ts';
+import { holderRefusal } from './change-rights.ts';
+import { findByIdempotencyKey, findMailbox, insertOwnMailbox, takeMailName } from './mailbox-store.ts';
 import { queueMailboxes } from './queue-mailboxes.ts';
+import { listAssignedQuotas } from './quota-store.ts';
+import { saveRights } from './rights-store.ts';
 
 export async function createMailbox(
   { database, domain, quotaBytes }: { database: Database; domain: string; quotaBytes: number },
@@ -34,40 +37,75 @@ export async function createMailbox(
     // 2. Everything that is wrong with it.
     const code = parseAgencyCode(input.agencyCode);
     const agency = code.ok ? await findOpenAgency(transaction, code.code, actor.agencyCode) : undefined;
-    const faults = [];
+    const faults: Fault[] = [];
     if (!isLocalPart(input.localPart)) faults.push(badLocalPart);
     if (!code.ok) faults.push(...code.faults.map((fault) => ({ pointer: '/agencyCode', ...fault })));
     else if (!agency) faults.push(noAgency);
+    faults.push(...(await rightsFaults(transaction, input, actor)));
     if (faults.length > 0 || !agency) throw invalid('request_invalid', faults);
 
-    // 3. The name, the record, the event, the job.
+    // 3. The record, the events, the jobs; last the name, because names are given one after the other in the whole province.
     const id = randomUUID();
-    const { kind, localPart, displayName } = input;
+    const { kind, localPart, displayName, rights: given = [] } = input;
     const address = `${localPart}@${agency.mail_domain}`;
-    if (!(await takeMailName(transaction, localPart, id))) throw addressTaken(address);
+    const [assigned] = (
+      await listAssignedQuotas(transaction, [{ id, kind, title: null, agencyId: agency.id }])
+    ).values();
     await insertOwnMailbox(transaction, {
       id,
       kind,
       address,
       displayName,
       agencyId: agency.id,
-      quotaBytes: input.quotaBytes ?? quotaBytes,
-      quotaClass: null,
+      quotaBytes: input.quotaBytes ?? assigned?.quotaBytes ?? quotaBytes,
+      quotaClass: input.quotaBytes ? null : (assigned?.classCode ?? null),
       quotaBytesByHand: input.quotaBytes ?? null,
       createdBy: actor.id,
       idempotencyKey: idempotencyKey ?? null,
       bodyHash,
     });
+    const about = { actor, subjectType: 'mailbox', subjectId: id, agencyId: agency.id };
     const after = { kind, address, displayName, state: 'active' };
-    await recordEvents(transaction, [
-      { actor, action: 'mailbox.created', subjectType: 'mailbox', subjectId: id, agencyId: agency.id, after },
-    ]);
+    const events: AuditEvent[] = [{ ...about, action: 'mailbox.created', after }];
+    for (const { accountId: holderId, rights } of given) {
+      const saved = await saveRights(transaction, id, holderId, rights);
+      const before = { holderId, rights: [] };
+      events.push({ ...about, action: 'mailbox.rights_changed', before, after: { holderId, rights: saved } });
+    }
+    await recordEvents(transaction, events);
     if (await ensureDomains(transaction, domain, [agency.mail_domain])) await queueDomains(transaction);
-    await queueMailboxes(transaction, [{ id, kind }]);
+    await queueMailboxes(transaction, [{ id, kind }]); // which also brings the rights to Dovecot
+    if (!(await takeMailName(transaction, localPart, id))) throw addressTaken(address);
     return { id, isNew: true };
   });
 }
 
+async function rightsFaults(
+  connection: Connection,
+  { kind, rights = [] }: MailboxInput,
+  actor: Actor,
+): Promise<Fault[]> {
+  if (kind !== 'shared' && rights.length > 0) return [{ pointer: '/rights', ...notShared }];
+  const faults: Fault[] = [];
+  const seen = new Set<string>();
+  for (const [index, { accountId }] of rights.entries()) {
+    const holder = await findMailbox(connection, accountId, actor.agencyCode);
+    const refusal = seen.has(accountId) ? heldTwice : holder ? holderRefusal(holder) : noHolder;
+    if (refusal) faults.push({ pointer: `/rights/${index}/accountId`, ...refusal });
+    seen.add(accountId);
+  }
+  return faults;
+}
+
+const notShared = {
+  code: 'mailbox_not_shared',
+  detail: 'A mailbox of a program is opened by nobody else; leave the rights out.',
+};
+const heldTwice = { code: 'holder_twice', detail: 'This person is named already; say all their rights in one place.' };
+const noHolder = {
+  code: 'mailbox_not_found',
+  detail: 'There is no mailbox of that account at or below your agency.',
+};
 const badLocalPart = {
   pointer: '/localPart',
   code: 'local_part',

@@ -1,7 +1,8 @@
 /** Every query on mailbox.mailboxes, and what the mailbox service reads of accounts through the directory's views. */
 import type { Mailbox, MailboxKind, NoticeLanguage } from '@congvu/contracts';
-import type { Connection, Transaction } from '@congvu/database';
+import { type Connection, prepared, type Transaction } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
+import { isAtOrBelow } from '../agencies/agency-store.ts';
 
 /** What should be. */
 export interface MailboxSource {
@@ -116,6 +117,27 @@ export const lockMailboxes = (transaction: Transaction, accountIds: readonly str
     .whereRaw('account_id = any(?::uuid[])', [[...accountIds]])
     .orderBy('account_id')
     .forUpdate();
+
+/** Locks the one, at or below `scope`, until the transaction ends; `agencyId` is that of its account, or its own. */
+export async function lockMailboxWithin(
+  transaction: Transaction,
+  id: string,
+  scope: string,
+): Promise<{ row: MailboxRow; agencyId: string }> {
+  const { rows } = await prepared<MailboxRow & { of_agency_id: string }>(
+    transaction,
+    'mailbox.lock-within',
+    `select ${rowColumns.map((column) => `m.${column}`).join(', ')}, to_char(m.retained_until, 'YYYY-MM-DD') as retained_until,
+       coalesce(c.agency_id, m.agency_id) as of_agency_id
+     from mailbox.mailboxes m left join directory.account_facts_v c on c.id = m.account_id
+     where m.account_id = ? and ${isAtOrBelow('coalesce(c.agency_id, m.agency_id)')} for update of m`,
+    [id, scope],
+  );
+  const [found] = rows;
+  if (!found) throw mailboxNotFound();
+  const { of_agency_id: agencyId, ...row } = found;
+  return { row, agencyId };
+}
 
 export const findMailboxRow = (connection: Connection, id: string): Promise<MailboxRow | undefined> =>
   selectRows(connection).where({ account_id: id }).first();
@@ -289,7 +311,7 @@ export async function deliverability(
   connection: Connection,
   address: string,
 ): Promise<'ready' | 'not_yet' | 'outside'> {
-  const account = await connection('directory.accounts_v as c')
+  const account = await connection('directory.account_facts_v as c')
     .leftJoin('mailbox.mailboxes as m', 'm.account_id', 'c.id')
     .where('c.address', address)
     .first('c.id', 'm.provisioned_at');
@@ -387,15 +409,36 @@ const toMailbox = (row: ListRow): Mailbox => ({
   decisionNumber: row.decision_number,
 });
 
+export async function findMailbox(
+  connection: Connection,
+  accountId: string,
+  scope: string,
+): Promise<Mailbox | undefined> {
+  const { rows } = await prepared<ListRow>(
+    connection,
+    'mailbox.require',
+    `select ${listColumns.join(', ')}, ${shownColumns}
+     from mailbox.mailboxes m
+     left join lateral (select * from directory.accounts_v c where c.id = m.account_id offset 0) c on true
+     left join directory.agencies_v own on own.id = m.agency_id
+     where m.account_id = ? and ${isAtOrBelow('coalesce(c.agency_id, m.agency_id)')}`,
+    [accountId, scope],
+  );
+  return rows[0] && toMailbox(rows[0]);
+}
+
 export async function requireMailbox(connection: Connection, accountId: string, scope: string): Promise<Mailbox> {
-  const [row] = await mailboxes(connection, scope).where('m.account_id', accountId);
-  if (row) return toMailbox(row);
-  throw new ServiceError({
+  const mailbox = await findMailbox(connection, accountId, scope);
+  if (mailbox) return mailbox;
+  throw mailboxNotFound();
+}
+
+const mailboxNotFound = (): ServiceError =>
+  new ServiceError({
     kind: 'not_found',
     code: 'mailbox_not_found',
     detail: 'There is no mailbox of that account at or below your agency.',
   });
-}
 
 /** Those of the mailboxes that are of the agencies (undefined means all), in any order. */
 export async function listMailboxesById(
@@ -417,17 +460,26 @@ export async function listMailboxesById(
 
 /** Of the account behind a mailbox. */
 export async function findAgencyId(connection: Connection, accountId: string): Promise<string | null> {
-  const account = await connection('directory.accounts_v').where({ id: accountId }).first('agency_id');
+  const account = await connection('directory.account_facts_v').where({ id: accountId }).first('agency_id');
   return account?.agency_id ?? null;
 }
 
-/** False when somebody has it, or had it. */
-export async function takeMailName(transaction: Transaction, localPart: string, holder: string): Promise<boolean> {
-  const { rows } = await transaction.raw<{ rows: [{ taken: boolean }] }>(
-    'select directory.take_mail_name(?, ?::uuid) as taken',
-    [localPart, holder],
+/** Of each, in their order, whether the name is the holder's from now on, or was before: false when somebody else has it, or had it. */
+export async function takeMailNames(
+  transaction: Transaction,
+  wanted: readonly { name: string; holder: string }[],
+): Promise<boolean[]> {
+  const { rows } = await transaction.raw<{ rows: { taken: boolean }[] }>(
+    `select directory.take_mail_name(name, holder) as taken
+     from rows from (json_to_recordset(?::json) as (name text, holder uuid)) with ordinality as row(name, holder, nth) order by nth`,
+    [JSON.stringify(wanted)],
   );
-  return rows[0].taken;
+  return rows.map(({ taken }) => taken);
+}
+
+export async function takeMailName(transaction: Transaction, name: string, holder: string): Promise<boolean> {
+  const [taken] = await takeMailNames(transaction, [{ name, holder }]);
+  return taken === true;
 }
 
 export interface MailboxFilter {

@@ -13,36 +13,29 @@ export interface AssignedQuota {
   quotaBytes: number;
 }
 
-/** Of the assignments that fit the nearest: one with a title, then one of the nearer agency, then one with a kind. */
-export const assignedSql = (subjects: string) => `
-  with recursive subject as materialized (${subjects}),
-  above as (
-    select distinct s.agency_id as start, s.agency_id as id, 0 as distance from subject s
-    where exists (select from mailbox.quota_assignments)
-    union all
-    select above.start, p.id, above.distance + 1 from above
-    join directory.agencies_v a on a.id = above.id join directory.agencies_v p on p.code = a.parent_code),
-  assigned as (
-    select distinct on (s.id) s.id, q.class_code, c.quota_bytes
-    from subject s
-    join mailbox.quota_assignments q
-      on (q.kind is null or q.kind = s.kind) and (q.title is null or lower(q.title) = lower(s.title))
-    left join above on above.start = s.agency_id and above.id = q.agency_id
-    join mailbox.quota_classes c on c.code = q.class_code
-    where q.agency_id is null or above.id is not null
-    order by s.id, (q.title is not null) desc, above.distance nulls last, (q.kind is not null) desc)`;
+/**
+ * Of the assignments that fit the nearest: one with a title, then one of the nearer agency, then one with a kind. Chosen for each of
+ * the subjects among the few assignments: sets of unknown size, joined, are compared each with each.
+ */
+const nearestOf = (subjects: string, join: 'cross join' | 'left join'): string => `
+  (select subject.*, case when exists (select from mailbox.quota_assignments where agency_id is not null)
+     then directory.agency_path(subject.agency_id) end as path from (${subjects}) subject offset 0) s
+  ${join} lateral (
+    select q.class_code, c.quota_bytes from mailbox.quota_assignments q join mailbox.quota_classes c on c.code = q.class_code
+    where (q.kind is null or q.kind = s.kind) and (q.title is null or lower(q.title) = lower(s.title))
+      and (q.agency_id is null or q.agency_id = any(s.path))
+    order by (q.title is not null) desc, array_position(s.path, q.agency_id) nulls last, (q.kind is not null) desc limit 1) nearest
+  ${join === 'left join' ? 'on true' : ''}`;
 
 /** By mailbox; those that no assignment fits are not in it. */
 export async function listAssignedQuotas(
   connection: Connection,
   subjects: readonly QuotaSubject[],
 ): Promise<Map<string, AssignedQuota>> {
-  const any = await connection('mailbox.quota_assignments').first('class_code');
-  if (!any) return new Map();
   const given = `select id, kind, title, "agencyId" as agency_id
     from jsonb_to_recordset(?::jsonb) as s(id uuid, kind text, title text, "agencyId" uuid)`;
   const { rows } = await connection.raw<{ rows: { id: string; class_code: string; quota_bytes: string }[] }>(
-    `${assignedSql(given)} select * from assigned`,
+    `select s.id, nearest.* from ${nearestOf(given, 'cross join')}`,
     [JSON.stringify(subjects.map(({ id, kind, title, agencyId }) => ({ id, kind, title, agencyId })))],
   );
   return new Map(
@@ -53,7 +46,7 @@ export async function listAssignedQuotas(
 /** What a mailbox on record has where nothing was said by hand; undefined when no assignment fits. */
 export async function findAssignedQuota(connection: Connection, id: string): Promise<AssignedQuota | undefined> {
   const subject = await connection('mailbox.mailboxes as m')
-    .leftJoin('directory.accounts_v as c', 'c.id', 'm.account_id')
+    .leftJoin('directory.account_facts_v as c', 'c.id', 'm.account_id')
     .where('m.account_id', id)
     .first<QuotaSubject | undefined>(
       'm.account_id as id',
@@ -66,13 +59,12 @@ export async function findAssignedQuota(connection: Connection, id: string): Pro
 
 /** Mailboxes whose quota is another by the assignments and classes of now. */
 export async function listOtherwiseSized(connection: Connection, defaultBytes: number): Promise<string[]> {
-  const all = `select m.account_id as id, m.kind, c.title, coalesce(c.agency_id, m.agency_id) as agency_id
-    from mailbox.mailboxes m left join directory.accounts_v c on c.id = m.account_id
+  const all = `select m.account_id as id, m.kind, c.title, coalesce(c.agency_id, m.agency_id) as agency_id, m.quota_bytes, m.quota_class
+    from mailbox.mailboxes m left join directory.account_facts_v c on c.id = m.account_id
     where m.quota_bytes_by_hand is null and m.quota_class_by_hand is null and m.state not in ('purging', 'purged')`;
   const { rows } = await connection.raw<{ rows: { id: string }[] }>(
-    `${assignedSql(all)}
-     select s.id from subject s join mailbox.mailboxes m on m.account_id = s.id left join assigned a on a.id = s.id
-     where m.quota_bytes <> coalesce(a.quota_bytes, ?) or m.quota_class is distinct from a.class_code
+    `select s.id from ${nearestOf(all, 'left join')}
+     where s.quota_bytes <> coalesce(nearest.quota_bytes, ?) or s.quota_class is distinct from nearest.class_code
      union all
      select m.account_id from mailbox.mailboxes m join mailbox.quota_classes c on c.code = m.quota_class_by_hand
      where m.quota_bytes <> c.quota_bytes

@@ -36,7 +36,7 @@ export async function listRights(
   const rows = await connection('mailbox.rights as r')
     .join('mailbox.mailboxes as m', 'm.account_id', 'r.mailbox_id')
     .join('mailbox.mailboxes as holder', 'holder.account_id', 'r.account_id')
-    .join('directory.accounts_v as c', 'c.id', 'r.account_id')
+    .join('directory.account_facts_v as c', 'c.id', 'r.account_id')
     .whereRaw('r.mailbox_id = any(?::uuid[])', [[...mailboxIds]])
     .select<RightsRow[]>(
       'r.*',
@@ -60,27 +60,32 @@ export async function findRights(
   return row ? rightsOf(row) : [];
 }
 
+/** Answers what they are then. */
 export async function saveRights(
   transaction: Transaction,
   mailboxId: string,
   accountId: string,
   rights: readonly MailboxRight[],
-): Promise<void> {
-  const key = { mailbox_id: mailboxId, account_id: accountId };
+): Promise<MailboxRight[]> {
   if (rights.length === 0) {
-    await transaction('mailbox.rights').where(key).delete();
-    return;
+    await transaction('mailbox.rights').where({ mailbox_id: mailboxId, account_id: accountId }).delete();
+    return [];
   }
+  const flags = {
+    can_read: rights.includes('read') || rights.includes('write'),
+    can_write: rights.includes('write'),
+    can_send_as: rights.includes('send_as'),
+  };
   await transaction('mailbox.rights')
     .insert({
-      ...key,
-      agency_id: transaction('directory.accounts_v').where({ id: accountId }).select('agency_id'),
-      can_read: rights.includes('read') || rights.includes('write'),
-      can_write: rights.includes('write'),
-      can_send_as: rights.includes('send_as'),
+      mailbox_id: mailboxId,
+      account_id: accountId,
+      agency_id: transaction('directory.account_facts_v').where({ id: accountId }).select('agency_id'),
+      ...flags,
     })
     .onConflict(['mailbox_id', 'account_id'])
     .merge();
+  return rightsOf(flags);
 }
 
 /** The mailboxes on which one of the accounts has rights, each at a new version: what is said of them is to be written anew. */
@@ -138,9 +143,9 @@ export async function deleteRightsLeft(transaction: Transaction, accountIds: rea
          (select code from directory.agencies_v a where a.id = moved.agency_id))) as is_left
      from (select r.*, m.kind, coalesce(m.agency_id, own.agency_id) as mailbox_agency_id, holder.agency_id as now_in
        from mailbox.rights r
-       cross join lateral (select agency_id from directory.accounts_v c where c.id = r.account_id offset 0) holder
+       cross join lateral (select agency_id from directory.account_facts_v c where c.id = r.account_id offset 0) holder
        join mailbox.mailboxes m on m.account_id = r.mailbox_id
-       left join lateral (select agency_id from directory.accounts_v c where c.id = m.account_id offset 0) own on true
+       left join lateral (select agency_id from directory.account_facts_v c where c.id = m.account_id offset 0) own on true
        where r.account_id = any(?::uuid[]) and r.agency_id <> holder.agency_id) moved`,
     [[...accountIds]],
   );

@@ -1,5 +1,5 @@
 /** Who else may use a mailbox, and what it answers while its holder is away. */
-import { MailboxRight, MailboxRights, Vacation } from '@congvu/contracts';
+import { GivenRights, MailboxRights, Vacation } from '@congvu/contracts';
 import type { Database } from '@congvu/database';
 import { client, type Route, type RouteContext, route } from '@congvu/http';
 import { z } from 'zod';
@@ -48,7 +48,7 @@ export function sharingRoutes({ database }: { database: Database }): Route[] {
         'Who writes reads too. The person finds it in the own mail program below shared/, without another password. Rights rest while either mailbox is not active, and follow a changed address.',
       permission: 'mailboxes:write',
       params: ByHolder,
-      body: z.strictObject({ rights: z.array(MailboxRight).min(1).max(3) }),
+      body: z.strictObject({ rights: GivenRights }),
       response: RightsList,
       handle: async (context) => {
         await changeRights(database, ref(context), context.params.holderId, context.body.rights, actorOf(context));

@@ -369,12 +369,64 @@ describe('a shared mailbox', () => {
   });
 });
 
+describe('a shared mailbox that is made with its rights', () => {
+  const input = (localPart: string, rights: object[]) => ({
+    kind: 'shared',
+    localPart,
+    displayName: 'Một cửa',
+    agencyCode: 'H41.12',
+    rights,
+  });
+
+  test('is used by those people at once, with an event for each', async () => {
+    const [writer, reader] = [await mail.person(), await mail.person()];
+    counter += 1;
+    const body = input(`chung${counter}`, [
+      { accountId: writer.id, rights: ['write', 'send_as'] },
+      { accountId: reader.id, rights: ['read'] },
+    ]);
+    const box = (await mail.ask('post', '/v1/mailboxes', body, 201)).body;
+    for (const holder of [writer, reader]) await until(async () => (await count(holder, box.address)) !== undefined);
+    const dn = `uid=chung${counter},ou=mailboxes,${mail.baseDn}`;
+    expect((await mail.ldap.find(dn, ['congvuMailSender']))?.attributes.congvuMailSender).toEqual([writer.address]);
+    const events = await mail.owner('directory.audit_events').where({ subject_id: box.accountId }).orderBy('id');
+    expect(events.map(({ action, after }) => [action, after.holderId, after.rights])).toEqual([
+      ['mailbox.created', undefined, undefined],
+      ['mailbox.rights_changed', writer.id, ['read', 'write', 'send_as']],
+      ['mailbox.rights_changed', reader.id, ['read']],
+    ]);
+  });
+
+  test('is not made where somebody cannot have them; every fault is told', async () => {
+    const [holder, gone] = [await mail.person(), await mail.person({ state: 'suspended' })];
+    const office = await mail.person({ kind: 'position', displayName: 'Văn thư' });
+    const rights = ['read'];
+    const body = input('khongthanh', [
+      { accountId: holder.id, rights },
+      { accountId: holder.id, rights },
+      { accountId: gone.id, rights },
+      { accountId: office.id, rights },
+      { accountId: '00000000-0000-4000-8000-000000000000', rights },
+    ]);
+    const { errors } = (await mail.ask('post', '/v1/mailboxes', body, 422)).body;
+    expect(errors.map(({ pointer, code }: { pointer: string; code: string }) => `${pointer} ${code}`)).toEqual([
+      '/rights/1/accountId holder_twice',
+      '/rights/2/accountId holder_not_active',
+      '/rights/3/accountId right_of_nobody',
+      '/rights/4/accountId mailbox_not_found',
+    ]);
+    const service = { ...body, kind: 'service', rights: [{ accountId: holder.id, rights }] };
+    expect((await mail.ask('post', '/v1/mailboxes', service, 422)).body.errors).toMatchObject([{ pointer: '/rights' }]);
+    expect(await mail.owner('directory.usernames').where({ username: 'khongthanh' })).toEqual([]);
+  });
+});
+
 describe('what goes wrong on the way', () => {
   test('an entry or a right that somebody removed by hand comes back; killed or without Dovecot, the next run does it', async () => {
     const [box, holder] = [await make('shared'), await mail.person()];
     await give(box, holder, ['read', 'send_as']);
     await until(async () => (await count(holder, box.address)) !== undefined);
-    await mail.doveadm.setAccess(box.address, holder.address, []);
+    await mail.doveadm.setAccess(box.address, new Map([[holder.address, []]]));
     const dn = `uid=${box.address.split('@')[0]},ou=mailboxes,${mail.baseDn}`;
     await mail.ldap.remove(dn);
 
