@@ -18,7 +18,7 @@ import type { SpreadEnds } from '../expiry/spread-ends.ts';
 import { eventJson, type SystemOrActor } from './certificate-event.ts';
 import { listCertificates, type Scope } from './certificate-store.ts';
 import { commitIntents, type Intended, keyReused } from './commit-intents.ts';
-import { gather, type Outcome } from './gather.ts';
+import { gather, type Outcome, toOutcome } from './gather.ts';
 
 export interface IssueDependencies {
   database: Database;
@@ -51,7 +51,7 @@ export type Issue = (order: IssueOrder) => Promise<Issued>;
 
 /** More of them would only make each wait longer. */
 const mostUnderWay = 1_000;
-const mostInCommit = 100;
+const mostInCommit = 250;
 
 interface Signed {
   intent: Intended;
@@ -66,6 +66,12 @@ export function openIssuing(dependencies: IssueDependencies): Issue {
     { most: mostInCommit, keyOf: (order) => order.enrolmentId },
     (orders) =>
       together(orders, (some) => database.transaction((transaction) => commitIntents(transaction, dependencies, some))),
+  );
+  // Together, though each by itself: so those that were committed together are stored together.
+  const sign = gather<Intended, Buffer>({ most: mostInCommit, keyOf: ({ id }) => id }, (intents) =>
+    Promise.all(
+      intents.map(({ authorityId, tbs }) => toOutcome(async () => signTbs(authorities.byId(authorityId).issuer, tbs))),
+    ),
   );
   const store = gather<Signed, Buffer>({ most: mostInCommit, keyOf: ({ intent }) => intent.id }, (signed) =>
     together(signed, (some) => storeSigned(database, some)),
@@ -82,7 +88,7 @@ export function openIssuing(dependencies: IssueDependencies): Issue {
       if (intent.certificate) return { authorityId, serialNumber, certificate: intent.certificate };
 
       // 2. Signature, off the event loop.
-      const certificate = await signTbs(authorities.byId(authorityId).issuer, intent.tbs);
+      const certificate = await sign(intent);
 
       // 3. The register.
       const fingerprint = Buffer.from(fingerprintOf(certificate), 'hex');

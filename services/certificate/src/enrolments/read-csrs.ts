@@ -6,7 +6,7 @@ import { Worker } from 'node:worker_threads';
 import { ServiceError, type ServiceErrorOptions } from '@congvu/errors';
 import { parseCsr } from '../authority/csr.ts';
 import type { KeyKind } from '../authority/public-key.ts';
-import { gather, type Outcome } from '../certificates/gather.ts';
+import { gather, type Outcome, toOutcome } from '../certificates/gather.ts';
 
 export interface ReadCsr {
   subjectPublicKeyInfo: Buffer;
@@ -50,7 +50,7 @@ export function openCsrReader(): CsrReader {
     async (waiting) => {
       const [only] = waiting;
       if (!only || waiting.length > 1) return onThread(waiting.map(({ text }) => text));
-      return [await readHere(only.text)];
+      return [await toOutcome(() => readHere(only.text))];
     },
   );
   return {
@@ -69,13 +69,9 @@ function outcomeOf(answer: CsrAnswer): Outcome<ReadCsr> {
   return { value: { ...answer.csr, subjectPublicKeyInfo: Buffer.from(buffer, byteOffset, byteLength) } };
 }
 
-async function readHere(text: string): Promise<Outcome<ReadCsr>> {
-  try {
-    const { subject, asksForExtensions, ...csr } = await parseCsr(text);
-    return { value: { ...csr, ignoredSubject: subject.length > 0 || asksForExtensions } };
-  } catch (error) {
-    return { error };
-  }
+async function readHere(text: string): Promise<ReadCsr> {
+  const { subject, asksForExtensions, ...csr } = await parseCsr(text);
+  return { ...csr, ignoredSubject: subject.length > 0 || asksForExtensions };
 }
 
 function ask(thread: Worker, texts: readonly string[]): Promise<CsrAnswer[]> {
