@@ -34,16 +34,6 @@ const rows = (connection: Connection) => connection<CertificateRow>('certificate
 export const findOfEnrolment = (connection: Connection, enrolmentId: string): Promise<CertificateRow | undefined> =>
   rows(connection).where({ enrolment_id: enrolmentId }).first();
 
-/** The same of many, by enrolment. */
-export async function listOfEnrolments(
-  connection: Connection,
-  enrolmentIds: readonly string[],
-): Promise<Map<string, CertificateRow>> {
-  if (enrolmentIds.length === 0) return new Map();
-  const found: CertificateRow[] = await rows(connection).whereIn('enrolment_id', enrolmentIds);
-  return new Map(found.map((row) => [row.enrolment_id, row]));
-}
-
 export const listCertificates = (connection: Connection, ids: readonly string[]): Promise<CertificateRow[]> =>
   rows(connection).whereIn('id', ids);
 

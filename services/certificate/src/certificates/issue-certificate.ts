@@ -67,12 +67,19 @@ export function openIssuing(dependencies: IssueDependencies): Issue {
     (orders) =>
       together(orders, (some) => database.transaction((transaction) => commitIntents(transaction, dependencies, some))),
   );
-  // Together, though each by itself: so those that were committed together are stored together.
-  const sign = gather<Intended, Buffer>({ most: mostInCommit, keyOf: ({ id }) => id }, (intents) =>
-    Promise.all(
-      intents.map(({ authorityId, tbs }) => toOutcome(async () => signTbs(authorities.byId(authorityId).issuer, tbs))),
-    ),
-  );
+  // Together, though each by itself: so those that were committed together are stored together. By authority, for one whose key is in
+  // a slow token holds up no other.
+  const signers = new Map<string, (intent: Intended) => Promise<Buffer>>();
+  const signerOf = (authorityId: string): ((intent: Intended) => Promise<Buffer>) => {
+    const { issuer } = authorities.byId(authorityId);
+    const signer =
+      signers.get(authorityId) ??
+      gather<Intended, Buffer>({ most: mostInCommit, keyOf: ({ id }) => id }, (intents) =>
+        Promise.all(intents.map(({ tbs }) => toOutcome(() => signTbs(issuer, tbs)))),
+      );
+    signers.set(authorityId, signer);
+    return signer;
+  };
   const store = gather<Signed, Buffer>({ most: mostInCommit, keyOf: ({ intent }) => intent.id }, (signed) =>
     together(signed, (some) => storeSigned(database, some)),
   );
@@ -88,7 +95,7 @@ export function openIssuing(dependencies: IssueDependencies): Issue {
       if (intent.certificate) return { authorityId, serialNumber, certificate: intent.certificate };
 
       // 2. Signature, off the event loop.
-      const certificate = await sign(intent);
+      const certificate = await signerOf(authorityId)(intent);
 
       // 3. The register.
       const fingerprint = Buffer.from(fingerprintOf(certificate), 'hex');
