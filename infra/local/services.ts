@@ -30,7 +30,9 @@ const names = Object.keys(migrationsOf) as ServiceName[];
  * Left to itself V8 fills some 100 MB with what dies young before it looks, and lets the rest of its heap grow fourfold, because
  * the machine has more. A service streams and needs little of that. As in infra/docker/Dockerfile.
  */
-const nodeFlags = ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=16', '--max-old-space-size=384'];
+const nodeFlags = ['--disable-warning=ExperimentalWarning', '--max-old-space-size=384'];
+/** What a crowd of certificates under way holds is less than this, and need not be copied to where it is sought later. */
+const semiSpaceOf: Readonly<Record<ServiceName, number>> = { directory: 16, mailbox: 16, certificate: 32 };
 
 /** For a measurement that wants something else than is usual. */
 export interface CertificateOptions {
@@ -79,7 +81,11 @@ export async function startServices(
       superviseProcess({
         name: `the ${name} service`,
         command: process.execPath,
-        args: [...nodeFlags, join(repository, `services/${name}/src/main.ts`)],
+        args: [
+          ...nodeFlags,
+          `--max-semi-space-size=${semiSpaceOf[name]}`,
+          join(repository, `services/${name}/src/main.ts`),
+        ],
         env: { PATH: process.env.PATH, TZ: 'UTC', HOST: '127.0.0.1', PORT: String(ports[name]), ...environments[name] },
         account,
         logFile: join(logs, `${name}.log`),

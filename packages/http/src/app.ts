@@ -2,20 +2,18 @@
  * The app shell of every service: request ids, redacted logs, security headers, health, metrics, OpenAPI, problem
  * documents. A service brings its routes and what it must reach to be ready.
  */
-import { randomUUID } from 'node:crypto';
 import { createRequire } from 'node:module';
 import { dirname } from 'node:path';
 import { ServiceError } from '@congvu/errors';
 import express, { type Express, type RequestHandler } from 'express';
 import helmet from 'helmet';
 import type { Logger } from 'pino';
-import { pinoHttp } from 'pino-http';
 import { collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import type { Authenticate } from './authentication.ts';
 import { openApiDocument } from './openapi.ts';
 import { problemHandler } from './problem.ts';
+import { requestLog } from './request-log.ts';
 import { mountRoutes, type Route } from './route.ts';
-import { describeError } from './service.ts';
 
 export interface AppOptions {
   name: string;
@@ -55,33 +53,8 @@ export function createApp(options: AppOptions): Express {
       detail: `There is nothing at ${request.method} ${request.path.slice(0, 200)}; see /openapi.json.`,
     });
   });
-  app.use(problemHandler(options.translateError ?? ((error) => error)));
+  app.use(problemHandler(options.translateError ?? ((error) => error), options.log));
   return app;
-}
-
-/** Bodies and query strings are never logged; of the headers only what no secret can be in. */
-function requestLog(log: Logger): RequestHandler {
-  return pinoHttp({
-    logger: log,
-    genReqId: (_request, response) => {
-      const id = randomUUID();
-      response.setHeader('X-Request-Id', id);
-      return id;
-    },
-    autoLogging: { ignore: (request) => /^\/(healthz|readyz|metrics)$/.test(request.url ?? '') },
-    customLogLevel: (_request, response, error) => (error || response.statusCode >= 500 ? 'error' : 'info'),
-    // Ours take things as they are; wrapped, the middleware would describe errors by its own rules, rows included.
-    wrapSerializers: false,
-    serializers: {
-      err: describeError,
-      req: (request: { id: string; method: string; url: string }) => ({
-        id: request.id,
-        method: request.method,
-        url: request.url.split('?')[0],
-      }),
-      res: (response: { statusCode: number }) => ({ statusCode: response.statusCode }),
-    },
-  }) as RequestHandler;
 }
 
 function readiness(checks: AppOptions['readiness']): RequestHandler {

@@ -4,7 +4,9 @@
  */
 import { type ErrorKind, httpStatus, ServiceError } from '@congvu/errors';
 import type { ErrorRequestHandler } from 'express';
+import type { Logger } from 'pino';
 import { z } from 'zod';
+import { describeRequest } from './request-log.ts';
 
 const titles: Readonly<Record<ErrorKind, string>> = {
   malformed: 'The request cannot be read',
@@ -86,13 +88,14 @@ export function toProblem(thrown: unknown, requestId: string): Problem {
 
 /** `translateLibrary` says what a library's own errors mean to the caller. */
 export const problemHandler =
-  (translateLibrary: (error: unknown) => unknown): ErrorRequestHandler =>
+  (translateLibrary: (error: unknown) => unknown, log: Logger): ErrorRequestHandler =>
   (error, request, response, next) => {
     const thrown = translateLibrary(error);
-    const requestId = String(request.id);
+    const requestId = request.id;
+    const req = describeRequest(request);
     const problem = toProblem(thrown, requestId);
-    if (problem.status >= 500) request.log.error({ err: thrown }, 'request failed');
-    else request.log.info({ code: problem.code, detail: problem.detail, cause: causeOf(thrown) }, 'request refused');
+    if (problem.status >= 500) log.error({ req, err: thrown }, 'request failed');
+    else log.info({ req, code: problem.code, detail: problem.detail, cause: causeOf(thrown) }, 'request refused');
     if (response.headersSent) {
       next(thrown); // a stream broke half-way: Express closes the connection, so the reader sees a truncated answer
       return;

@@ -169,7 +169,7 @@ function run(one: Route): RequestHandler {
       query: parse('query'),
       body: parse('body'),
       principal: response.locals.principal as Principal | undefined,
-      requestId: String(request.id),
+      requestId: request.id,
       // Behind a proxy this is what a header says, which may be anything.
       ip: isIP(request.ip ?? '') ? (request.ip as string) : '',
       idempotencyKey: idempotencyKey(request, faults),
@@ -257,7 +257,9 @@ async function send(response: Response, one: Route, answer: RouteAnswer): Promis
   else if (Buffer.isBuffer(body)) response.setHeader('Content-Length', body.length).end(body);
   else if (typeof body === 'object' && body !== null && Symbol.asyncIterator in body) {
     await pipeline(Readable.from(body as AsyncIterable<string>), response);
-  } else response.json(body);
+  } else if (/^(GET|HEAD)$/.test(response.req.method)) response.json(body);
+  // Without the ETag that Express makes of every body: nobody asks again for what was written.
+  else response.type('application/json').end(JSON.stringify(body));
 }
 
 /** The client that asks; for routes whose permission is a client's. */

@@ -9,6 +9,7 @@ import { up as crlParts } from './0006-crl-parts.ts';
 import { up as ocsp } from './0007-ocsp.ts';
 import { up as askedEnrolments } from './0008-asked-enrolments.ts';
 import { up as register } from './0009-register.ts';
+import { up as rowsInOnePiece } from './0010-rows-in-one-piece.ts';
 
 export const migrations: Migrations = {
   '0001-initial': initial,
@@ -20,4 +21,5 @@ export const migrations: Migrations = {
   '0007-ocsp': ocsp,
   '0008-asked-enrolments': askedEnrolments,
   '0009-register': register,
+  '0010-rows-in-one-piece': rowsInOnePiece,
 };

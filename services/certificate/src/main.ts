@@ -12,6 +12,7 @@ import { convergeCertificates, type EnrolmentDependencies } from './enrolments/c
 import { convergenceJob } from './enrolments/convergence-job.ts';
 import { forgetDeliveredKeys } from './enrolments/enrolment-store.ts';
 import { type IssuedAccount, publishIssued } from './enrolments/publish-certificates.ts';
+import { openCsrReader } from './enrolments/read-csrs.ts';
 import { openEndSpread } from './expiry/spread-ends.ts';
 import { withdrawExpired } from './expiry/withdraw-expired.ts';
 import { openKeyPool } from './keys/key-pool.ts';
@@ -47,6 +48,7 @@ const dependencies: EnrolmentDependencies = {
   baseDn,
   authorities,
   organizationIdentifier: config.ORGANIZATION_IDENTIFIER,
+  csrs: openCsrReader(),
   issue: openIssuing({
     database,
     authorities,
@@ -135,6 +137,7 @@ await serve(app, {
   log,
   release: async () => {
     keys.stop();
+    await dependencies.csrs.stop();
     await worker.stop();
     await ocsp.close();
     await ldap.close();

@@ -33,6 +33,7 @@ import { type IssueDependencies, openIssuing } from './certificates/issue-certif
 import { type Config, configSchema } from './config.ts';
 import { convergeCertificates, type EnrolmentDependencies } from './enrolments/converge-certificates.ts';
 import type { EnrolmentRow } from './enrolments/enrolment-store.ts';
+import { openCsrReader } from './enrolments/read-csrs.ts';
 import { openEndSpread } from './expiry/spread-ends.ts';
 import { openKeyPool } from './keys/key-pool.ts';
 import { type Ocsp, openOcsp } from './ocsp/ocsp.ts';
@@ -107,6 +108,7 @@ export async function startTestCertificates(): Promise<TestCertificates> {
     ...issuing,
     ldap,
     baseDn,
+    csrs: openCsrReader(),
     issue: openIssuing(issuing),
     wrappingKey,
     keys: openKeyPool({ database, wrappingKey, keyKind: config.SERVER_KEY_KIND, size: 2, onFailure: () => undefined }),
@@ -210,6 +212,7 @@ export async function startTestCertificates(): Promise<TestCertificates> {
       ),
     stop: async () => {
       await ocsp.close();
+      await dependencies.csrs.stop();
       for (const one of accounts) await directory.ldap.remove(dn(one));
       for (const { name } of authorities.all)
         await ldap.remove(distinguishedName({ cn: name }, `ou=authorities,${baseDn}`));

@@ -23,8 +23,10 @@ export interface Certificate {
 
 /** PEM (RFC 7468) around DER; `label` such as `CERTIFICATE` or `X509 CRL`. */
 export function toPem(label: string, encoded: Buffer): string {
-  const lines = encoded.toString('base64').match(/.{1,64}/g) ?? [];
-  return `-----BEGIN ${label}-----\n${lines.join('\n')}\n-----END ${label}-----\n`;
+  const base64 = encoded.toString('base64');
+  let lines = '';
+  for (let at = 0; at < base64.length; at += 64) lines += `${base64.slice(at, at + 64)}\n`;
+  return `-----BEGIN ${label}-----\n${lines}-----END ${label}-----\n`;
 }
 
 /** DER of the first PEM block with that label. Throws `invalid` (`malformed_der`) if there is none. */

@@ -5,6 +5,7 @@
  */
 import { createPublicKey, hash, type KeyObject } from 'node:crypto';
 import { invalid, ServiceError } from '@congvu/errors';
+import { toPem } from './certificate.ts';
 import * as der from './der.ts';
 import { type ReadAttribute, readName } from './distinguished-name.ts';
 import { pkcs } from './oids.ts';
@@ -15,7 +16,6 @@ import { requireStrongKey } from './weak-key.ts';
 export interface CertificationRequest {
   /** DER, canonical: may be copied into a certificate. */
   readonly subjectPublicKeyInfo: Buffer;
-  readonly publicKey: KeyObject;
   readonly keyKind: KeyKind;
   /** What the CSR says about its subject: to be shown beside what the directory says, never to be certified. */
   readonly subject: readonly ReadAttribute[];
@@ -57,7 +57,6 @@ export async function parseCsr(input: string | Buffer): Promise<CertificationReq
     throw refuse('csr_signature_invalid', "The CSR's signature does not prove possession of its key.");
   return {
     subjectPublicKeyInfo,
-    publicKey,
     keyKind,
     subject,
     asksForExtensions,
@@ -104,10 +103,10 @@ function readRequest(encoded: Buffer) {
   };
 }
 
-/** OpenSSL checks here that an EC point is on its curve. */
+/** OpenSSL checks here that an EC point is on its curve. As PEM, which Node reads several times as fast as DER with its options. */
 function loadPublicKey(subjectPublicKeyInfo: Buffer): KeyObject {
   try {
-    return createPublicKey({ key: subjectPublicKeyInfo, format: 'der', type: 'spki' });
+    return createPublicKey(toPem('PUBLIC KEY', subjectPublicKeyInfo));
   } catch {
     throw refuse('csr_key_parameters', "The CSR's public key is no valid key of its kind.");
   }

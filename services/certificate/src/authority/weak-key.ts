@@ -57,15 +57,23 @@ function hasRocaFingerprint(modulus: bigint): boolean {
 
 const fermatRounds = 100;
 
-/** n = a² - b² for an `a` just above the root of n. A modulus that is a square itself is found in the first round. */
+/**
+ * n = a² - b² for an `a` just above the root of n. A modulus that is a square itself is found in the first round. What the sieve needs
+ * of a² - n goes from round to round in small numbers; the big ones are made for the few that pass it.
+ */
 function hasClosePrimes(modulus: bigint): boolean {
   let root = squareRoot(modulus);
   if (root * root < modulus) root += 1n;
-  let difference = root * root - modulus;
+  const difference = root * root - modulus;
+  let rootRest = Number(root % sieveModulus);
+  let rest = Number(difference % sieveModulus);
   for (let round = 0; round < fermatRounds; round++) {
-    if (isSquare(difference)) return true;
-    difference += 2n * root + 1n;
-    root += 1n;
+    if (squaresOfLowBits.has(rest & 63) && squaresOfSieve.has(rest % sieve)) {
+      const further = BigInt(round);
+      if (isSquare(difference + 2n * further * root + further * further)) return true;
+    }
+    rest = (rest + 2 * rootRest + 1) % (64 * sieve);
+    rootRest += 1;
   }
   return false;
 }
@@ -75,10 +83,9 @@ const squaresModulo = (modulus: number) =>
 const sieve = 45_045; // 9 · 5 · 7 · 11 · 13: with the low bits it passes one number in a hundred on to the root
 const squaresOfSieve = squaresModulo(sieve);
 const squaresOfLowBits = squaresModulo(64);
+const sieveModulus = BigInt(64 * sieve);
 
 function isSquare(number: bigint): boolean {
-  if (!squaresOfLowBits.has(Number(number & 63n))) return false;
-  if (!squaresOfSieve.has(Number(number % BigInt(sieve)))) return false;
   const root = squareRoot(number);
   return root * root === number;
 }

@@ -1,6 +1,6 @@
 /** Audit events of certificates, through the directory's one way in. */
 import type { AuditAction } from '@congvu/contracts';
-import { prepared, type Transaction } from '@congvu/database';
+import type { Transaction } from '@congvu/database';
 
 export interface SystemOrActor {
   kind: 'client' | 'holder' | 'system';
@@ -63,13 +63,9 @@ export interface CertificateEvent {
   after: object;
 }
 
-/** Many at once, in their order. */
-export async function recordCertificateEvents(
-  transaction: Transaction,
-  events: readonly CertificateEvent[],
-): Promise<void> {
-  if (events.length === 0) return;
-  const rows = events.map(({ actor, action, subject, after }) => ({
+/** As a row for `directory.record_events`, which takes many at once. */
+export const eventJson = ({ actor, action, subject, after }: CertificateEvent): string =>
+  JSON.stringify({
     actor_kind: actor.kind,
     actor_id: actor.id,
     source_ip: actor.ip,
@@ -80,6 +76,4 @@ export async function recordCertificateEvents(
     request_id: subject.requestId,
     before: null,
     after,
-  }));
-  await prepared(transaction, 'record-events', 'select directory.record_events(?::json)', [JSON.stringify(rows)]);
-}
+  });

@@ -1,6 +1,6 @@
 /** Every query on certificate.certificates. */
 import type { Certificate, revocationReasons } from '@congvu/contracts';
-import { type Connection, prepared, type Transaction } from '@congvu/database';
+import type { Connection, Transaction } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
 import { listRegister } from '../register/register-store.ts';
 
@@ -34,15 +34,8 @@ const rows = (connection: Connection) => connection<CertificateRow>('certificate
 export const findOfEnrolment = (connection: Connection, enrolmentId: string): Promise<CertificateRow | undefined> =>
   rows(connection).where({ enrolment_id: enrolmentId }).first();
 
-/** The same of many, by enrolment. */
-export async function listOfEnrolments(
-  connection: Connection,
-  enrolmentIds: readonly string[],
-): Promise<Map<string, CertificateRow>> {
-  if (enrolmentIds.length === 0) return new Map();
-  const found: CertificateRow[] = await rows(connection).whereIn('enrolment_id', enrolmentIds);
-  return new Map(found.map((row) => [row.enrolment_id, row]));
-}
+export const listCertificates = (connection: Connection, ids: readonly string[]): Promise<CertificateRow[]> =>
+  rows(connection).whereIn('id', ids);
 
 /** On hold it may become valid again. */
 export const isRevokedForGood = ({ state, revocation_reason }: CertificateRow): boolean =>
@@ -73,64 +66,6 @@ export interface Intent {
   tbs: Buffer;
   notBefore: Date;
   notAfter: Date;
-}
-
-/** Before anything is signed: the serial numbers and all that will stand under the signatures. */
-export async function insertIntents(transaction: Transaction, intents: readonly Intent[]): Promise<void> {
-  if (intents.length === 0) return;
-  const column = <K extends keyof Intent>(name: K): Intent[K][] => intents.map((intent) => intent[name]);
-  await prepared(
-    transaction,
-    'insert-intents',
-    `insert into certificate.certificates (id, authority_id, serial_number, enrolment_id, account_id, agency_id, request_id, address,
-       profile, key_kind, tbs, not_before, not_after, crl_partition)
-     select * from unnest(?::uuid[], ?::uuid[], ?::bytea[], ?::uuid[], ?::uuid[], ?::uuid[], ?::uuid[], ?::text[], ?::text[], ?::text[],
-       ?::bytea[], ?::timestamptz[], ?::timestamptz[], ?::int[])`,
-    [
-      column('id'),
-      column('authorityId'),
-      column('serialNumber'),
-      column('enrolmentId'),
-      column('accountId'),
-      column('agencyId'),
-      column('requestId'),
-      column('address'),
-      column('profile'),
-      column('keyKind'),
-      column('tbs'),
-      column('notBefore'),
-      column('notAfter'),
-      column('crlPartition'),
-    ],
-  );
-}
-
-/**
- * Stores the certificates of intents that wait for one. What is in the answer was stored before, by another that signed the same
- * intent at the same time, and is the certificate: of an ECDSA key the two signatures differ.
- */
-export async function setSigned(
-  transaction: Transaction,
-  signed: readonly { id: string; certificate: Buffer; fingerprint: Buffer }[],
-): Promise<Map<string, Buffer>> {
-  const { rows: set } = await prepared<{ id: string }>(
-    transaction,
-    'set-signed',
-    `update certificate.certificates c
-     set state = 'valid', certificate = item.certificate, fingerprint_sha256 = item.fingerprint, issued_at = now()
-     from unnest(?::uuid[], ?::bytea[], ?::bytea[]) as item(id, certificate, fingerprint)
-     where c.id = item.id and c.state = 'signing' returning c.id`,
-    [
-      signed.map(({ id }) => id),
-      signed.map(({ certificate }) => certificate),
-      signed.map(({ fingerprint }) => fingerprint),
-    ],
-  );
-  const isSet = new Set(set.map(({ id }) => id));
-  const others = signed.flatMap(({ id }) => (isSet.has(id) ? [] : [id]));
-  if (others.length === 0) return new Map();
-  const before: CertificateRow[] = await rows(transaction).whereIn('id', others);
-  return new Map(before.map(({ id, certificate }) => [id, certificate as Buffer]));
 }
 
 /** Intents that have waited for their signature for so long that whoever was to make it must be gone, the oldest first. */

@@ -2,31 +2,18 @@
  * What will be signed, for many enrolments in one transaction: serial number and TBSCertificate of each, on record with its events
  * before anything is signed. The enrolments are locked from the first look to the commit; what must be refused is said of that one.
  */
-import { randomInt, randomUUID } from 'node:crypto';
+import { randomInt, randomUUIDv7 } from 'node:crypto';
 import type { Transaction } from '@congvu/database';
 import { invalid, ServiceError } from '@congvu/errors';
 import { buildTbsCertificate, newSerialNumber, validityPeriod } from '../authority/issuer.ts';
 import type { Profile, SubjectFact } from '../authority/profile.ts';
 import { keyKindOf } from '../authority/public-key.ts';
-import { fingerprintOfKey, listCompromised } from '../compromised-keys/compromised-key-store.ts';
-import {
-  type AccountSource,
-  type EnrolmentRow,
-  enrolmentNotFound,
-  listAccounts,
-  openStates,
-} from '../enrolments/enrolment-store.ts';
-import { listKeysInUse, listWithin, lockToIssue, setKeys } from '../enrolments/issuing-store.ts';
+import { fingerprintOfKey } from '../compromised-keys/compromised-key-store.ts';
+import { type AccountSource, type EnrolmentRow, enrolmentNotFound, openStates } from '../enrolments/enrolment-store.ts';
+import { checkToIssue, type IssuingChecks, listMade, lockToIssue, recordIntents } from '../enrolments/issuing-store.ts';
 import type { IssuedAccount } from '../enrolments/publish-certificates.ts';
-import { type CertificateEvent, recordCertificateEvents } from './certificate-event.ts';
-import {
-  type CertificateRow,
-  type Intent,
-  insertIntents,
-  isRevokedForGood,
-  listOfEnrolments,
-  type Scope,
-} from './certificate-store.ts';
+import { eventJson } from './certificate-event.ts';
+import { type CertificateRow, type Intent, isRevokedForGood, type Scope } from './certificate-store.ts';
 import type { Outcome } from './gather.ts';
 import type { IssueDependencies, IssueOrder } from './issue-certificate.ts';
 
@@ -60,41 +47,29 @@ export async function commitIntents(
   orders: readonly IssueOrder[],
 ): Promise<Outcome<Intended>[]> {
   // 1. What is there.
-  const enrolments = await lockToIssue(
+  const locked = await lockToIssue(
     transaction,
     orders.map(({ enrolmentId }) => enrolmentId),
   );
-  const locked = [...enrolments.values()];
-  const accounts = await listAccounts(transaction, [...new Set(locked.map((enrolment) => enrolment.account_id))]);
-  const sources = new Map(accounts.map((source) => [source.id, source]));
-  const isInScope = await readScopes(transaction, orders, accounts);
-  const withKey = locked.filter((enrolment) => enrolment.subject_public_key_info);
-  const made = await listOfEnrolments(
+  const sources = [...locked.values()].flatMap(({ source }) => source ?? []);
+  const checks = await checkToIssue(
     transaction,
-    withKey.map(({ id }) => id),
+    pairsOf(orders, sources),
+    orders.flatMap(({ csr }) => csr?.fingerprint ?? []),
   );
-  const fingerprints = orders.flatMap(({ csr }) => csr?.fingerprint ?? []);
-  const keysInUse = await listKeysInUse(transaction, fingerprints);
-  const compromised = await listCompromised(
+  const made = await listMade(
     transaction,
-    fingerprints.map((one) => Buffer.from(one, 'hex')),
+    [...locked.values()].flatMap(({ enrolment }) => (enrolment.subject_public_key_info ? enrolment.id : [])),
   );
 
   // 2. What is to be, of each.
   const outcomes = orders.map((order): Outcome<Plan> => {
     const { enrolmentId, csr } = order;
     try {
-      const enrolment = enrolments.get(enrolmentId);
-      const source = enrolment && sources.get(enrolment.account_id);
-      if (!source || (csr && !isInScope(source, csr.scope))) throw enrolmentNotFound();
-      const plan = planOne(dependencies, order, {
-        enrolment,
-        source,
-        made: made.get(enrolmentId),
-        keysInUse,
-        compromised,
-      });
-      if (csr) keysInUse.add(csr.fingerprint);
+      const { enrolment, source } = locked.get(enrolmentId) ?? {};
+      if (!enrolment || !source || (csr && !isInScope(source, csr.scope, checks))) throw enrolmentNotFound();
+      const plan = planOne(dependencies, order, { enrolment, source, made: made.get(enrolmentId), checks });
+      if (csr) checks.inUse.add(csr.fingerprint);
       return { value: plan };
     } catch (error) {
       return { error };
@@ -108,63 +83,61 @@ export async function commitIntents(
       ? [{ order, ...outcome.value, intent: outcome.value.intent }]
       : [];
   });
-  const taken = written.filter(({ order }) => order.csr && !enrolments.get(order.enrolmentId)?.subject_public_key_info);
-  await setKeys(
-    transaction,
-    taken.map(({ order, intended }) => ({
-      id: intended.enrolmentId,
-      subjectPublicKeyInfo: order.csr!.subjectPublicKeyInfo,
-    })),
+  const taken = written.filter(
+    ({ order }) => order.csr && !locked.get(order.enrolmentId)?.enrolment.subject_public_key_info,
   );
-  await insertIntents(
-    transaction,
-    written.map(({ intent }) => intent),
-  );
-  await recordCertificateEvents(transaction, [
-    ...taken.map(
-      ({ order, intended }): CertificateEvent => ({
-        actor: order.actor,
-        action: 'enrolment.csr_accepted',
-        subject: intended,
-        after: { enrolmentId: intended.enrolmentId },
-      }),
-    ),
-    ...written.map(
-      ({ order, intended }): CertificateEvent => ({
-        actor: order.actor,
-        action: 'certificate.intended',
-        subject: intended,
-        after: { serialNumber: intended.serialNumber.toString('hex') },
-      }),
-    ),
-  ]);
+  if (written.length > 0)
+    await recordIntents(
+      transaction,
+      taken.map(({ order, intended }) => ({
+        id: intended.enrolmentId,
+        subjectPublicKeyInfo: order.csr!.subjectPublicKeyInfo,
+      })),
+      written.map(({ intent }) => intent),
+      [
+        ...taken.map(({ order, intended }) =>
+          eventJson({
+            actor: order.actor,
+            action: 'enrolment.csr_accepted',
+            subject: intended,
+            after: { enrolmentId: intended.enrolmentId },
+          }),
+        ),
+        ...written.map(({ order, intended }) =>
+          eventJson({
+            actor: order.actor,
+            action: 'certificate.intended',
+            subject: intended,
+            after: { serialNumber: intended.serialNumber.toString('hex') },
+          }),
+        ),
+      ],
+    );
   return outcomes.map((outcome) => ('value' in outcome ? { value: outcome.value.intended } : outcome));
 }
 
-/** Whether an account is in a scope of one of the orders. */
-async function readScopes(
-  transaction: Transaction,
+/** Of agencies and scopes that have to be compared, each once. */
+function pairsOf(
   orders: readonly IssueOrder[],
-  accounts: readonly AccountSource[],
-): Promise<(source: AccountSource, scope: Scope) => boolean> {
+  sources: readonly AccountSource[],
+): { agencyId: string; above: string }[] {
   const codes = new Set(orders.flatMap(({ csr }) => (csr && 'agencyCode' in csr.scope ? [csr.scope.agencyCode] : [])));
-  const agencies = new Map(accounts.map(({ agencyId, agencyCode }) => [agencyId, agencyCode]));
-  const pairs = [...codes].flatMap((above) =>
+  const agencies = new Map(sources.map(({ agencyId, agencyCode }) => [agencyId, agencyCode]));
+  return [...codes].flatMap((above) =>
     [...agencies].flatMap(([agencyId, code]) => (code === above ? [] : [{ agencyId, above }])),
   );
-  const within = await listWithin(transaction, pairs);
-  return (source, scope) =>
-    'accountId' in scope
-      ? source.id === scope.accountId && source.credentialEpoch === scope.credentialEpoch
-      : source.agencyCode === scope.agencyCode || within.has(`${source.agencyId} ${scope.agencyCode}`);
 }
+
+const isInScope = (source: AccountSource, scope: Scope, { within }: IssuingChecks): boolean =>
+  'accountId' in scope
+    ? source.id === scope.accountId && source.credentialEpoch === scope.credentialEpoch
+    : source.agencyCode === scope.agencyCode || within.has(`${source.agencyId} ${scope.agencyCode}`);
 
 interface Found {
   enrolment: EnrolmentRow;
   source: AccountSource;
   made: CertificateRow | undefined;
-  keysInUse: ReadonlySet<string>;
-  compromised: ReadonlySet<string>;
+  checks: IssuingChecks;
 }
 
 /** Throws what is wrong with this order alone. */
@@ -208,7 +181,7 @@ function planOne(dependencies: IssueDependencies, order: IssueOrder, found: Foun
   const intended = {
     ...about,
     account,
-    id: randomUUID(),
+    id: randomUUIDv7(),
     authorityId: authority.id,
     serialNumber,
     tbs,
@@ -222,7 +195,7 @@ function planOne(dependencies: IssueDependencies, order: IssueOrder, found: Foun
 function requireTakes(
   { authorities }: IssueDependencies,
   { subjectPublicKeyInfo, keyKind, fingerprint }: NonNullable<IssueOrder['csr']>,
-  { enrolment, source, made, keysInUse, compromised }: Found,
+  { enrolment, source, made, checks }: Found,
 ): void {
   if (source.state !== 'active') throw conflict('account_state', 'The account is not active.');
   const profile = authorities.profile(enrolment.profile);
@@ -234,9 +207,9 @@ function requireTakes(
     return; // the same CSR again gets the same certificate
   }
   if (enrolment.state !== 'awaiting_csr' || enrolment.subject_public_key_info) throw enrolmentState(enrolment);
-  if (compromised.has(fingerprint))
+  if (checks.compromised.has(fingerprint))
     throw refuse('csr_key_compromised', 'This key is known to others; make a new key pair.');
-  if (keysInUse.has(fingerprint)) throw keyReused();
+  if (checks.inUse.has(fingerprint)) throw keyReused();
 }
 
 const isOpen = ({ state }: EnrolmentRow): boolean =>

@@ -8,6 +8,12 @@ import { setImmediate as turn } from 'node:timers/promises';
 /** What became of one of a batch. */
 export type Outcome<R> = { value: R } | { error: unknown };
 
+export const toOutcome = <R>(work: () => Promise<R>): Promise<Outcome<R>> =>
+  work().then(
+    (value) => ({ value }),
+    (error: unknown) => ({ error }),
+  );
+
 export interface GatherOptions<T> {
   /** Of a batch. */
   most: number;

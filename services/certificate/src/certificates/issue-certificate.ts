@@ -6,20 +6,19 @@
  * Those that are asked for at the same time share the two commits, which would else be most of what each costs; the signatures
  * are made side by side. One that is refused costs no other.
  */
-import { addJobs, brokenConstraint, type Database, type Transaction } from '@congvu/database';
+import { brokenConstraint, type Database } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
 import type { Authorities } from '../authorities/authorities.ts';
 import { fingerprintOf } from '../authority/certificate.ts';
 import { signTbs } from '../authority/issuer.ts';
 import type { KeyKind } from '../authority/public-key.ts';
 import { convergenceJob } from '../enrolments/convergence-job.ts';
-import { setIssued } from '../enrolments/issuing-store.ts';
-import type { IssuedAccount } from '../enrolments/publish-certificates.ts';
+import { recordSigned, type SignedIntent } from '../enrolments/issuing-store.ts';
 import type { SpreadEnds } from '../expiry/spread-ends.ts';
-import { recordCertificateEvents, type SystemOrActor } from './certificate-event.ts';
-import { type Scope, setSigned } from './certificate-store.ts';
+import { eventJson, type SystemOrActor } from './certificate-event.ts';
+import { listCertificates, type Scope } from './certificate-store.ts';
 import { commitIntents, type Intended, keyReused } from './commit-intents.ts';
-import { gather, type Outcome } from './gather.ts';
+import { gather, type Outcome, toOutcome } from './gather.ts';
 
 export interface IssueDependencies {
   database: Database;
@@ -52,7 +51,7 @@ export type Issue = (order: IssueOrder) => Promise<Issued>;
 
 /** More of them would only make each wait longer. */
 const mostUnderWay = 1_000;
-const mostInCommit = 100;
+const mostInCommit = 250;
 
 interface Signed {
   intent: Intended;
@@ -65,10 +64,24 @@ export function openIssuing(dependencies: IssueDependencies): Issue {
   const { database, authorities } = dependencies;
   const commitIntent = gather<IssueOrder, Intended>(
     { most: mostInCommit, keyOf: (order) => order.enrolmentId },
-    (orders) => together(database, orders, (transaction, some) => commitIntents(transaction, dependencies, some)),
+    (orders) =>
+      together(orders, (some) => database.transaction((transaction) => commitIntents(transaction, dependencies, some))),
   );
+  // Together, though each by itself: so those that were committed together are stored together. By authority, for one whose key is in
+  // a slow token holds up no other.
+  const signers = new Map<string, (intent: Intended) => Promise<Buffer>>();
+  const signerOf = (authorityId: string): ((intent: Intended) => Promise<Buffer>) => {
+    const { issuer } = authorities.byId(authorityId);
+    const signer =
+      signers.get(authorityId) ??
+      gather<Intended, Buffer>({ most: mostInCommit, keyOf: ({ id }) => id }, (intents) =>
+        Promise.all(intents.map(({ tbs }) => toOutcome(() => signTbs(issuer, tbs)))),
+      );
+    signers.set(authorityId, signer);
+    return signer;
+  };
   const store = gather<Signed, Buffer>({ most: mostInCommit, keyOf: ({ intent }) => intent.id }, (signed) =>
-    together(database, signed, storeSigned),
+    together(signed, (some) => storeSigned(database, some)),
   );
   let underWay = 0;
 
@@ -82,7 +95,7 @@ export function openIssuing(dependencies: IssueDependencies): Issue {
       if (intent.certificate) return { authorityId, serialNumber, certificate: intent.certificate };
 
       // 2. Signature, off the event loop.
-      const certificate = await signTbs(authorities.byId(authorityId).issuer, intent.tbs);
+      const certificate = await signerOf(authorityId)(intent);
 
       // 3. The register.
       const fingerprint = Buffer.from(fingerprintOf(certificate), 'hex');
@@ -101,18 +114,17 @@ function refuseReusedKey(error: unknown): never {
 
 /** In one transaction; where the database refuses it, in halves, until those that it refuses stand alone. */
 async function together<T, R>(
-  database: Database,
   items: readonly T[],
-  work: (transaction: Transaction, items: readonly T[]) => Promise<readonly Outcome<R>[]>,
+  work: (items: readonly T[]) => Promise<readonly Outcome<R>[]>,
 ): Promise<readonly Outcome<R>[]> {
   try {
-    return await database.transaction((transaction) => work(transaction, items));
+    return await work(items);
   } catch (error) {
     if (!isRefusal(error)) throw error;
     if (items.length === 1) return [{ error }];
     const middle = Math.ceil(items.length / 2);
-    const first = await together(database, items.slice(0, middle), work);
-    return [...first, ...(await together(database, items.slice(middle), work))];
+    const first = await together(items.slice(0, middle), work);
+    return [...first, ...(await together(items.slice(middle), work))];
   }
 }
 
@@ -123,31 +135,22 @@ function isRefusal(error: unknown): boolean {
 }
 
 /** The certificate that each has from now on: of two that signed the same intent, the first one's. */
-async function storeSigned(transaction: Transaction, signed: readonly Signed[]): Promise<Outcome<Buffer>[]> {
-  const byCsr = signed.filter(({ intent }) => intent.path === 'csr');
-  await setIssued(
-    transaction,
-    byCsr.map(({ intent }) => intent.enrolmentId),
-  );
-  const stored = await setSigned(
-    transaction,
-    signed.map(({ intent, certificate, fingerprint }) => ({ id: intent.id, certificate, fingerprint })),
-  );
-  const isNew = ({ intent }: Signed): boolean => stored.get(intent.id) === undefined;
-  // Into LDAP; and whatever became of an account while we signed, the certificate follows it.
-  const accounts: IssuedAccount[] = [];
-  const alone: string[] = [];
-  for (const { intent } of byCsr.filter(isNew)) {
-    if (intent.account) accounts.push(intent.account);
-    else alone.push(intent.accountId);
-  }
-  await addJobs(transaction, 'certificate', [
-    ...(accounts.length > 0 ? [{ task: 'publish-certificates', payload: { accounts } }] : []),
-    ...alone.map(convergenceJob),
-  ]);
-  await recordCertificateEvents(
-    transaction,
-    signed.filter(isNew).map(({ intent, fingerprint, actor }) => ({
+async function storeSigned(database: Database, signed: readonly Signed[]): Promise<Outcome<Buffer>[]> {
+  const stored = await recordSigned(database, signed.map(toRecord));
+  const before = signed.flatMap(({ intent }) => (stored.has(intent.id) ? [] : intent.id));
+  const others = before.length > 0 ? await listCertificates(database, before) : [];
+  const earlier = new Map(others.map(({ id, certificate }) => [id, certificate]));
+  return signed.map(({ intent, certificate }) => ({ value: earlier.get(intent.id) ?? certificate }));
+}
+
+function toRecord({ intent, certificate, fingerprint, actor }: Signed): SignedIntent {
+  const isIssued = intent.path === 'csr';
+  return {
+    id: intent.id,
+    certificate,
+    fingerprint,
+    enrolmentId: isIssued ? intent.enrolmentId : null,
+    event: eventJson({
       actor,
       action: 'certificate.issued',
       subject: intent,
@@ -156,9 +159,11 @@ async function storeSigned(transaction: Transaction, signed: readonly Signed[]):
         profile: intent.profile,
         fingerprintSha256: fingerprint.toString('hex'),
       },
-    })),
-  );
-  return signed.map(({ intent, certificate }) => ({ value: stored.get(intent.id) ?? certificate }));
+    }),
+    // Into LDAP; and whatever became of an account while we signed, the certificate follows it.
+    account: isIssued && intent.account ? JSON.stringify(intent.account) : null,
+    job: isIssued && !intent.account ? JSON.stringify(convergenceJob(intent.accountId)) : null,
+  };
 }
 
 const busy = (): ServiceError =>

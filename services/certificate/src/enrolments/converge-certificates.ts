@@ -20,6 +20,7 @@ import { awaitKeyJob } from './convergence-job.ts';
 import { type AccountSource, findAccount, findOpenEnrolment, insertEnrolment } from './enrolment-store.ts';
 import { orderedProfile } from './ordered-profile.ts';
 import { publishCertificates } from './publish-certificates.ts';
+import type { CsrReader } from './read-csrs.ts';
 
 export interface EnrolmentDependencies {
   database: Database;
@@ -27,6 +28,7 @@ export interface EnrolmentDependencies {
   baseDn: string;
   authorities: Authorities;
   organizationIdentifier: string;
+  csrs: CsrReader;
   issue: Issue;
   wrappingKey: WrappingKey;
   keys: KeyPool;

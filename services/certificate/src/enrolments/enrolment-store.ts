@@ -35,7 +35,7 @@ export interface AccountSource {
   entryVersion: number;
 }
 
-const accounts = `select c.id, c.kind, c.state, c.username, c.address, c.display_name as "displayName",
+export const accountsQuery = `select c.id, c.kind, c.state, c.username, c.address, c.display_name as "displayName",
     coalesce(h.surname, c.surname) as surname, coalesce(h.given_name, c.given_name) as "givenName",
     coalesce(h.display_name, c.display_name) as "fullName", c.title, h.holder_id as "holderId", c.agency_id as "agencyId",
     c.agency_code as "agencyCode", c.agency_name as "agencyName", a.status as "agencyStatus", c.mail_domain as "mailDomain",
@@ -48,7 +48,7 @@ const accounts = `select c.id, c.kind, c.state, c.username, c.address, c.display
   left join directory.position_holders_v h on h.position_id = c.id`;
 
 export const listAccounts = async (connection: Connection, ids: readonly string[]): Promise<AccountSource[]> =>
-  (await prepared<AccountSource>(connection, 'accounts', `${accounts} where c.id = any(?::uuid[])`, [ids])).rows;
+  (await prepared<AccountSource>(connection, 'accounts', `${accountsQuery} where c.id = any(?::uuid[])`, [ids])).rows;
 
 export const findAccount = async (connection: Connection, id: string): Promise<AccountSource | undefined> =>
   (await listAccounts(connection, [id]))[0];
@@ -59,7 +59,10 @@ export async function requireAccount(connection: Connection, id: string, scope: 
     'accountId' in scope
       ? connection.raw('c.id = ? and c.credential_epoch = ?', [scope.accountId, scope.credentialEpoch])
       : connection.raw('c.agency_id in (select directory.agency_subtree(?))', [scope.agencyCode]);
-  const { rows } = await connection.raw<{ rows: AccountSource[] }>(`${accounts} where c.id = ? and ?`, [id, isSeen]);
+  const { rows } = await connection.raw<{ rows: AccountSource[] }>(`${accountsQuery} where c.id = ? and ?`, [
+    id,
+    isSeen,
+  ]);
   const [found] = rows;
   if (found) return found;
   throw new ServiceError({
@@ -78,7 +81,7 @@ export async function listAccountsOfRequest(
   limit: number,
 ): Promise<AccountSource[]> {
   const { rows } = await connection.raw<{ rows: AccountSource[] }>(
-    `${accounts} where c.request_id = ? and c.agency_id in (select directory.agency_subtree(?)) and c.username > ?
+    `${accountsQuery} where c.request_id = ? and c.agency_id in (select directory.agency_subtree(?)) and c.username > ?
      order by c.username limit ?`,
     [requestId, agencyCode, after, limit],
   );

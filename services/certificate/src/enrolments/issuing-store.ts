@@ -1,82 +1,181 @@
-/** The queries by which many enrolments are issued at once: what is read of each, under lock, and what is written. */
-import { prepared, type Transaction } from '@congvu/database';
-import type { EnrolmentRow } from './enrolment-store.ts';
+/**
+ * The queries by which many enrolments are issued at once: what is read of each, under lock, and what is written. Few statements of many
+ * rows, because each waits for its turn on both sides of the connection.
+ */
+import { type Database, prepared, type Transaction } from '@congvu/database';
+import type { CertificateRow, Intent } from '../certificates/certificate-store.ts';
+import { type AccountSource, accountsQuery, type EnrolmentRow } from './enrolment-store.ts';
 
 /**
- * Locks the enrolments until the transaction ends, always in the same order, so that nobody waits for each other in a circle. Those
- * that are not there are left out.
+ * Locks the enrolments until the transaction ends, always in the same order, so that nobody waits for each other in a circle, each with
+ * its account. Those that are not there are left out.
  */
 export async function lockToIssue(
   transaction: Transaction,
   ids: readonly string[],
-): Promise<Map<string, EnrolmentRow>> {
-  const { rows } = await prepared<EnrolmentRow>(
+): Promise<Map<string, { enrolment: EnrolmentRow; source: AccountSource | null }>> {
+  const { rows } = await prepared<EnrolmentRow & { account: AccountSource | null }>(
     transaction,
     'lock-to-issue',
-    'select * from certificate.enrolments where id = any(?::uuid[]) order by id for update',
+    `with locked as materialized (select * from certificate.enrolments where id = any(?::uuid[]) order by id for update)
+     select locked.*, to_json(account) as account
+     from locked left join lateral (${accountsQuery} where c.id = locked.account_id offset 0) account on true`,
     [ids],
   );
-  return new Map(rows.map((row) => [row.id, row]));
+  return new Map(rows.map(({ account: source, ...enrolment }) => [enrolment.id, { enrolment, source }]));
 }
 
-/** Of pairs of an agency and the code of one that may be above it, or the same, those where it is, as "id code". */
-export async function listWithin(
+/** The certificates of enrolments, by enrolment. A statement of its own, after the lock: it sees what whoever had the lock before left. */
+export async function listMade(transaction: Transaction, ids: readonly string[]): Promise<Map<string, CertificateRow>> {
+  if (ids.length === 0) return new Map();
+  const { rows } = await prepared<CertificateRow>(
+    transaction,
+    'certificates-of-enrolments',
+    'select * from certificate.certificates where enrolment_id = any(?::uuid[])',
+    [ids],
+  );
+  return new Map(rows.map((row) => [row.enrolment_id, row]));
+}
+
+export interface IssuingChecks {
+  /** "id code". */
+  within: ReadonlySet<string>;
+  /** SHA-256, in hexadecimal. */
+  inUse: Set<string>;
+  compromised: ReadonlySet<string>;
+}
+
+/**
+ * Of pairs of an agency and the code of one that may be above it, or the same, those where it is. Of the fingerprints of keys those that
+ * an enrolment has (a renewal that kept its key has the one of another), and those that are known to others.
+ */
+export async function checkToIssue(
   transaction: Transaction,
   pairs: readonly { agencyId: string; above: string }[],
-): Promise<Set<string>> {
-  if (pairs.length === 0) return new Set();
+  fingerprints: readonly string[],
+): Promise<IssuingChecks> {
+  const found = { within: new Set<string>(), inUse: new Set<string>(), compromised: new Set<string>() };
+  if (pairs.length === 0 && fingerprints.length === 0) return found;
+  const octets = fingerprints.map((one) => Buffer.from(one, 'hex'));
   // Upwards it is a few steps, where the subtree of a province is a thousand.
-  const { rows } = await prepared<{ pair: string }>(
+  const { rows } = await prepared<{ what: keyof IssuingChecks; value: string }>(
     transaction,
-    'agencies-within',
-    `select item.id || ' ' || item.above as pair from unnest(?::uuid[], ?::text[]) as item(id, above)
+    'check-to-issue',
+    `select 'within' as what, item.id || ' ' || item.above as value from unnest(?::uuid[], ?::text[]) as item(id, above)
      where exists (
        with recursive upwards as (
          select code, parent_code from directory.agencies_v where id = item.id
          union
          select above.code, above.parent_code from directory.agencies_v above join upwards on above.code = upwards.parent_code)
-       select from upwards where code = item.above)`,
-    [pairs.map(({ agencyId }) => agencyId), pairs.map(({ above }) => above)],
+       select from upwards where code = item.above)
+     union all
+     select 'inUse', encode(sha256(subject_public_key_info), 'hex') from certificate.enrolments
+     where sha256(subject_public_key_info) = any(?::bytea[]) and subject_public_key_info is not null and not same_key
+     union all
+     select 'compromised', encode(fingerprint, 'hex') from certificate.compromised_keys where fingerprint = any(?::bytea[])`,
+    [pairs.map(({ agencyId }) => agencyId), pairs.map(({ above }) => above), octets, octets],
   );
-  return new Set(rows.map(({ pair }) => pair));
+  for (const { what, value } of rows) found[what].add(value);
+  return found;
 }
 
-/** Of the fingerprints (SHA-256, hexadecimal) those of keys that an enrolment has; a renewal that kept its key has the one of another. */
-export async function listKeysInUse(transaction: Transaction, fingerprints: readonly string[]): Promise<Set<string>> {
-  if (fingerprints.length === 0) return new Set();
-  const { rows } = await prepared<{ fingerprint: string }>(
-    transaction,
-    'keys-in-use',
-    `select encode(sha256(subject_public_key_info), 'hex') as fingerprint from certificate.enrolments
-     where sha256(subject_public_key_info) = any(?::bytea[]) and subject_public_key_info is not null and not same_key`,
-    [fingerprints.map((fingerprint) => Buffer.from(fingerprint, 'hex'))],
-  );
-  return new Set(rows.map(({ fingerprint }) => fingerprint));
-}
-
-export async function setKeys(
+/** Before anything is signed: the keys that enrolments take, the serial numbers and all that will stand under the signatures. */
+export async function recordIntents(
   transaction: Transaction,
   keys: readonly { id: string; subjectPublicKeyInfo: Buffer }[],
+  intents: readonly Intent[],
+  /** For `directory.record_events`. */
+  events: readonly string[],
 ): Promise<void> {
-  if (keys.length === 0) return;
+  const column = <K extends keyof Intent>(name: K): Intent[K][] => intents.map((intent) => intent[name]);
   await prepared(
     transaction,
-    'set-keys',
-    `update certificate.enrolments e set subject_public_key_info = item.key, updated_at = now()
-     from unnest(?::uuid[], ?::bytea[]) as item(id, key) where e.id = item.id`,
-    [keys.map(({ id }) => id), keys.map(({ subjectPublicKeyInfo }) => subjectPublicKeyInfo)],
+    'record-intents',
+    `with keyed as (
+       update certificate.enrolments e set subject_public_key_info = item.key, updated_at = now()
+       from unnest(?::uuid[], ?::bytea[]) as item(id, key) where e.id = item.id),
+     intended as (
+       insert into certificate.certificates (id, authority_id, serial_number, enrolment_id, account_id, agency_id, request_id, address,
+         profile, key_kind, tbs, not_before, not_after, crl_partition)
+       select * from unnest(?::uuid[], ?::uuid[], ?::bytea[], ?::uuid[], ?::uuid[], ?::uuid[], ?::uuid[], ?::text[], ?::text[], ?::text[],
+         ?::bytea[], ?::timestamptz[], ?::timestamptz[], ?::int[]))
+     select directory.record_events(?::json)`,
+    [
+      keys.map(({ id }) => id),
+      keys.map(({ subjectPublicKeyInfo }) => subjectPublicKeyInfo),
+      column('id'),
+      column('authorityId'),
+      column('serialNumber'),
+      column('enrolmentId'),
+      column('accountId'),
+      column('agencyId'),
+      column('requestId'),
+      column('address'),
+      column('profile'),
+      column('keyKind'),
+      column('tbs'),
+      column('notBefore'),
+      column('notAfter'),
+      column('crlPartition'),
+      `[${events.join(',')}]`,
+    ],
   );
 }
 
-/** Of those that still wait; one that was closed meanwhile stays closed, and its certificate is revoked as soon as it is looked at. */
-export async function setIssued(transaction: Transaction, ids: readonly string[]): Promise<void> {
-  if (ids.length === 0) return;
-  await prepared(
-    transaction,
-    'set-issued',
-    `update certificate.enrolments e set state = 'issued', updated_at = now()
-     from (select id from certificate.enrolments where id = any(?::uuid[]) order by id for update) as locked
-     where e.id = locked.id and e.state = 'awaiting_csr'`,
-    [ids],
+export interface SignedIntent {
+  id: string;
+  certificate: Buffer;
+  fingerprint: Buffer;
+  /** If it is issued with this; one that is picked up is not. */
+  enrolmentId: string | null;
+  /** For `directory.record_events`. */
+  event: string;
+  /** What follows, in JSON: an account of the job that publishes many at once, or a job of its own. */
+  account: string | null;
+  job: string | null;
+}
+
+/**
+ * Stores the certificates of intents that wait for one, with their events and jobs, in one statement and so in one transaction; the ids
+ * of those that it stored. The others were stored before, by another that signed the same intent at the same time. An enrolment that was
+ * closed meanwhile stays closed, and its certificate is revoked as soon as it is looked at.
+ */
+export async function recordSigned(database: Database, signed: readonly SignedIntent[]): Promise<Set<string>> {
+  const column = <K extends keyof SignedIntent>(name: K): SignedIntent[K][] => signed.map((one) => one[name]);
+  const { rows } = await prepared<{ ids: string[] }>(
+    database,
+    'record-signed',
+    `with item as materialized (
+       select * from unnest(?::uuid[], ?::bytea[], ?::bytea[], ?::text[], ?::text[], ?::text[])
+         as item(id, certificate, fingerprint, event, account, job)),
+     locked as materialized (select id from certificate.enrolments where id = any(?::uuid[]) order by id for update),
+     issued as (
+       update certificate.enrolments e set state = 'issued', updated_at = now()
+       from locked where e.id = locked.id and e.state = 'awaiting_csr'),
+     signed as (
+       update certificate.certificates c
+       set state = 'valid', certificate = item.certificate, fingerprint_sha256 = item.fingerprint, issued_at = now()
+       from item where c.id = item.id and c.state = 'signing' and (select count(*) from locked) >= 0 returning c.id),
+     stored as materialized (select item.* from item join signed on signed.id = item.id),
+     jobs as materialized (
+       select 'publish-certificates' as task, ('{"accounts":[' || string_agg(account, ',') || ']}')::json as payload, null as key
+       from stored having count(account) > 0
+       union all
+       select job::json ->> 'task', job::json -> 'payload', job::json ->> 'key'
+       from (select distinct job from stored where job is not null) alone)
+     select array(select id::text from signed) as ids,
+       directory.record_events(('[' || (select string_agg(event, ',') from stored) || ']')::json),
+       (select count(*) from certificate_jobs.add_jobs(array(
+         select row(task, payload, null, null, null, key, 0, null)::certificate_jobs.job_spec from jobs)))`,
+    [
+      column('id'),
+      column('certificate'),
+      column('fingerprint'),
+      column('event'),
+      column('account'),
+      column('job'),
+      column('enrolmentId').filter((id) => id !== null),
+    ],
   );
+  return new Set(rows[0]?.ids);
 }

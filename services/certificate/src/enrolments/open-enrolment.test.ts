@@ -3,8 +3,9 @@ import { inflateRawSync } from 'node:zlib';
 import { changeAccount, insertRequest, type TestAccount } from '@congvu/database/testing';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import supertest from 'supertest';
-import { type Intent, insertIntents } from '../certificates/certificate-store.ts';
+import type { Intent } from '../certificates/certificate-store.ts';
 import { startTestCertificates, type TestCertificates } from '../testing.ts';
+import { recordIntents } from './issuing-store.ts';
 
 let service: TestCertificates;
 let keys = 0;
@@ -146,7 +147,7 @@ describe('a certificate of a device', () => {
     const csr = newCsr();
     expect((await post(`/v1/enrolments/${id}/csr`, { csr }, agency)).body.code).toBe('enrolment_state');
     await expect(
-      service.database.transaction((transaction) => insertIntents(transaction, [intentFor(id, office)])),
+      service.database.transaction((transaction) => recordIntents(transaction, [], [intentFor(id, office)], [])),
     ).rejects.toThrow('without the approval');
     const decided = await post(`/v1/enrolments/${id}/approve`, { remark: 'Máy chủ mới' }, approver);
     expect(decided.body).toMatchObject({

@@ -21,6 +21,7 @@ import {
 } from '@congvu/http';
 import type { Logger } from 'pino';
 import { z } from 'zod';
+import type { Authority } from '../authorities/authorities.ts';
 import { toPem } from '../authority/certificate.ts';
 import type { HolderScope, Scope } from '../certificates/certificate-store.ts';
 import type { EnrolmentDependencies } from './converge-certificates.ts';
@@ -120,7 +121,7 @@ export const enrolmentRoutes = (dependencies: EnrolmentDependencies & { log: Log
         body: {
           serialNumber: serialNumber.toString('hex'),
           certificate: toPem('CERTIFICATE', certificate),
-          chain: dependencies.authorities.byId(authorityId).chain.map((one) => toPem('CERTIFICATE', one)),
+          chain: chainOf(dependencies.authorities.byId(authorityId)),
           ignoredSubject,
         },
       };
@@ -272,6 +273,14 @@ export const enrolmentRoutes = (dependencies: EnrolmentDependencies & { log: Log
     },
   }),
 ];
+
+const chains = new WeakMap<Authority, string[]>();
+/** PEM; the same for every certificate of an authority. */
+function chainOf(authority: Authority): string[] {
+  const known = chains.get(authority) ?? authority.chain.map((one) => toPem('CERTIFICATE', one));
+  chains.set(authority, known);
+  return known;
+}
 
 const fileHeaders = (type: string, name: string) => ({
   'Content-Type': type,

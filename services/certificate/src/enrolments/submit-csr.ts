@@ -2,7 +2,6 @@
  * A CSR for an enrolment that waits for one: its proof of possession is checked, its key is taken, its subject is not.
  * The certificate is in the answer; it is in LDAP a moment later.
  */
-import { parseCsr } from '../authority/csr.ts';
 import type { SystemOrActor } from '../certificates/certificate-event.ts';
 import type { Scope } from '../certificates/certificate-store.ts';
 import type { Issued } from '../certificates/issue-certificate.ts';
@@ -10,17 +9,17 @@ import type { EnrolmentDependencies } from './converge-certificates.ts';
 import { requireEnrolment } from './enrolment-store.ts';
 
 export async function submitCsr(
-  { database, issue }: Pick<EnrolmentDependencies, 'database' | 'issue'>,
+  { database, csrs, issue }: Pick<EnrolmentDependencies, 'database' | 'csrs' | 'issue'>,
   enrolmentId: string,
   csrPem: string,
   scope: Scope,
   actor: SystemOrActor,
 ): Promise<Issued & { ignoredSubject: boolean }> {
-  const csr = await parseCsr(csrPem).catch(async (fault: unknown) => {
+  const csr = await csrs.read(csrPem).catch(async (fault: unknown) => {
     await requireEnrolment(database, enrolmentId, scope); // of an enrolment that is not theirs nobody learns more than that
     throw fault;
   });
   const { subjectPublicKeyInfo, keyKind, fingerprint } = csr;
   const issued = await issue({ enrolmentId, actor, csr: { subjectPublicKeyInfo, keyKind, fingerprint, scope } });
-  return { ...issued, ignoredSubject: csr.subject.length > 0 || csr.asksForExtensions };
+  return { ...issued, ignoredSubject: csr.ignoredSubject };
 }

@@ -1,0 +1,156 @@
+import { spawnSync } from 'node:child_process';
+import { generateKeyPairSync, hash, randomUUID } from 'node:crypto';
+import type { TestAccount } from '@congvu/database/testing';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import supertest from 'supertest';
+import { startTestCertificates, type TestCertificates } from '../testing.ts';
+import { certificateSystem } from './certificate-event.ts';
+import { finishIssuing } from './finish-issuing.ts';
+import type { IssueOrder } from './issue-certificate.ts';
+
+let service: TestCertificates;
+beforeAll(async () => {
+  service = await startTestCertificates();
+});
+afterAll(() => service.stop());
+
+/** Accounts whose enrolments wait for a CSR. */
+async function waiting(count: number): Promise<{ account: TestAccount; enrolmentId: string }[]> {
+  return Promise.all(
+    Array.from({ length: count }, async () => {
+      const account = await service.account({ certificatePath: 'csr' });
+      await service.converge(account);
+      return { account, enrolmentId: (await service.enrolments(account))[0]!.id };
+    }),
+  );
+}
+
+function orderOf(enrolmentId: string): IssueOrder {
+  const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const subjectPublicKeyInfo = publicKey.export({ type: 'spki', format: 'der' });
+  const fingerprint = hash('sha256', subjectPublicKeyInfo, 'hex');
+  return {
+    enrolmentId,
+    actor: certificateSystem,
+    csr: { subjectPublicKeyInfo, keyKind: 'ec-p256', fingerprint, scope: { agencyCode: 'H41' } },
+  };
+}
+
+describe('one of a batch that the database refuses', () => {
+  let allow: (() => Promise<void>) | undefined;
+  afterEach(async () => {
+    await allow?.();
+    allow = undefined;
+  });
+
+  async function refuseFor(operation: 'insert' | 'update', { id }: TestAccount): Promise<void> {
+    await service.owner.raw(
+      `create function certificate.refuse_one() returns trigger language plpgsql as $$ begin raise exception 'refused by the test'; end $$;
+       create trigger refuse_one before ${operation} on certificate.certificates
+         for each row when (new.account_id = '${id}') execute function certificate.refuse_one()`,
+    );
+    allow = async () => void (await service.owner.raw('drop function certificate.refuse_one cascade'));
+  }
+
+  test.each([
+    ['its intent', 'insert', [], []],
+    [
+      'its certificate',
+      'update',
+      [{ state: 'signing', certificate: null }],
+      ['enrolment.csr_accepted', 'certificate.intended'],
+    ],
+  ] as const)('%s: it fails alone, and the others are issued', async (_what, operation, left, actions) => {
+    const all = await waiting(9);
+    const refused = all[5]!;
+    await refuseFor(operation, refused.account);
+    const before = (await service.actions(refused.account)).length;
+    const outcomes = await Promise.allSettled(all.map(({ enrolmentId }) => service.issue(orderOf(enrolmentId))));
+    expect(outcomes.map(({ status }) => status)).toEqual(
+      all.map((one) => (one === refused ? 'rejected' : 'fulfilled')),
+    );
+    for (const { account } of all.filter((one) => one !== refused)) {
+      expect(await service.certificates(account)).toMatchObject([{ state: 'valid' }]);
+      expect((await service.actions(account)).slice(-3)).toEqual([
+        'enrolment.csr_accepted',
+        'certificate.intended',
+        'certificate.issued',
+      ]);
+    }
+    expect(await service.certificates(refused.account)).toMatchObject(left);
+    expect(await service.certificates(refused.account)).toHaveLength(left.length);
+    expect((await service.actions(refused.account)).slice(before)).toEqual(actions);
+  });
+});
+
+describe('more than can be issued at a time', () => {
+  test('are told to come again, and lose nothing', async () => {
+    const [one] = await waiting(1);
+    const url = `/v1/enrolments/${one!.enrolmentId}/csr`;
+    const bearer = await service.tokens.bearer({ permissions: ['certificates:enrol'], agency: 'H41' });
+    const csr = service.csr('busy');
+    const send = () => supertest(service.app).post(url).set('Authorization', bearer).send({ csr });
+    const holding = await service.owner.transaction();
+    await holding.raw('lock table certificate.enrolments in access exclusive mode');
+    const crowd = Array.from({ length: 1_000 }, () => service.issue(orderOf(randomUUID())).catch(({ code }) => code));
+    const answer = await send();
+    await holding.rollback();
+    expect([answer.status, answer.body.code]).toEqual([503, 'issuing_busy']);
+    expect(Number(answer.headers['retry-after'])).toBeGreaterThan(0);
+    expect(new Set(await Promise.all(crowd))).toEqual(new Set(['enrolment_not_found']));
+    expect(await service.certificates(one!.account)).toEqual([]);
+    expect((await send()).status).toBe(201);
+  });
+});
+
+describe('a process killed in the middle of a batch', () => {
+  test.each([
+    ['after the third signature', 3],
+    ['after the last, before any is stored', 8],
+  ])('%s: every signature that it made is in the register afterwards', async (_when, dieAt) => {
+    const all = await waiting(8);
+    const { ROOT_CERTIFICATE, ROOT_CRL, AUTHORITIES_DIRECTORY, AUTHORITIES_PASSPHRASE, PUBLIC_URL } = service.config;
+    const { ORGANIZATION_IDENTIFIER } = service.config;
+    const { signal, stdout, stderr } = spawnSync(
+      process.execPath,
+      ['--disable-warning=ExperimentalWarning', `${import.meta.dirname}/testing-killed-issuer.ts`],
+      {
+        encoding: 'utf8',
+        timeout: 60_000,
+        input: JSON.stringify({
+          url: service.testDatabase.urlAs('certificate'),
+          config: {
+            ...{ ROOT_CERTIFICATE, ROOT_CRL, AUTHORITIES_DIRECTORY, AUTHORITIES_PASSPHRASE, PUBLIC_URL },
+            ORGANIZATION_IDENTIFIER,
+          },
+          enrolmentIds: all.map(({ enrolmentId }) => enrolmentId),
+          dieAt,
+        }),
+      },
+    );
+    expect([signal, stderr]).toEqual(['SIGKILL', '']);
+    const signed = stdout.trim().split('\n');
+    expect(signed).toHaveLength(dieAt);
+    for (const { account } of all)
+      expect(await service.certificates(account)).toMatchObject([{ state: 'signing', certificate: null }]);
+
+    // A minute later.
+    await service
+      .owner('certificate.certificates')
+      .where({ state: 'signing' })
+      .update({ created_at: service.owner.raw("now() - interval '2 minutes'") });
+    await finishIssuing(service);
+    const register = await service.owner('certificate.certificates').select('state', 'tbs', 'certificate');
+    for (const tbs of signed) {
+      const [row, ...others] = register.filter((one) => one.tbs.toString('hex') === tbs);
+      expect(others).toEqual([]);
+      expect(row.state).toBe('valid');
+      expect(row.certificate.includes(row.tbs)).toBe(true);
+      expect(service.verify(row.certificate)).toContain('OK');
+    }
+    for (const { account, enrolmentId } of all) {
+      expect(await service.certificates(account)).toMatchObject([{ state: 'valid', enrolment_id: enrolmentId }]);
+      expect((await service.actions(account)).filter((action) => action === 'certificate.issued')).toHaveLength(1);
+    }
+  });
+});
