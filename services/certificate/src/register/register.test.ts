@@ -198,6 +198,34 @@ test('says who picked up, when and which form; the first time counts', async () 
   expect(Date.parse(newest!.pickedUpAt!)).toBeGreaterThan(Date.now() - 60_000);
 });
 
+test('says who asked and who decided, of what was asked for here', async () => {
+  const [asker, second] = [randomUUID(), randomUUID()];
+  for (const [id, name] of [
+    [asker, 'Văn thư huyện'],
+    [second, 'Người thứ hai'],
+  ])
+    await service.owner('directory.clients').insert({
+      ...{ id, name, agency_code: 'H41', permissions: [], secret_hash: Buffer.alloc(32) },
+    });
+  const account = await service.account({ requestId });
+  const decided = at('2026-06-02');
+  await past(account, { issued: at('2026-06-03'), ends: at('2028-06-01') });
+  const [enrolment] = await service.enrolments(account);
+  const set = (change: object) => service.owner('certificate.enrolments').where({ id: enrolment!.id }).update(change);
+  const shown = async () => (await all(`&accountId=${account.id}`))[0];
+  await set({ asked_by_kind: 'client', asked_by: asker, decided_by: second, decided_at: decided });
+  expect(await shown()).toMatchObject({
+    submittedBy: 'Văn thư huyện',
+    submittedAt: enrolment!.created_at.toISOString(),
+    approverId: second,
+    approvedBy: 'Người thứ hai',
+    approvedAt: decided.toISOString(),
+  });
+  expect((await all(`&approverId=${second}`)).map(({ accountId }) => accountId)).toEqual([account.id]);
+  await set({ asked_by_kind: 'holder', asked_by: account.id });
+  expect(await shown()).toMatchObject({ submittedBy: account.displayName, approvedBy: 'Người thứ hai' });
+});
+
 test('rests on the request that ordered the certificate, not on the one that opened the account', async () => {
   const ordering = await insertRequest(service.owner, { agencyCode: 'H41.12' });
   const account = await service.account({ requestId });
