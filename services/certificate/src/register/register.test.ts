@@ -1,7 +1,7 @@
 /** The register: each filter finds what it says and nothing else, both kinds in one order, counts that agree with the list. */
 import { createHash, randomBytes, randomUUID } from 'node:crypto';
 import { type Certificate, CertificateCount } from '@congvu/contracts';
-import { insertRequest, type TestAccount } from '@congvu/database/testing';
+import { insertClient, insertRequest, type TestAccount } from '@congvu/database/testing';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import supertest from 'supertest';
 import { pickUp } from '../enrolments/pick-up.ts';
@@ -199,14 +199,8 @@ test('says who picked up, when and which form; the first time counts', async () 
 });
 
 test('says who asked and who decided, of what was asked for here', async () => {
-  const [asker, second] = [randomUUID(), randomUUID()];
-  for (const [id, name] of [
-    [asker, 'Văn thư huyện'],
-    [second, 'Người thứ hai'],
-  ])
-    await service.owner('directory.clients').insert({
-      ...{ id, name, agency_code: 'H41', permissions: [], secret_hash: Buffer.alloc(32) },
-    });
+  const asker = await insertClient(service.owner, { name: 'Văn thư huyện' });
+  const second = await insertClient(service.owner, { name: 'Người thứ hai' });
   const account = await service.account({ requestId });
   const decided = at('2026-06-02');
   await past(account, { issued: at('2026-06-03'), ends: at('2028-06-01') });
