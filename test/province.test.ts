@@ -290,6 +290,12 @@ test('everything is exported whole, and the auditor reads who did what on which 
     'select count(*)::int as accounts from directory.accounts',
   );
   expect(readFileSync(file('accounts.csv'), 'utf8').trim().split('\r\n')).toHaveLength(accounts + 1);
+  expect(
+    await congvu('auditor', 'export', 'certificates', '--agency', 'H41', '-o', file('certificates.csv')),
+  ).toMatchObject({ code: 0 });
+  const [header, ...certificates] = readFileSync(file('certificates.csv'), 'utf8').trim().split('\r\n');
+  expect(header).toContain('serialNumber');
+  expect(certificates.length).toBeGreaterThan(0);
   expect(await congvu('auditor', 'accounts', 'suspend', 'ducvh', '--reason', 'Thử')).toMatchObject({ code: 3 });
 });
 

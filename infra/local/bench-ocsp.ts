@@ -1,5 +1,5 @@
 /**
- * `ocsp-openssl`, `ocsp-cfssl`, `ocsp-http`: OCSP answers a second over kept-alive connections, asked for by wrk, of certificates
+ * `ocsp-openssl`, `ocsp-cfssl`, `ocsp-http`, `ocsp-million`: OCSP answers a second over kept-alive connections, asked for by wrk, of certificates
  * that are drawn evenly from all there are; one in a hundred is revoked. The rivals are asked the very same things in the same run, by
  * turns, and of each the best turn counts. openssl signs each answer with a key of the same kind as ours; cfssl is given our answers,
  * signed already; the bare server returns one of them whatever it is asked. In ours every answer follows a read of the record.
@@ -130,6 +130,30 @@ export const measureOcspHttp = (options: BenchOptions): Promise<Figure> =>
     return beside(ground, 'bare node:http', bare, ground.url, `http://127.0.0.1:${port}/ocsp`);
   });
 
+/** The service alone, of as many as `size` and, before that, of 1,000: each at its best turn. */
+export const measureOcspMillion = (options: BenchOptions): Promise<Figure> =>
+  onGround(options, async (ground) => {
+    const best = async (size: number): Promise<number> => {
+      await fill(ground, size);
+      const paths = await somePaths(ground);
+      const rates: number[] = [];
+      for (let turn = 0; turn < turns; turn += 1) rates.push(await ask(ground, ground.url, paths));
+      options.say(`  of ${size}: ${rates.map((rate) => rate.toFixed(0)).join(', ')} ${unit}`);
+      return Math.max(...rates);
+    };
+    const floorValue = await best(floorSize);
+    const value = await best(options.size);
+    return { value, unit, floor: `of ${floorSize} certificates`, floorValue, ratio: value / floorValue };
+  });
+
+const somePaths = async (ground: Ground, nonce?: Buffer): Promise<string[]> => {
+  const { rows } = await ground.owner.query<{ serial_number: Buffer }>(
+    'select serial_number from certificate.certificates order by random() limit $1',
+    [sampleSize],
+  );
+  return rows.map(({ serial_number }) => pathOf(ground, serial_number, nonce));
+};
+
 /** Brings the record to `size` certificates, and waits until their answers are ready. */
 async function fill({ options, owner, authority }: Ground, size: number): Promise<void> {
   const { stack, say } = options;
@@ -178,11 +202,7 @@ async function beside(
   how: { method?: 'GET' | 'POST'; rivalConnections?: number } = {},
 ): Promise<Figure> {
   const { say } = ground.options;
-  const { rows } = await ground.owner.query<{ serial_number: Buffer }>(
-    'select serial_number from certificate.certificates order by random() limit $1',
-    [sampleSize],
-  );
-  const paths = rows.map(({ serial_number }) => pathOf(ground, serial_number));
+  const paths = await somePaths(ground);
   const method = how.method ?? 'GET';
   let value = 0;
   let floorValue = 0;
@@ -204,12 +224,8 @@ async function beside(
 
 /** What is no part of the figure: over few connections, by POST, and with nonces, each of which is signed. */
 async function others(ground: Ground): Promise<void> {
-  const { rows } = await ground.owner.query<{ serial_number: Buffer }>(
-    'select serial_number from certificate.certificates order by random() limit $1',
-    [sampleSize],
-  );
-  const plain = rows.map(({ serial_number }) => pathOf(ground, serial_number));
-  const withNonce = rows.map(({ serial_number }) => pathOf(ground, serial_number, Buffer.alloc(32, 7)));
+  const plain = await somePaths(ground);
+  const withNonce = await somePaths(ground, Buffer.alloc(32, 7));
   const few = await ask(ground, ground.url, plain, { connections: opensslConnections });
   const posted = await ask(ground, ground.url, plain, { method: 'POST' });
   const signed = await ask(ground, ground.url, withNonce);

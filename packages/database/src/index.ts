@@ -10,4 +10,4 @@ export {
   type Transaction,
   translateDatabaseError,
 } from './open.ts';
-export { openReader, type Reader } from './reader.ts';
+export { openReader, type Reader, type ReadRow } from './reader.ts';

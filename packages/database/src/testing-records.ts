@@ -68,6 +68,23 @@ export async function insertRequest(
   return row.id as string;
 }
 
+/** A program of the province's; its id. */
+export async function insertClient(
+  owner: Database,
+  client: { name?: string; createdBy?: string } = {},
+): Promise<string> {
+  const id = randomUUID();
+  await owner('directory.clients').insert({
+    id,
+    name: client.name ?? `client ${id}`,
+    agency_code: 'H41',
+    permissions: [],
+    secret_hash: randomBytes(32),
+    created_by: client.createdBy ?? null,
+  });
+  return id;
+}
+
 export async function insertAccount(
   owner: Database,
   account: {

@@ -7,7 +7,14 @@ import { readFileSync } from 'node:fs';
 import pg from 'pg';
 import { type Database, openDatabase } from './open.ts';
 
-export { changeAccount, insertAccount, insertProvince, insertRequest, type TestAccount } from './testing-records.ts';
+export {
+  changeAccount,
+  insertAccount,
+  insertClient,
+  insertProvince,
+  insertRequest,
+  type TestAccount,
+} from './testing-records.ts';
 
 export interface TestStack {
   postgres: { urls: Record<'superuser' | 'owner' | 'directory' | 'mailbox' | 'certificate', string>; template: string };

@@ -126,7 +126,16 @@ export async function serve(
   options: { host: string; port: number; log: Logger; release: () => Promise<void> },
 ): Promise<RunningService> {
   const { log } = options;
-  const server = createServer({ requestTimeout: 60_000, headersTimeout: 15_000, keepAliveTimeout: 5_000 }, app);
+  const server = createServer(
+    {
+      requestTimeout: 60_000,
+      headersTimeout: 15_000,
+      keepAliveTimeout: 5_000,
+      // A request without a body costs a third of a bare answer only to end its empty stream.
+      optimizeEmptyRequests: true,
+    },
+    app,
+  );
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen(options.port, options.host, resolve);

@@ -9,7 +9,7 @@ import { readCrl } from '../revocation/held-crl.ts';
 import { publishCrl } from '../revocation/publish-crl.ts';
 import { startTestCertificates, type TestCertificates, testOfficers } from '../testing.ts';
 import { type Authorities, openAuthorities } from './authorities.ts';
-import { loadProfiles, profilesDirectory } from './profiles.ts';
+import { loadProfiles, profilesDirectory, requireServerKeyKind } from './profiles.ts';
 
 let service: TestCertificates;
 let directory: string;
@@ -307,4 +307,18 @@ describe('the certificate of a title holder', () => {
     expect(now).toMatchObject({ state: 'valid' });
     expect(now!.certificate!.includes(Buffer.from('Huỳnh Thanh Điền'))).toBe(true);
   });
+});
+
+test('a kind of server-made keys that a profile does not take is told at the start', async () => {
+  const profiles = join(service.judge.directory, 'fewer-kinds');
+  cpSync(profilesDirectory, profiles, { recursive: true });
+  const path = join(profiles, 'agency-seal.json');
+  const seal = JSON.parse(readFileSync(path, 'utf8'));
+  const { rsa } = seal.keyUsage;
+  writeFileSync(path, JSON.stringify({ ...seal, keyKinds: ['rsa-3072'], keyUsage: { rsa } }));
+  const loaded = await loadProfiles(profiles);
+  expect(() => requireServerKeyKind(loaded, 'ec-p256')).toThrow(
+    'SERVER_KEY_KIND is ec-p256, but the profile agency-seal takes rsa-3072',
+  );
+  expect(() => requireServerKeyKind(loaded, 'rsa-3072')).not.toThrow();
 });

@@ -18,7 +18,7 @@ import { readRootCrl } from '../authority/root-crl.ts';
 import type { Config } from '../config.ts';
 import { type AuthorityFiles, readAuthorityFiles } from './authority-files.ts';
 import { hasLiveCertificatesOfOthers, saveAuthority } from './authority-store.ts';
-import { loadProfiles } from './profiles.ts';
+import { loadProfiles, requireServerKeyKind } from './profiles.ts';
 
 export interface Authority {
   /** Row id. */
@@ -79,6 +79,8 @@ export async function openAuthorities(database: Database, config: Config): Promi
     for (const profile of profiles.values())
       if (profile.purpose === purpose) requireProfile(newest.issuer, profile, new Date());
   }
+
+  requireServerKeyKind(profiles, config.SERVER_KEY_KIND);
 
   await saveAuthority(database, { name: 'root', kind: 'root', certificate: root, subjectKeyIdentifier: rootKey });
   const all: Authority[] = [];

@@ -3,6 +3,8 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Fault, invalid } from '@congvu/errors';
 import { checkProfile, type Profile, profileFaults } from '../authority/profile.ts';
+import type { KeyKind } from '../authority/public-key.ts';
+import { orderedProfile } from '../enrolments/ordered-profile.ts';
 
 export const profilesDirectory = join(import.meta.dirname, '../profiles');
 
@@ -23,6 +25,15 @@ export async function loadProfiles(directory: string = profilesDirectory): Promi
   }
   if (faults.length > 0) throw invalid('profile_invalid', faults);
   return profiles;
+}
+
+/** What the directory orders gets keys of this kind, whatever it is; other profiles fall back on one that they take. */
+export function requireServerKeyKind(profiles: ReadonlyMap<string, Profile>, kind: KeyKind): void {
+  for (const id of Object.values(orderedProfile)) {
+    const keyKinds = profiles.get(id)?.keyKinds ?? [];
+    if (!keyKinds.includes(kind))
+      throw new Error(`SERVER_KEY_KIND is ${kind}, but the profile ${id} takes ${keyKinds.join(', ')}`);
+  }
 }
 
 const unreadable: Fault = { pointer: '', code: 'json', detail: 'A profile is a file of JSON.' };

@@ -209,9 +209,10 @@ export const errorResponse = (error: OcspError): Buffer => der.sequence(der.enum
 
 /** GeneralizedTime of whole seconds; responses know no UTCTime. */
 function generalizedTime(date: Date): Buffer {
-  const digits = date.toISOString().replace(/\D/g, '').slice(0, 14);
-  return der.element(der.tag.generalizedTime, Buffer.from(`${digits}Z`, 'latin1'));
+  return der.element(der.tag.generalizedTime, Buffer.from(`${digitsOf(date)}Z`, 'latin1'));
 }
+
+const digitsOf = (date: Date): string => date.toISOString().replace(/\D/g, '').slice(0, 14);
 
 const goodStatus = der.implicit(0, Buffer.alloc(0));
 const unknownStatus = der.implicit(2, Buffer.alloc(0));
@@ -269,8 +270,9 @@ interface GoodTemplate {
 const goodTemplates = new WeakMap<Responder, Map<number, GoodTemplate>>();
 
 /**
- * What `assembleResponse` makes of one good answer without a nonce, in a fraction of the time: a copy of an earlier one of the same
- * lengths, with everything filled in that differs. Times are seconds since 1970.
+ * What `assembleResponse` makes of one good answer without a nonce, in a fraction of the time: an earlier one of the same lengths,
+ * with everything filled in that differs. The octets are good until the next call, which writes over them: thousands of buffers a
+ * second would keep the garbage collector busy. Times are seconds since 1970.
  */
 export function assembleGood(
   responder: Responder,
@@ -286,7 +288,7 @@ export function assembleGood(
     template = goodTemplate(responder, certificateId, signature);
     goodTemplates.set(responder, ofResponder.set(shape, template));
   }
-  const body = Buffer.from(template.body);
+  const { body } = template;
   certificateId.copy(body, template.certificateId);
   signature.copy(body, template.signature);
   writeTime(body, template.producedAt, thisUpdate);
@@ -321,17 +323,14 @@ function goodTemplate(responder: Responder, certificateId: Buffer, signature: Bu
 
 /** The fourteen digits of a GeneralizedTime. */
 function writeTime(body: Buffer, at: number, seconds: number): void {
-  const date = new Date(seconds * 1000);
-  const year = date.getUTCFullYear();
-  const twoDigits = (offset: number, value: number): void => {
-    body[at + offset] = 0x30 + Math.trunc(value / 10);
-    body[at + offset + 1] = 0x30 + (value % 10);
-  };
-  twoDigits(0, Math.trunc(year / 100));
-  twoDigits(2, year % 100);
-  twoDigits(4, date.getUTCMonth() + 1);
-  twoDigits(6, date.getUTCDate());
-  twoDigits(8, date.getUTCHours());
-  twoDigits(10, date.getUTCMinutes());
-  twoDigits(12, date.getUTCSeconds());
+  let digits = timeDigits.get(seconds);
+  if (digits === undefined) {
+    if (timeDigits.size >= 10_000) timeDigits.clear();
+    digits = digitsOf(new Date(seconds * 1000));
+    timeDigits.set(seconds, digits);
+  }
+  body.write(digits, at, 'latin1');
 }
+
+/** Those of answers that are ready are of few seconds. */
+const timeDigits = new Map<number, string>();

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { inflateRawSync } from 'node:zlib';
-import { changeAccount, insertRequest, type TestAccount } from '@congvu/database/testing';
+import { changeAccount, insertClient, insertRequest, type TestAccount } from '@congvu/database/testing';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import supertest from 'supertest';
 import type { Intent } from '../certificates/certificate-store.ts';
@@ -200,19 +200,8 @@ describe('a certificate of a device', () => {
   });
 
   test('is not approved by whoever asked, by one hand with them, nor from another agency', async () => {
-    const [boss, made] = [randomUUID(), randomUUID()];
-    for (const [id, maker] of [
-      [boss, null],
-      [made, boss],
-    ])
-      await service.owner('directory.clients').insert({
-        id,
-        name: `client ${id}`,
-        agency_code: 'H41',
-        permissions: [],
-        secret_hash: Buffer.alloc(32),
-        created_by: maker,
-      });
+    const boss = await insertClient(service.owner);
+    const made = await insertClient(service.owner, { createdBy: boss });
     const dnsNames = ['one-hand.nghean.gov.vn'];
     const { body } = await post('/v1/enrolments', server(office, { dnsNames }), { ...agency, id: made });
     for (const id of [made, boss])

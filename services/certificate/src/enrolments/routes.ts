@@ -58,7 +58,10 @@ export const actorOf = (context: RouteContext) => ({
   ip: context.ip || null,
 });
 
-const scopedActorOf = (context: RouteContext) => ({ ...actorOf(context), agencyCode: client(context).agencyCode });
+export const scopedActorOf = (context: RouteContext) => ({
+  ...actorOf(context),
+  agencyCode: client(context).agencyCode,
+});
 const form = z.enum(['modern', 'legacy']).default('modern');
 
 export const enrolmentRoutes = (dependencies: EnrolmentDependencies & { log: Logger }): Route[] => [

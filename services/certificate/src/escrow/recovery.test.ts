@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { changeAccount, type TestAccount } from '@congvu/database/testing';
+import { changeAccount, insertClient, type TestAccount } from '@congvu/database/testing';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import supertest from 'supertest';
 import { startTestCertificates, type TestCertificates } from '../testing.ts';
@@ -69,19 +69,8 @@ describe('an officer', () => {
   });
 
   test('is no client whose secret the other officer was shown', async () => {
-    const [boss, made] = [randomUUID(), randomUUID()];
-    for (const [id, maker] of [
-      [boss, null],
-      [made, boss],
-    ])
-      await service.owner('directory.clients').insert({
-        id,
-        name: `client ${id}`,
-        agency_code: 'H41',
-        permissions: [],
-        secret_hash: Buffer.alloc(32),
-        created_by: maker,
-      });
+    const boss = await insertClient(service.owner);
+    const made = await insertClient(service.owner, { createdBy: boss });
     const claims = candidate({ id: made });
     const { body } = await register('made', await newCertificate(service, 'made'), claims);
     const { id } = body.officer;

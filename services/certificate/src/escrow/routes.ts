@@ -7,27 +7,16 @@ import {
   RecoveryOfficerProof,
   RecoveryShares,
 } from '@congvu/contracts';
-import {
-  client,
-  decodeTimeCursor,
-  PageQuery,
-  pageAnswer,
-  pageOf,
-  type Route,
-  type RouteContext,
-  route,
-  toPage,
-} from '@congvu/http';
+import { client, decodeTimeCursor, PageQuery, pageAnswer, pageOf, type Route, route, toPage } from '@congvu/http';
 import { z } from 'zod';
 import type { EnrolmentDependencies } from '../enrolments/converge-certificates.ts';
-import { actorOf } from '../enrolments/routes.ts';
+import { scopedActorOf } from '../enrolments/routes.ts';
 import { listRecoveries, requireRecovery } from './escrow-store.ts';
 import { listOfficers, toOfficer } from './officer-store.ts';
 import { askRecovery, cancelRecovery, confirmRecovery, giveShares } from './recover-account.ts';
 import { approveOfficer, proveOfficer, registerOfficer, retireOfficer } from './register-officer.ts';
 
 const ById = z.object({ id: z.uuid() });
-const scopedActorOf = (context: RouteContext) => ({ ...actorOf(context), agencyCode: client(context).agencyCode });
 
 export const escrowRoutes = ({
   database,

@@ -522,3 +522,13 @@ test('the list: by state, kind and account, as CSV too', async () => {
     2 + body.items.filter(({ kind }: ExternalCredential) => kind === 'device').length,
   );
 });
+
+test('of a position it is its holder’s: the form and the certificate name the person', async () => {
+  const holder = await service.account({ displayName: 'Trần Thị Bình' });
+  const chair = await service.account({ kind: 'position', displayName: 'Chủ tịch UBND huyện', holder });
+  expect((await draft({ kind: 'individual' }, chair)).body.form).toMatchObject({ fullName: 'Trần Thị Bình' });
+  const id = await sent({ kind: 'individual' }, chair);
+  const named = (name: string) => issued({ subject: `/C=VN/CN=${name}`, email: chair.address });
+  expect((await upload(id, named('Lê Văn Khác'))).body.errors).toMatchObject([{ code: 'certificate_name' }]);
+  expect((await upload(id, named('Trần Thị Bình'))).status).toBe(200);
+});

@@ -223,7 +223,7 @@ function checkedForm(input: ExternalForm, account: AccountFacts) {
     tidy.keeper = { ...form.keeper, mobile: read('/form/keeper/mobile', parseMobile(form.keeper.mobile))?.mobile };
   if (faults.length > 0) throw invalid('external_form_invalid', faults);
   const known = {
-    individual: { fullName: account.displayName, ...(account.title && { title: account.title }) },
+    individual: { fullName: account.fullName, ...(account.title && { title: account.title }) },
     organisation: { name: account.agencyName },
     device: {},
   }[input.kind];

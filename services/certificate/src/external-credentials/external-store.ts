@@ -43,6 +43,8 @@ export interface AccountFacts {
   state: string;
   address: string;
   displayName: string;
+  /** Who holds a position; everybody else is the own holder. */
+  fullName: string;
   title: string | null;
   agencyId: string;
   agencyCode: string;
@@ -55,19 +57,21 @@ export const findAccountWithin = (
   id: string,
   agencyCode: string,
 ): Promise<AccountFacts | undefined> =>
-  connection('directory.accounts_v')
-    .where({ id })
-    .whereRaw('agency_id in (select directory.agency_subtree(?))', [agencyCode])
+  connection('directory.accounts_v as c')
+    .leftJoin('directory.position_holders_v as h', 'h.position_id', 'c.id')
+    .where('c.id', id)
+    .whereRaw('c.agency_id in (select directory.agency_subtree(?))', [agencyCode])
     .first(
-      'id',
-      'kind',
-      'state',
-      'address',
-      'title',
-      'display_name as displayName',
-      'agency_id as agencyId',
-      'agency_code as agencyCode',
-      'agency_name as agencyName',
+      'c.id',
+      'c.kind',
+      'c.state',
+      'c.address',
+      'c.title',
+      'c.display_name as displayName',
+      connection.raw('coalesce(h.display_name, c.display_name) as "fullName"'),
+      'c.agency_id as agencyId',
+      'c.agency_code as agencyCode',
+      'c.agency_name as agencyName',
     );
 
 export const findByIdempotencyKey = (

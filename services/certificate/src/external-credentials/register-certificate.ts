@@ -16,7 +16,14 @@ import {
   requireState,
   sealedFor,
 } from './external-request.ts';
-import { type ExternalRow, findAccountWithin, isKeyOfAnother, lockExternal, updateExternal } from './external-store.ts';
+import {
+  type AccountFacts,
+  type ExternalRow,
+  findAccountWithin,
+  isKeyOfAnother,
+  lockExternal,
+  updateExternal,
+} from './external-store.ts';
 
 export interface RegisterDependencies extends ExternalDependencies {
   /** Of the Government's CA; without them no chain is followed. */
@@ -89,8 +96,12 @@ export async function registerExternal(
     });
 }
 
-const namesOf = (row: ExternalRow, account: { displayName: string; agencyName: string }): string[] => {
-  if (row.kind === 'individual') return [account.displayName];
+/** A position's certificate is its holder's, and may name the position. */
+const namesOf = (
+  row: ExternalRow,
+  account: Pick<AccountFacts, 'displayName' | 'fullName' | 'agencyName'>,
+): string[] => {
+  if (row.kind === 'individual') return [account.fullName, account.displayName];
   if (row.kind === 'organisation') return [account.displayName, account.agencyName];
   const { name, dnsNames } = row.form as { name: string; dnsNames: string[] };
   return [name, ...dnsNames];

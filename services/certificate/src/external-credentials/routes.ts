@@ -23,7 +23,7 @@ import {
 } from '@congvu/http';
 import { z } from 'zod';
 import { toPem } from '../authority/certificate.ts';
-import { actorOf } from '../enrolments/routes.ts';
+import { scopedActorOf } from '../enrolments/routes.ts';
 import {
   cancelExternal,
   changeExternal,
@@ -38,11 +38,6 @@ import { type RegisterDependencies, registerExternal, revokeExternal } from './r
 const ById = z.object({ id: z.uuid() });
 const columns = Object.keys(ExternalCredential.shape) as (keyof ExternalCredential)[];
 const pemType = 'application/x-pem-file';
-
-const scopedActor = (context: RouteContext): ExternalActor => ({
-  ...actorOf(context),
-  agencyCode: client(context).agencyCode,
-});
 
 export function externalCredentialRoutes(dependencies: RegisterDependencies): Route[] {
   const { database } = dependencies;
@@ -67,7 +62,7 @@ export function externalCredentialRoutes(dependencies: RegisterDependencies): Ro
       response: ExternalCredential,
       handle: async (context) => {
         const { id } = context.params;
-        await act(id, context.body, scopedActor(context), context.ifMatchVersion);
+        await act(id, context.body, scopedActorOf(context), context.ifMatchVersion);
         return answer(context, id);
       },
     });
@@ -107,7 +102,7 @@ export function externalCredentialRoutes(dependencies: RegisterDependencies): Ro
       status: 201,
       response: ExternalCredential,
       handle: async (context) => {
-        const id = await draftExternal(dependencies, context.body, scopedActor(context), context.idempotencyKey);
+        const id = await draftExternal(dependencies, context.body, scopedActorOf(context), context.idempotencyKey);
         const { headers, body } = await answer(context, id);
         return { headers: { ...headers, Location: `/v1/external-credentials/${id}` }, body };
       },
@@ -137,7 +132,7 @@ export function externalCredentialRoutes(dependencies: RegisterDependencies): Ro
       response: ExternalCredential,
       handle: async (context) => {
         const { id } = context.params;
-        await changeExternal(dependencies, id, context.body.form, scopedActor(context), context.ifMatchVersion);
+        await changeExternal(dependencies, id, context.body.form, scopedActorOf(context), context.ifMatchVersion);
         return answer(context, id);
       },
     }),

@@ -2,6 +2,7 @@
  * Answers one OCSP request. Whatever comes in, an OCSPResponse goes out: what cannot be read is answered with malformedRequest,
  * what cannot be done now with tryLater. A certificate that was not issued here is `unknown`, its issuer known or not.
  */
+import { hash } from 'node:crypto';
 import { ServiceError } from '@congvu/errors';
 import type { Authorities } from '../authorities/authorities.ts';
 import {
@@ -12,21 +13,31 @@ import {
   certificateIdOf,
   errorResponse,
   issuerIds,
+  type OcspError,
   type OcspRequest,
   parseOcspRequest,
   type SingleResponse,
   signResponseData,
 } from '../authority/ocsp.ts';
-import { type CurrentStatus, type CurrentStatuses, createCurrentStatuses } from './current-statuses.ts';
+import { type CurrentStatus, type CurrentStatuses, createCurrentStatuses, type Wanted } from './current-statuses.ts';
 import { createPreparedAnswers } from './prepared-answers.ts';
 import type { NumberedResponder, Responders } from './responders.ts';
 import type { StatusReader } from './status-store.ts';
 
 export interface OcspAnswer {
-  readonly body: Buffer;
+  /** Octets, each as a character of Latin 1: so they leave in one piece with the head of the response. */
+  readonly body: string;
   /** When a cache may keep it; undefined: it may not. Seconds since 1970. */
-  readonly cacheable: { readonly thisUpdate: number; readonly nextUpdate: number } | undefined;
+  readonly cacheable: { readonly thisUpdate: number; readonly nextUpdate: number; readonly sha1: string } | undefined;
 }
+
+/** `octets` are not needed any more afterwards. */
+const toAnswer = (octets: Buffer, period?: { thisUpdate: number; nextUpdate: number }): OcspAnswer => ({
+  body: octets.toString('latin1'),
+  cacheable: period && { ...period, sha1: hash('sha1', octets, 'hex') },
+});
+/** Never signed, and kept by nobody. */
+export const errorAnswer = (error: OcspError): OcspAnswer => toAnswer(errorResponse(error));
 
 export interface OcspAnswers {
   answer(encoded: Buffer): Promise<OcspAnswer>;
@@ -101,48 +112,45 @@ export function createAnswers(options: {
       nonce,
     });
 
-  const find = (id: CertificateId): Promise<CurrentStatus> | undefined => {
-    const issuer = numberOf.get(id.issuer.toString('latin1'));
-    return issuer === undefined
-      ? undefined
-      : statuses.find({ issuer, authorityId: names[issuer]!.authorityId, serialNumber: id.serialNumber });
+  /** Undefined: of an issuer that nobody here knows. */
+  const wantedOf = ({ issuer: octets, serialNumber }: CertificateId): Wanted | undefined => {
+    const issuer = numberOf.get(octets.toString('latin1'));
+    return issuer === undefined ? undefined : { issuer, authorityId: names[issuer]!.authorityId, serialNumber };
   };
+  const find = (wanted: Wanted): Promise<CurrentStatus> =>
+    new Promise((resolve, reject) => statuses.find(wanted, resolve, reject));
 
-  /** About one certificate and without a nonce: what is ready is sent, what is not is made, kept and sent. */
-  const answerOne = async (id: CertificateId, authorityId: string, current: CurrentStatus): Promise<OcspAnswer> => {
-    const responses = [{ certificateId: id.raw, status: current.status ?? unknown }];
-    const ready = current.prepared;
+  /** About one certificate and without a nonce: what is ready is sent. */
+  const readyAnswer = (id: CertificateId, { status, prepared: ready }: CurrentStatus): OcspAnswer | undefined => {
     const signer = ready && responders.byNumber(ready.responder);
-    if (signer) {
-      const { thisUpdate, signature } = ready;
-      const nextUpdate = nextUpdateOf(thisUpdate, signer);
-      const body =
-        current.status?.kind === 'good'
-          ? assembleGood(signer, id.raw, thisUpdate, nextUpdate, signature)
-          : assembleResponse(signer, responseData(signer, thisUpdate, responses), signature);
-      return { body, cacheable: { thisUpdate, nextUpdate } };
-    }
+    if (!signer) return undefined;
+    const { thisUpdate, signature } = ready;
+    const nextUpdate = nextUpdateOf(thisUpdate, signer);
+    const body =
+      status?.kind === 'good'
+        ? assembleGood(signer, id.raw, thisUpdate, nextUpdate, signature)
+        : assembleResponse(
+            signer,
+            responseData(signer, thisUpdate, [{ certificateId: id.raw, status: status ?? unknown }]),
+            signature,
+          );
+    return toAnswer(body, { thisUpdate, nextUpdate });
+  };
+  /** And what is not is made, kept and sent. */
+  const makeAnswer = async (id: CertificateId, authorityId: string, current: CurrentStatus): Promise<OcspAnswer> => {
     const responder = responders.of(authorityId);
-    const { body, signature } = await sign(responder, current.asOf, responses);
+    const { asOf, status } = current;
+    const { body, signature } = await sign(responder, asOf, [{ certificateId: id.raw, status: status ?? unknown }]);
     current.keep?.(responder.number, signature);
-    const nextUpdate = nextUpdateOf(current.asOf, responder);
-    return { body, cacheable: current.status && { thisUpdate: current.asOf, nextUpdate } };
+    return toAnswer(body, status && { thisUpdate: asOf, nextUpdate: nextUpdateOf(asOf, responder) });
   };
 
-  const answerRequest = async ({ certificateIds, nonce }: OcspRequest): Promise<OcspAnswer> => {
-    const [first] = certificateIds;
-    const alone = certificateIds.length === 1 && !nonce ? numberOf.get(first!.issuer.toString('latin1')) : undefined;
-    if (alone !== undefined) {
-      const { authorityId } = names[alone]!;
-      const wanted = { issuer: alone, authorityId, serialNumber: first!.serialNumber };
-      return answerOne(first!, authorityId, await statuses.find(wanted));
-    }
-    const found = await Promise.all(certificateIds.map(find));
-    const issuer = certificateIds
-      .map((id) => numberOf.get(id.issuer.toString('latin1')))
-      .find((number) => number !== undefined);
+  /** About several, of an issuer that nobody here knows, or with a nonce. */
+  const answerAnew = async ({ certificateIds, nonce }: OcspRequest): Promise<OcspAnswer> => {
+    const wanted = certificateIds.map(wantedOf);
+    const found = await Promise.all(wanted.map((one) => one && find(one)));
     // Of an issuer that nobody here knows somebody has to say so: whoever issues now.
-    const authorityId = issuer === undefined ? authorities.all[0]?.id : names[issuer]!.authorityId;
+    const authorityId = wanted.find((one) => one !== undefined)?.authorityId ?? authorities.all[0]?.id;
     if (authorityId === undefined) throw new Error('there is no authority');
     const { body } = await sign(
       responders.of(authorityId),
@@ -150,25 +158,36 @@ export function createAnswers(options: {
       certificateIds.map(({ raw }, index) => ({ certificateId: raw, status: found[index]?.status ?? unknown })),
       nonce,
     );
-    return { body, cacheable: undefined };
+    return toAnswer(body);
   };
 
   return {
-    answer: async (encoded) => {
-      let request: OcspRequest;
-      try {
-        request = parseOcspRequest(encoded);
-      } catch (error) {
-        if (!(error instanceof ServiceError)) throw error;
-        return { body: errorResponse('malformedRequest'), cacheable: undefined };
-      }
-      try {
-        return await answerRequest(request);
-      } catch (error) {
-        if (!(error instanceof ServiceError) || error.kind !== 'unavailable') throw error;
-        return { body: errorResponse('tryLater'), cacheable: undefined };
-      }
-    },
+    answer: (encoded) =>
+      // Nearly all are ready: they have this one promise alone.
+      new Promise((resolve, reject) => {
+        const failed = (error: unknown): void => {
+          if (error instanceof ServiceError && error.kind === 'unavailable') resolve(errorAnswer('tryLater'));
+          else reject(error);
+        };
+        const request = readRequest(encoded);
+        if (!request) return resolve(errorAnswer('malformedRequest'));
+        const [id] = request.certificateIds as [CertificateId];
+        const wanted = request.certificateIds.length === 1 && !request.nonce ? wantedOf(id) : undefined;
+        if (!wanted) return void answerAnew(request).then(resolve, failed);
+        statuses.find(
+          wanted,
+          (current) => {
+            try {
+              const ready = readyAnswer(id, current);
+              if (ready) resolve(ready);
+              else makeAnswer(id, wanted.authorityId, current).then(resolve, failed);
+            } catch (error) {
+              failed(error);
+            }
+          },
+          failed,
+        );
+      }),
     prepare: async (authorityId, serialNumber) => {
       const issuer = issuersOf.get(authorityId)?.[0];
       if (issuer === undefined) return false;
@@ -176,10 +195,10 @@ export function createAnswers(options: {
       if (known?.signed && isYoung(known.thisUpdate, known.signed.responder, 1 / 3)) return false;
       // The old one goes first, so that its status is read anew and signed as of now.
       prepared.forget(issuer, serialNumber);
-      const current = await statuses.find({ issuer, authorityId, serialNumber });
+      const current = await find({ issuer, authorityId, serialNumber });
       const octets = names[issuer]!.octets;
       const id = { raw: certificateIdOf(octets, serialNumber), issuer: octets, serialNumber };
-      await answerOne(id, authorityId, current);
+      if (!current.prepared) await makeAnswer(id, authorityId, current);
       return true;
     },
     forget: () => statuses.forget(),
@@ -188,3 +207,12 @@ export function createAnswers(options: {
 }
 
 const unknown = { kind: 'unknown' } as const;
+
+function readRequest(encoded: Buffer): OcspRequest | undefined {
+  try {
+    return parseOcspRequest(encoded);
+  } catch (error) {
+    if (error instanceof ServiceError) return undefined;
+    throw error;
+  }
+}

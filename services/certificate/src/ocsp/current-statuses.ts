@@ -27,17 +27,18 @@ export interface CurrentStatus {
 }
 
 export interface CurrentStatuses {
-  /** Rejects with `unavailable` when the record cannot be read, or when too many wait. */
-  find(wanted: Wanted): Promise<CurrentStatus>;
+  /** One of both is called, later: `failed` with `unavailable` when the record cannot be read, or when too many wait. */
+  find(wanted: Wanted, found: (current: CurrentStatus) => void, failed: (error: unknown) => void): void;
   /** Nothing is known any more. */
   forget(): void;
 }
 
 const maximumWaiting = 10_000;
 
-interface Waiting extends Wanted {
-  resolve: (current: CurrentStatus) => void;
-  reject: (error: unknown) => void;
+interface Waiting {
+  wanted: Wanted;
+  found: (current: CurrentStatus) => void;
+  failed: (error: unknown) => void;
 }
 
 export function createCurrentStatuses(options: {
@@ -57,9 +58,13 @@ export function createCurrentStatuses(options: {
     since = undefined;
     prepared.clear();
   };
-  const isKnown = ({ issuer, serialNumber }: Wanted): boolean => {
-    const found = prepared.find(issuer, serialNumber);
-    return found?.signed !== undefined && isUsable(found.thisUpdate, found.signed.responder);
+  const isKnown = ({ issuer, serialNumber }: Wanted): boolean => prepared.has(issuer, serialNumber, isUsable);
+
+  const wait = (one: Waiting): void => {
+    waiting.push(one);
+    if (reading) return;
+    reading = true;
+    void run();
   };
 
   const run = async (): Promise<void> => {
@@ -68,54 +73,54 @@ export function createCurrentStatuses(options: {
       await new Promise((resolve) => setImmediate(resolve));
       const batch = waiting;
       waiting = [];
-      const asked = batch.filter((one) => !isKnown(one));
+      const known: Waiting[] = [];
+      const asked: Waiting[] = [];
+      for (const one of batch) (isKnown(one.wanted) ? known : asked).push(one);
       // The clock first: the read tells of a moment after it.
       const asOf = Math.floor(Date.now() / 1000);
-      let found: StatusesRead;
+      let result: StatusesRead;
       try {
-        found = await read(since, asked);
+        result = await read(
+          since,
+          asked.map(({ wanted }) => wanted),
+        );
       } catch (cause) {
         forget();
-        for (const { reject } of batch) reject(unreadable(cause));
+        for (const { failed } of batch) failed(unreadable(cause));
         continue;
       }
-      since = found.snapshot;
-      if (found.changed === undefined) prepared.clear();
-      for (const { authorityId, serialNumber } of found.changed ?? [])
+      since = result.snapshot;
+      if (result.changed === undefined) prepared.clear();
+      for (const { authorityId, serialNumber } of result.changed ?? [])
         for (const issuer of issuersOf(authorityId)) prepared.forget(issuer, serialNumber);
-      const statuses = new Map<Waiting, KnownStatus | undefined>(
-        asked.map((one, index) => [one, found.statuses[index]]),
-      );
-      for (const one of batch) settle(one, asOf, statuses);
+      asked.forEach(({ wanted, found }, index) => {
+        const status = result.statuses[index];
+        // What was not issued is not kept: it may be issued the next moment, and anybody can think of such numbers.
+        const keep = status && prepared.put(wanted.issuer, wanted.serialNumber, status, asOf);
+        found({ status, asOf, prepared: undefined, keep });
+      });
+      for (const one of known) giveOut(one, asOf);
     }
     reading = false;
   };
 
-  const settle = (one: Waiting, asOf: number, statuses: ReadonlyMap<Waiting, KnownStatus | undefined>): void => {
-    if (!statuses.has(one)) {
-      const found = isKnown(one) ? prepared.find(one.issuer, one.serialNumber) : undefined;
-      if (found?.signed)
-        one.resolve({ ...found, asOf, prepared: { thisUpdate: found.thisUpdate, ...found.signed }, keep: undefined });
-      // Prepared until now, and changed since: its status is read next.
-      else waiting.push(one);
-      return;
+  const giveOut = (one: Waiting, asOf: number): void => {
+    const { issuer, serialNumber } = one.wanted;
+    const found = isKnown(one.wanted) ? prepared.find(issuer, serialNumber) : undefined;
+    if (found?.signed) {
+      const { status, thisUpdate, signed } = found;
+      one.found({ status, asOf, prepared: { thisUpdate, ...signed }, keep: undefined });
     }
-    const status = statuses.get(one);
-    // What was not issued is not kept: it may be issued the next moment, and anybody can think of such numbers.
-    const keep = status && prepared.put(one.issuer, one.serialNumber, status, asOf);
-    one.resolve({ status, asOf, prepared: undefined, keep });
+    // Prepared until now, and changed since: its status is read next.
+    else wait(one);
   };
 
   return {
     forget,
-    find: (wanted) =>
-      new Promise<CurrentStatus>((resolve, reject) => {
-        if (waiting.length >= maximumWaiting) return reject(unreadable(new Error('too many requests wait')));
-        waiting.push({ ...wanted, resolve, reject });
-        if (reading) return;
-        reading = true;
-        void run();
-      }),
+    find: (wanted, found, failed) => {
+      if (waiting.length >= maximumWaiting) return failed(unreadable(new Error('too many requests wait')));
+      wait({ wanted, found, failed });
+    },
   };
 }
 

@@ -3,11 +3,10 @@
  * of Node's in front of the app, because an answer costs less than the app's middleware would. Every request that can be read as
  * HTTP is answered by an OCSPResponse and status 200, errors of OCSP included.
  */
-import { hash } from 'node:crypto';
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import type { Logger } from 'pino';
-import { errorResponse, maximumRequestSize } from '../authority/ocsp.ts';
-import type { OcspAnswer, OcspAnswers } from './answer-request.ts';
+import { maximumRequestSize } from '../authority/ocsp.ts';
+import { errorAnswer, type OcspAnswer, type OcspAnswers } from './answer-request.ts';
 
 const path = '/ocsp';
 
@@ -20,24 +19,22 @@ const maxAgeSeconds = 60;
 export function ocspListener(answers: Pick<OcspAnswers, 'answer'>, log: Logger): RequestListener {
   const failed = (error: unknown): OcspAnswer => {
     log.error({ err: error }, 'an OCSP request could not be answered');
-    return { body: errorResponse('internalError'), cacheable: undefined };
+    return errorAnswer('internalError');
+  };
+  const answer = (encoded: Buffer, request: IncomingMessage, response: ServerResponse): void => {
+    answers.answer(encoded).then(
+      (found) => send(request, response, found),
+      (error: unknown) => send(request, response, failed(error)),
+    );
   };
   return (request, response) => {
     const { method } = request;
     if (method === 'POST') {
-      readBody(request, response, (body) => {
-        answers
-          .answer(body)
-          .catch(failed)
-          .then((answer) => send(request, response, answer), log.error.bind(log));
-      });
+      readBody(request, response, (body) => answer(body, request, response));
     } else if (method === 'GET' || method === 'HEAD') {
       const encoded = readPath(request.url ?? '');
       // What is no base64 is no request either; nothing at all is refused by the same words.
-      answers
-        .answer(encoded ?? Buffer.alloc(0))
-        .catch(failed)
-        .then((answer) => send(request, response, answer), log.error.bind(log));
+      answer(encoded ?? Buffer.alloc(0), request, response);
     } else {
       request.resume();
       response.writeHead(405, { Allow: 'GET, HEAD, POST', 'Content-Length': 0 }).end();
@@ -73,29 +70,35 @@ function readBody(request: IncomingMessage, response: ServerResponse, take: (bod
   });
 }
 
-/** Dates are those of a few seconds, and making one is dear beside the rest. */
-let lastDate: readonly [number, string] = [0, ''];
+/** Answers are of some thousands of seconds at most, and making a date is dear beside the rest. */
+const httpDates = new Map<number, string>();
 function httpDate(seconds: number): string {
-  if (lastDate[0] !== seconds) lastDate = [seconds, new Date(seconds * 1000).toUTCString()];
-  return lastDate[1];
+  let date = httpDates.get(seconds);
+  if (date === undefined) {
+    if (httpDates.size >= 10_000) httpDates.clear();
+    date = new Date(seconds * 1000).toUTCString();
+    httpDates.set(seconds, date);
+  }
+  return date;
 }
 
 function send(request: IncomingMessage, response: ServerResponse, { body, cacheable }: OcspAnswer): void {
   const type = ['Content-Type', 'application/ocsp-response', 'Content-Length', String(body.length)];
+  const withoutBody = request.method === 'HEAD';
   if (!cacheable) {
-    response.writeHead(200, [...type, 'Cache-Control', 'no-store']).end(request.method === 'HEAD' ? undefined : body);
+    response.writeHead(200, [...type, 'Cache-Control', 'no-store']).end(withoutBody ? undefined : body, 'latin1');
     return;
   }
-  const etag = `"${hash('sha1', body, 'hex')}"`;
-  const now = Math.floor(Date.now() / 1000);
-  const maxAge = Math.max(0, Math.min(maxAgeSeconds, cacheable.nextUpdate - now));
+  const { thisUpdate, nextUpdate, sha1 } = cacheable;
+  const etag = `"${sha1}"`;
+  const maxAge = Math.max(0, Math.min(maxAgeSeconds, nextUpdate - Math.floor(Date.now() / 1000)));
   const caching = [
     ...['Cache-Control', `max-age=${maxAge}, public, no-transform, must-revalidate`, 'ETag', etag],
-    ...['Last-Modified', httpDate(cacheable.thisUpdate)],
+    ...['Last-Modified', httpDate(thisUpdate)],
   ];
   if (request.method !== 'POST' && request.headers['if-none-match'] === etag) {
     response.writeHead(304, caching).end();
     return;
   }
-  response.writeHead(200, [...type, ...caching]).end(request.method === 'HEAD' ? undefined : body);
+  response.writeHead(200, [...type, ...caching]).end(withoutBody ? undefined : body, 'latin1');
 }

@@ -24,6 +24,8 @@ export interface PreparedAnswers {
   readonly size: () => number;
   /** `issuer` is a number below 65,536 that stands for a way of naming an issuer. */
   find(issuer: number, serialNumber: Buffer): PreparedAnswer | undefined;
+  /** Whether a signed one is there that is usable. */
+  has(issuer: number, serialNumber: Buffer, isUsable: (thisUpdate: number, responder: number) => boolean): boolean;
   /** In place of what there was. The function returned adds the signature, unless the answer was forgotten or replaced. */
   put(
     issuer: number,
@@ -170,6 +172,16 @@ export function createPreparedAnswers(capacity: number): PreparedAnswers {
                 signature: chunk.subarray(signature, signature + signatureLength),
               },
       };
+    },
+    has: (issuer, serialNumber, isUsable) => {
+      const place = placeOf(issuer, serialNumber);
+      if (place === -1) return false;
+      const chunk = chunkOf(table[place]!);
+      const at = start(table[place]!);
+      return (
+        chunk[at + offset.signatureLength] !== 0 &&
+        isUsable(chunk.readUInt32LE(at + offset.thisUpdate), chunk.readUInt16LE(at + offset.responder))
+      );
     },
     put: (issuer, serialNumber, status, thisUpdate) => {
       if (serialNumber.length > 20) throw new RangeError('no serial number issued here is that long');

@@ -32,56 +32,55 @@ const timeoutMs = 5_000;
  * An intent that nobody has signed yet was not issued.
  */
 const statement = `
-select pg_current_snapshot()::text as snapshot,
-  array(select authority_id::text || encode(serial_number, 'hex') from certificate.certificates
+select pg_current_snapshot(),
+  array_to_string(array(select authority_id::text || encode(serial_number, 'hex') from certificate.certificates
     where status_changed_in >= pg_snapshot_xmin($1::pg_snapshot)
       and status_changed_in < pg_snapshot_xmax(pg_current_snapshot())
       and not pg_visible_in_snapshot(status_changed_in, $1::pg_snapshot)
-    limit ${maximumChanged + 1}) as changed,
-  array(select coalesce(
+    limit ${maximumChanged + 1}), ','),
+  array_to_string(array(select coalesce(
     (select case x.state when 'revoked'
         then x.revocation_reason || ' ' || floor(extract(epoch from x.revoked_at))::text else x.state end
       from certificate.certificates x
-      where x.authority_id = asked.authority_id and x.serial_number = asked.serial_number limit 1),
+      where x.authority_id = asked.authority_id and x.serial_number = decode(asked.serial_number, 'hex') limit 1),
     (select 'valid' from certificate.ocsp_responders r
-      where r.authority_id = asked.authority_id and r.serial_number = asked.serial_number and r.certificate is not null))
-    from rows from (unnest($2::uuid[]), unnest($3::bytea[])) with ordinality as asked (authority_id, serial_number, place)
-    order by place) as statuses`;
-
-interface Row {
-  snapshot: string;
-  changed: string[];
-  statuses: (string | null)[];
-}
+      where r.authority_id = asked.authority_id and r.serial_number = decode(asked.serial_number, 'hex')
+        and r.certificate is not null),
+    'unknown')
+    from rows from (unnest($2::uuid[]), unnest($3::text[])) with ordinality as asked (authority_id, serial_number, place)
+    order by place), ',')`;
 
 /** `onLost`: the database may be another from now on, and what was read before is worth nothing. */
 export function openStatusReader(url: string, onLost: () => void): StatusReader {
-  const reader: Reader<Row> = openReader<Row>({ url, name: 'certificate ocsp', statement, timeoutMs, onLost });
+  const reader: Reader = openReader({ url, name: 'certificate ocsp', statement, timeoutMs, onLost });
   return {
     read: async (since, asked) => {
       const [row] = await reader.read([
         since ?? null,
-        asked.map(({ authorityId }) => authorityId),
-        asked.map(({ serialNumber }) => serialNumber),
+        `{${asked.map(({ authorityId }) => authorityId).join()}}`,
+        `{${asked.map(({ serialNumber }) => serialNumber.toString('hex')).join()}}`,
       ]);
-      const { snapshot, changed, statuses } = row as Row;
+      const [snapshot, changed, statuses] = row as [string, string, string];
+      const changes = partsOf(changed);
       return {
         snapshot,
-        changed: changed.length > maximumChanged ? undefined : changed.map(toSerialOf),
-        statuses: statuses.map(toStatus),
+        changed: changes.length > maximumChanged ? undefined : changes.map(toSerialOf),
+        statuses: partsOf(statuses).map(toStatus),
       };
     },
     close: () => reader.close(),
   };
 }
 
+const partsOf = (text: string): string[] => (text === '' ? [] : text.split(','));
+
 const toSerialOf = (text: string): SerialOf => ({
   authorityId: text.slice(0, 36),
   serialNumber: Buffer.from(text.slice(36), 'hex'),
 });
 
-function toStatus(text: string | null): KnownStatus | undefined {
-  if (text === null || text === 'signing') return undefined;
+function toStatus(text: string): KnownStatus | undefined {
+  if (text === 'unknown' || text === 'signing') return undefined;
   if (text === 'valid') return { kind: 'good' };
   const [reason, seconds] = text.split(' ');
   return { kind: 'revoked', reason: reason as RevocationReason, revokedAt: new Date(Number(seconds) * 1000) };

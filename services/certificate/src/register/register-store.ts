@@ -73,7 +73,14 @@ export interface RegisterEntry {
 
 const sortColumn = { newest: 'created_at', expiry: 'not_after' } as const;
 
-/** Rows of certificate.certificates as `x` in the form that both kinds have. */
+/** Ids of clients are UUIDs; a holder is named by the account. */
+const clientName = (column: string): string =>
+  `(select n.name from directory.client_names_v n where n.id = case when ${column} ~ '^[0-9a-f-]{36}$' then ${column}::uuid end)`;
+
+/**
+ * Rows of certificate.certificates as `x` in the form that both kinds have. What was asked for here, and decided on here by a second
+ * person, goes before the request that opened the account.
+ */
 const own = {
   from: `certificate.certificates x join certificate.enrolments e on e.id = x.enrolment_id
     left join directory.request_provenance_v p on p.request_id = x.request_id`,
@@ -84,7 +91,13 @@ const own = {
     x.fingerprint_sha256, x.not_before, x.not_after, x.issued_at, x.revoked_at, x.revocation_reason, x.invalidity_date,
     (select s.revoke_at from certificate.scheduled_revocations s where s.certificate_id = x.id) as revoke_at,
     e.picked_up_at, e.picked_up_by, e.picked_up_form, x.request_id,
-    p.submitted_by_name, p.submitted_at, p.approver_id, p.approved_by_name, p.approved_at, p.decision_number`,
+    case e.asked_by_kind when 'client' then ${clientName('e.asked_by')}
+      when 'holder' then (select c.display_name from directory.accounts_v c where c.id = x.account_id)
+      else p.submitted_by_name end as submitted_by_name,
+    case when e.asked_by is null then p.submitted_at else e.created_at end as submitted_at,
+    coalesce(e.decided_by, p.approver_id::text) as approver_id,
+    case when e.decided_by is null then p.approved_by_name else ${clientName('e.decided_by')} end as approved_by_name,
+    coalesce(e.decided_at, p.approved_at) as approved_at, p.decision_number`,
 } as const;
 
 /** Asked for by whoever drew it up, approved by whoever sent it on, with the number of the letter. */
@@ -99,7 +112,7 @@ const external = {
     x.fingerprint_sha256, x.not_before, x.not_after, x.registered_at as issued_at, x.revoked_at, x.revocation_reason, null::timestamptz as invalidity_date, null::timestamptz as revoke_at,
     null::timestamptz as picked_up_at, null as picked_up_by, null as picked_up_form, null::uuid as request_id,
     (select n.name from directory.client_names_v n where n.id = x.created_by) as submitted_by_name, x.created_at as submitted_at,
-    x.sent_by as approver_id, (select n.name from directory.client_names_v n where n.id = x.sent_by) as approved_by_name,
+    x.sent_by::text as approver_id, (select n.name from directory.client_names_v n where n.id = x.sent_by) as approved_by_name,
     x.sent_at as approved_at, x.letter_number as decision_number`,
 } as const;
 
@@ -120,7 +133,7 @@ function conditionsOf(filter: RegisterFilter, isOwn: boolean): Condition[] {
     'x.address = ?': filter.address?.toLowerCase(),
     'x.account_id = ?': filter.accountId,
     'x.agency_id = any(array(select directory.agency_subtree(?)))': filter.agencyCode,
-    [isOwn ? 'p.approver_id = ?' : 'x.sent_by = ?']: filter.approverId,
+    [isOwn ? 'coalesce(e.decided_by, p.approver_id::text) = ?' : 'x.sent_by = ?']: filter.approverId,
     [`${issuedColumn} >= ?`]: filter.issuedFrom,
     [`${issuedColumn} < ?`]: filter.issuedBefore,
     // Nothing is issued before it is on record, and that is what the list is ordered by.

@@ -1,7 +1,7 @@
 /** The register: each filter finds what it says and nothing else, both kinds in one order, counts that agree with the list. */
 import { createHash, randomBytes, randomUUID } from 'node:crypto';
 import { type Certificate, CertificateCount } from '@congvu/contracts';
-import { insertRequest, type TestAccount } from '@congvu/database/testing';
+import { insertClient, insertRequest, type TestAccount } from '@congvu/database/testing';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import supertest from 'supertest';
 import { pickUp } from '../enrolments/pick-up.ts';
@@ -196,6 +196,28 @@ test('says who picked up, when and which form; the first time counts', async () 
   const [newest] = await all(`&accountId=${person!.id}`);
   expect(newest).toMatchObject({ pickedUpBy: person!.displayName, pickedUpForm: 'legacy' });
   expect(Date.parse(newest!.pickedUpAt!)).toBeGreaterThan(Date.now() - 60_000);
+});
+
+test('says who asked and who decided, of what was asked for here', async () => {
+  const asker = await insertClient(service.owner, { name: 'Văn thư huyện' });
+  const second = await insertClient(service.owner, { name: 'Người thứ hai' });
+  const account = await service.account({ requestId });
+  const decided = at('2026-06-02');
+  await past(account, { issued: at('2026-06-03'), ends: at('2028-06-01') });
+  const [enrolment] = await service.enrolments(account);
+  const set = (change: object) => service.owner('certificate.enrolments').where({ id: enrolment!.id }).update(change);
+  const shown = async () => (await all(`&accountId=${account.id}`))[0];
+  await set({ asked_by_kind: 'client', asked_by: asker, decided_by: second, decided_at: decided });
+  expect(await shown()).toMatchObject({
+    submittedBy: 'Văn thư huyện',
+    submittedAt: enrolment!.created_at.toISOString(),
+    approverId: second,
+    approvedBy: 'Người thứ hai',
+    approvedAt: decided.toISOString(),
+  });
+  expect((await all(`&approverId=${second}`)).map(({ accountId }) => accountId)).toEqual([account.id]);
+  await set({ asked_by_kind: 'holder', asked_by: account.id });
+  expect(await shown()).toMatchObject({ submittedBy: account.displayName, approvedBy: 'Người thứ hai' });
 });
 
 test('rests on the request that ordered the certificate, not on the one that opened the account', async () => {

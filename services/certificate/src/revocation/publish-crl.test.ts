@@ -1,5 +1,7 @@
+import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import type { TestAccount } from '@congvu/database/testing';
 import { changeAccount } from '@congvu/database/testing';
 import { distinguishedName, type Ldap, openLdap } from '@congvu/ldap';
@@ -520,6 +522,54 @@ describe('over HTTP', () => {
     expect(next.headers.etag).not.toBe(first.headers.etag);
   });
 });
+
+test('another process serves the same lists, each as soon as it is made, and never half of one', async () => {
+  await publish();
+  const other = spawn(
+    process.execPath,
+    ['--disable-warning=ExperimentalWarning', '--input-type=module', '-e', reader],
+    {
+      cwd: import.meta.dirname,
+      env: {
+        URL: service.testDatabase.urlAs('certificate'),
+        LIST: JSON.stringify({ authorityId: service.authority.id, partition: 0 }),
+      },
+      stdio: ['pipe', 'pipe', 'inherit'],
+    },
+  );
+  try {
+    const answers = createInterface({ input: other.stdout })[Symbol.asyncIterator]();
+    const there = async (): Promise<Buffer> => {
+      other.stdin.write('\n');
+      return Buffer.from(String((await answers.next()).value), 'base64');
+    };
+    expect(await there()).toEqual((await newest()).crl);
+    const made = new Set<string>([(await newest()).crl.toString('hex')]);
+    const served: Buffer[] = [];
+    for (let round = 0; round < 5; round++) {
+      await revoked();
+      const making = publish();
+      served.push(await there());
+      await making;
+      const { crl } = await newest();
+      made.add(crl.toString('hex'));
+      expect(await there()).toEqual(crl);
+    }
+    for (const crl of served) expect(made).toContain(crl.toString('hex'));
+  } finally {
+    other.kill();
+  }
+});
+/** Answers each line by the list as it would serve it. */
+const reader = `
+  import { createInterface } from 'node:readline';
+  import { openDatabase } from '@congvu/database';
+  import { readCrl } from './held-crl.ts';
+  const database = openDatabase({ url: process.env.URL, name: 'another process' });
+  for await (const line of createInterface({ input: process.stdin })) {
+    const { crl } = await readCrl(database, JSON.parse(process.env.LIST));
+    console.log(crl.toString('base64'));
+  }`;
 
 function octets(response: NodeJS.EventEmitter, done: (error: Error | null, body: Buffer) => void): void {
   const parts: Buffer[] = [];
