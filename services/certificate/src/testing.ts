@@ -25,7 +25,7 @@ import { convergeEntries } from '../../directory/src/accounts/converge-entry.ts'
 import { createCertificateApp } from './app.ts';
 import { type Authorities, type Authority, authoritiesOf, openAuthorities } from './authorities/authorities.ts';
 import { toPem } from './authority/certificate.ts';
-import { type Judge, openJudge } from './authority/openssl-judge.ts';
+import { type Judge, openJudge } from './authority/judges/openssl-judge.ts';
 import { initRoot, issueAuthority } from './ceremony/acts.ts';
 import { certificateSystem } from './certificates/certificate-event.ts';
 import type { CertificateRow, RevocationReason } from './certificates/certificate-store.ts';

@@ -10,7 +10,6 @@ import {
   splitCrl,
 } from './crl.ts';
 import { buildTbsCertificate, newSerialNumber, signTbs } from './issuer.ts';
-import { generateKeyPair } from './key-pair.ts';
 import {
   makeTestAuthority,
   openJudge,
@@ -18,7 +17,8 @@ import {
   testLocations,
   testProfile,
   testRequest,
-} from './openssl-judge.ts';
+} from './judges/openssl-judge.ts';
+import { generateKeyPair } from './key-pair.ts';
 
 const judge = openJudge();
 let authority: TestAuthority;

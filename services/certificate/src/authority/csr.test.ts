@@ -5,7 +5,7 @@ import { afterAll, describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { parseCsr } from './csr.ts';
 import * as der from './der.ts';
-import { openJudge } from './openssl-judge.ts';
+import { openJudge } from './judges/openssl-judge.ts';
 import { keyKindOf } from './public-key.ts';
 
 const judge = openJudge();

@@ -7,8 +7,8 @@ import { mutate, seededNumbers } from '../testing-mutations.ts';
 import { fromPem } from './certificate.ts';
 import { type CertificationRequest, parseCsr } from './csr.ts';
 import * as der from './der.ts';
+import { makeTestAuthority, openJudge } from './judges/openssl-judge.ts';
 import { buildResponseData, parseOcspRequest } from './ocsp.ts';
-import { makeTestAuthority, openJudge } from './openssl-judge.ts';
 
 const inputs = 100_000;
 /** A thousand times what the slowest takes; a hang would be for ever. */

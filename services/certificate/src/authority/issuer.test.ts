@@ -10,7 +10,6 @@ import {
   requireProfile,
   signTbs,
 } from './issuer.ts';
-import { generateKeyPair, type KeyPair } from './key-pair.ts';
 import {
   makeTestAuthority,
   openJudge,
@@ -18,7 +17,8 @@ import {
   testLocations,
   testProfile,
   testRequest,
-} from './openssl-judge.ts';
+} from './judges/openssl-judge.ts';
+import { generateKeyPair, type KeyPair } from './key-pair.ts';
 import { encryptedPrivateKeyPem } from './pbes2.ts';
 import { keyKinds } from './public-key.ts';
 

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { type Certificate, fromPem, readCertificate } from './certificate.ts';
 import { makeEnveloped, openEnveloped } from './enveloped-data.ts';
+import { openJudge } from './judges/openssl-judge.ts';
 import { type EscrowedKey, escrowPrivateKey, openShare, recoverPrivateKey } from './key-escrow.ts';
-import { openJudge } from './openssl-judge.ts';
 
 const judge = openJudge();
 afterAll(() => judge.close());

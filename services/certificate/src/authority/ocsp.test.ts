@@ -6,6 +6,14 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { readCertificate, toPem } from './certificate.ts';
 import * as der from './der.ts';
 import { buildTbsCertificate, newSerialNumber, signTbs, validityPeriod } from './issuer.ts';
+import {
+  makeTestAuthority,
+  openJudge,
+  shippedProfile,
+  type TestAuthority,
+  testLocations,
+  testRequest,
+} from './judges/openssl-judge.ts';
 import { generateKeyPair } from './key-pair.ts';
 import {
   assembleGood,
@@ -21,14 +29,6 @@ import {
   type Responder,
   signResponseData,
 } from './ocsp.ts';
-import {
-  makeTestAuthority,
-  openJudge,
-  shippedProfile,
-  type TestAuthority,
-  testLocations,
-  testRequest,
-} from './openssl-judge.ts';
 import { keyIdentifierOf } from './public-key.ts';
 import { signatureAlgorithmOf } from './signature.ts';
 

@@ -5,7 +5,6 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import forge from 'node-forge';
 import { toPem } from './certificate.ts';
 import { buildTbsCertificate, signTbs } from './issuer.ts';
-import { generateKeyPair } from './key-pair.ts';
 import {
   makeTestAuthority,
   openJudge,
@@ -13,7 +12,8 @@ import {
   testLocations,
   testProfile,
   testRequest,
-} from './openssl-judge.ts';
+} from './judges/openssl-judge.ts';
+import { generateKeyPair } from './key-pair.ts';
 import {
   makePkcs12,
   makePkcs12Bundle,

@@ -1,7 +1,7 @@
 import { ServiceError } from '@congvu/errors';
 import { expect, test } from '@jest/globals';
+import { testProfile } from './judges/openssl-judge.ts';
 import { smimePolicy } from './oids.ts';
-import { testProfile } from './openssl-judge.ts';
 import { checkProfile, type Profile } from './profile.ts';
 
 function faultsOf(change: object): string[] {

@@ -9,8 +9,8 @@ import { buildTbsIssuing, createRoot } from './authority.ts';
 import { fromPem, readCertificate, toPem } from './certificate.ts';
 import { parseCsr } from './csr.ts';
 import { buildTbsCertificate, type Issuer, loadIssuer, signTbs } from './issuer.ts';
+import { openJudge, testLocations, testProfile, testRequest } from './judges/openssl-judge.ts';
 import { generateKeyPair } from './key-pair.ts';
-import { openJudge, testLocations, testProfile, testRequest } from './openssl-judge.ts';
 import { openTokenKey } from './token-key.ts';
 
 const judge = openJudge();

@@ -3,7 +3,7 @@ import { cpSync, existsSync, readdirSync, readFileSync, rmSync, statSync, writeF
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { loadIssuer } from '../authority/issuer.ts';
-import { openJudge } from '../authority/openssl-judge.ts';
+import { openJudge } from '../authority/judges/openssl-judge.ts';
 import {
   type IssuingOptions,
   initRoot,

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, expect, test } from '@jest/globals';
 import { parseCsr } from '../authority/csr.ts';
-import { openJudge } from '../authority/openssl-judge.ts';
+import { openJudge } from '../authority/judges/openssl-judge.ts';
 import { openCsrReader } from './read-csrs.ts';
 
 const judge = openJudge();

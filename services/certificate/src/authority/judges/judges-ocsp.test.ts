@@ -1,10 +1,9 @@
 /** OCSP answers before other people's programs: every status, for responders and authorities with every kind of key that they take. */
 import { createPrivateKey } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { readCertificate } from './certificate.ts';
-import { newSerialNumber } from './issuer.ts';
-import { type Judges, openJudges } from './judges.ts';
-import type { KeyPair } from './key-pair.ts';
+import { readCertificate } from '../certificate.ts';
+import { newSerialNumber } from '../issuer.ts';
+import type { KeyPair } from '../key-pair.ts';
 import {
   assembleResponse,
   buildResponseData,
@@ -13,11 +12,12 @@ import {
   issuerIds,
   type Responder,
   signResponseData,
-} from './ocsp.ts';
+} from '../ocsp.ts';
+import { keyIdentifierOf } from '../public-key.ts';
+import { signatureAlgorithmOf } from '../signature.ts';
 import { shippedProfile } from './openssl-judge.ts';
-import { keyIdentifierOf } from './public-key.ts';
+import { type Judges, openJudges } from './programs.ts';
 import { type Keys, sampleAuthorities, sampleCertificate, sampleKeys, sampleList } from './samples.ts';
-import { signatureAlgorithmOf } from './signature.ts';
 
 let keys: Keys;
 const opened: Judges[] = [];

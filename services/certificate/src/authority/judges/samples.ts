@@ -1,15 +1,15 @@
 /** For tests: chains of authorities, and certificates and lists of every profile and kind of key, made by the code that issues. */
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { createIssuing, createRoot } from './authority.ts';
-import { buildTbsCrl, type CrlContents, type CrlEntry, revocationReasonCode, signCrl } from './crl.ts';
-import type { NameAttribute } from './distinguished-name.ts';
-import { buildTbsCertificate, type Issuer, newSerialNumber, signTbs, validityPeriod } from './issuer.ts';
-import type { Use } from './judges.ts';
-import { generateKeyPair, type KeyPair } from './key-pair.ts';
+import { createIssuing, createRoot } from '../authority.ts';
+import { buildTbsCrl, type CrlContents, type CrlEntry, revocationReasonCode, signCrl } from '../crl.ts';
+import type { NameAttribute } from '../distinguished-name.ts';
+import { buildTbsCertificate, type Issuer, newSerialNumber, signTbs, validityPeriod } from '../issuer.ts';
+import { generateKeyPair, type KeyPair } from '../key-pair.ts';
+import type { Profile } from '../profile.ts';
+import { type KeyKind, keyKinds } from '../public-key.ts';
 import { shippedProfile, testLocations } from './openssl-judge.ts';
-import type { Profile } from './profile.ts';
-import { type KeyKind, keyKinds } from './public-key.ts';
+import type { Use } from './programs.ts';
 
 /** What each profile that is shipped is for. */
 export const useOf: Readonly<Record<string, Use>> = {
@@ -21,7 +21,7 @@ export const useOf: Readonly<Record<string, Use>> = {
   'tls-client': 'sslclient',
   'ocsp-responder': 'ocsphelper',
 };
-export const profiles = readdirSync(join(import.meta.dirname, '../profiles')).map((file) =>
+export const profiles = readdirSync(join(import.meta.dirname, '../../profiles')).map((file) =>
   shippedProfile(file.slice(0, -'.json'.length)),
 );
 

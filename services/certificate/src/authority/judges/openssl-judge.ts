@@ -6,12 +6,12 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createIssuing, createRoot, type MadeAuthority } from './authority.ts';
-import { toPem } from './certificate.ts';
-import { buildTbsCrl, signCrl } from './crl.ts';
-import { type CertificateRequest, type Locations, newSerialNumber, validityPeriod } from './issuer.ts';
-import { checkProfile, type Profile } from './profile.ts';
-import type { KeyKind } from './public-key.ts';
+import { createIssuing, createRoot, type MadeAuthority } from '../authority.ts';
+import { toPem } from '../certificate.ts';
+import { buildTbsCrl, signCrl } from '../crl.ts';
+import { type CertificateRequest, type Locations, newSerialNumber, validityPeriod } from '../issuer.ts';
+import { checkProfile, type Profile } from '../profile.ts';
+import type { KeyKind } from '../public-key.ts';
 
 export interface Judge {
   readonly directory: string;
@@ -37,7 +37,7 @@ export function openJudge(): Judge {
 
 /** A profile as it is shipped. */
 export const shippedProfile = (id: string): Profile =>
-  checkProfile(JSON.parse(readFileSync(join(import.meta.dirname, `../profiles/${id}.json`), 'utf8')));
+  checkProfile(JSON.parse(readFileSync(join(import.meta.dirname, `../../profiles/${id}.json`), 'utf8')));
 export const testProfile: Profile = shippedProfile('person-signature');
 export const testLocations: Locations = {
   crl: ['http://pki.example.vn/issuing.crl'],

@@ -1,10 +1,10 @@
 /** Every profile that is shipped, with every kind of key, by the rules of RFC 5280 and the S/MIME Baseline Requirements. */
 import { beforeAll, describe, expect, test } from '@jest/globals';
-import type { Issuer } from './issuer.ts';
+import type { Issuer } from '../issuer.ts';
+import { keyKinds } from '../public-key.ts';
 import { lintAuthority, lintCertificate } from './lint.ts';
 import { lintList } from './lint-list.ts';
 import { shippedProfile } from './openssl-judge.ts';
-import { keyKinds } from './public-key.ts';
 import {
   type Keys,
   profiles,

@@ -1,9 +1,9 @@
 /** For tests: the rules of RFC 5280 section 5 and of the CA/B Forum S/MIME Baseline Requirements (SMBR), held against finished lists. */
-import * as der from './der.ts';
-import { type Extension, nameOf, type Say } from './lint.ts';
-import { extensionType } from './oids.ts';
-import { keyIdentifierOf, keyKindOf } from './public-key.ts';
-import { signatureAlgorithmOf } from './signature.ts';
+import * as der from '../der.ts';
+import { extensionType } from '../oids.ts';
+import { keyIdentifierOf, keyKindOf } from '../public-key.ts';
+import { signatureAlgorithmOf } from '../signature.ts';
+import { type Extension, nameOf, type Say } from './lint-shape.ts';
 
 /** What is wrong with a revocation list of `issuer` (both DER): RFC 5280 section 5, SMBR 4.9.7 and 7.2. */
 export function lintList(list: Buffer, issuer: Buffer): string[] {

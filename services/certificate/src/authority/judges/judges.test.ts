@@ -1,14 +1,14 @@
 /** What is issued, revoked and handed out, before other people's programs: every profile with every key, every list, every key file. */
 import { spawnSync } from 'node:child_process';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { toPem } from './certificate.ts';
-import type { CrlContents, CrlEntry } from './crl.ts';
-import { type Issuer, newSerialNumber } from './issuer.ts';
-import { type Judges, type KeyFile, openJudges, type Program, type Thing } from './judges.ts';
+import { toPem } from '../certificate.ts';
+import type { CrlContents, CrlEntry } from '../crl.ts';
+import { type Issuer, newSerialNumber } from '../issuer.ts';
+import { makePkcs12 } from '../pkcs12.ts';
+import type { Profile } from '../profile.ts';
+import { type KeyKind, keyKinds } from '../public-key.ts';
 import { openJudge, shippedProfile, testLocations } from './openssl-judge.ts';
-import { makePkcs12 } from './pkcs12.ts';
-import type { Profile } from './profile.ts';
-import { type KeyKind, keyKinds } from './public-key.ts';
+import { type Judges, type KeyFile, openJudges, type Program, type Thing } from './programs.ts';
 import {
   type Keys,
   profiles,

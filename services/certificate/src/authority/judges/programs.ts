@@ -7,8 +7,8 @@ import { hash } from 'node:crypto';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { toPem } from './certificate.ts';
-import type { KeyKind } from './public-key.ts';
+import { toPem } from '../certificate.ts';
+import type { KeyKind } from '../public-key.ts';
 
 /** What a certificate is used for, in OpenSSL's words. */
 export type Use = 'smimesign' | 'smimeencrypt' | 'sslserver' | 'sslclient' | 'ocsphelper';
