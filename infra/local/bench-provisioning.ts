@@ -6,20 +6,16 @@
  */
 
 import { randomUUID } from 'node:crypto';
-import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { connectApi, RequestDetail, roles, SheetDraft } from '@congvu/contracts';
 import { openDatabase } from '@congvu/database';
 import { setUpClient } from '@congvu/directory/set-up-client';
 import { csvMediaType } from '@congvu/spreadsheet';
 import pg from 'pg';
 import type { BenchOptions, Figure } from './bench.ts';
-import { startOpenLdap } from './openldap.ts';
-import { run } from './process.ts';
+import { countEntries, searchEntries, withFloor } from './bench-ldap.ts';
 import { importAgencies, readRequest, waitUntil } from './province.ts';
 import { samplePeopleCsv } from './sample-sheets.ts';
-import { connectClients, domain } from './stack.ts';
-import { openState, removeState } from './state.ts';
+import { connectClients } from './stack.ts';
 
 export async function measureProvisioning(options: BenchOptions): Promise<Figure> {
   const { stack, size, say } = options;
@@ -47,12 +43,7 @@ export async function measureProvisioning(options: BenchOptions): Promise<Figure
   await province.call('directory', `/v1/requests/${id}/submit`, RequestDetail, { body: {}, signal });
   const submitted = performance.now();
   await administrator.call('directory', `/v1/requests/${id}/approve`, RequestDetail, { body: {}, signal });
-  await waitUntil(
-    'all entries with mail attributes',
-    () => countMailboxes(options),
-    (count) => count === size,
-    60_000 + size * 50,
-  );
+  await waitForMailboxes(options, size);
   const ended = performance.now();
 
   const seconds = (ended - began) / 1_000;
@@ -68,16 +59,11 @@ export async function measureProvisioning(options: BenchOptions): Promise<Figure
   );
   const value = size / seconds;
 
-  const ldif = join(stack.engines.stateDirectory, 'entries.ldif');
   const entries = await searchEntries(options, ['(&(objectClass=congvuAccount)(mail=*))', '*']);
-  await writeFile(ldif, entries, { mode: 0o600 });
   const count = entries.match(/^dn:/gm)?.length;
   if (count !== size) throw new Error(`of ${size} entries with mail attributes there are ${count}`);
-  // Its letters, checkpoints and vacuums would be the floor's loss.
-  await stack.services.stop();
-  await stack.engines.postgres.stop();
   say('floor: ldapadd of the same entries …');
-  const floorSeconds = await measureLdapadd(options, ldif);
+  const floorSeconds = await withFloor(options, (load) => load('ldapadd', entries));
   const floorValue = size / floorSeconds;
   return { value, unit: 'accounts/s', floor: 'ldapadd', floorValue, ratio: value / floorValue };
 }
@@ -99,64 +85,24 @@ export async function provinceClient({ stack }: BenchOptions) {
   }
 }
 
-/** A mailbox is marked provisioned when its LDAP entry with all mail attributes stands. Counted where it disturbs least. */
-export async function countMailboxes({ stack }: BenchOptions): Promise<number> {
+/** A mailbox is marked provisioned when its LDAP entry with all mail attributes stands. Counted where, and how, it disturbs least. */
+async function waitForMailboxes({ stack }: BenchOptions, size: number): Promise<void> {
   const client = new pg.Client({ connectionString: stack.engines.postgres.url('postgres') });
   await client.connect();
   try {
-    const { rows } = await client.query(
-      'select count(*)::int as count from mailbox.mailboxes where provisioned_at is not null',
+    const count = async (): Promise<number> => {
+      const { rows } = await client.query(
+        'select count(*)::int as count from mailbox.mailboxes where provisioned_at is not null',
+      );
+      return rows[0].count;
+    };
+    await waitUntil(
+      'all entries with mail attributes',
+      count,
+      (provisioned) => provisioned === size,
+      60_000 + size * 50,
     );
-    return rows[0].count;
   } finally {
     await client.end();
-  }
-}
-
-export async function searchEntries({ stack }: BenchOptions, args: readonly string[]): Promise<string> {
-  const { url, baseDn } = stack.description.ldap;
-  const { dn, password } = stack.engines.openldap.credentials('directory');
-  const file = join(stack.engines.stateDirectory, 'bench-password');
-  await writeFile(file, password, { mode: 0o600 });
-  return run('ldapsearch', [
-    '-x',
-    '-H',
-    url,
-    '-D',
-    dn,
-    '-y',
-    file,
-    '-LLL',
-    '-o',
-    'ldif-wrap=no',
-    '-b',
-    baseDn,
-    ...args,
-  ]);
-}
-
-export const countEntries = async (options: BenchOptions, filter: string): Promise<number> =>
-  (await searchEntries(options, [filter, '1.1'])).match(/^dn:/gm)?.length ?? 0;
-
-async function measureLdapadd({ stack, portBase, stateDirectory }: BenchOptions, ldif: string): Promise<number> {
-  removeState(`${stateDirectory}-floor`);
-  const state = openState(`${stateDirectory}-floor`);
-  const rootPassword = state.secret('root');
-  const floor = await startOpenLdap({
-    state,
-    port: portBase + 389,
-    baseDn: stack.engines.baseDn,
-    domain,
-    log: () => undefined,
-    rootPassword,
-  });
-  try {
-    const file = state.writeFile('root-password', rootPassword);
-    const began = performance.now();
-    await run('ldapadd', ['-x', '-H', floor.url, '-D', floor.rootDn, '-y', file, '-f', ldif], { timeoutMs: 3_600_000 });
-    return (performance.now() - began) / 1_000;
-  } finally {
-    await floor.stop();
-    state.close();
   }
 }
