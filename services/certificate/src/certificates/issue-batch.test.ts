@@ -110,7 +110,7 @@ describe('a process killed in the middle of a batch', () => {
   ])('%s: every signature that it made is in the register afterwards', async (_when, dieAt) => {
     const all = await waiting(8);
     const { ROOT_CERTIFICATE, ROOT_CRL, AUTHORITIES_DIRECTORY, AUTHORITIES_PASSPHRASE, PUBLIC_URL } = service.config;
-    const { ORGANIZATION_IDENTIFIER } = service.config;
+    const { ORGANIZATION_IDENTIFIER, SERVER_KEY_KIND } = service.config;
     const { signal, stdout, stderr } = spawnSync(
       process.execPath,
       ['--disable-warning=ExperimentalWarning', `${import.meta.dirname}/testing-killed-issuer.ts`],
@@ -121,7 +121,7 @@ describe('a process killed in the middle of a batch', () => {
           url: service.testDatabase.urlAs('certificate'),
           config: {
             ...{ ROOT_CERTIFICATE, ROOT_CRL, AUTHORITIES_DIRECTORY, AUTHORITIES_PASSPHRASE, PUBLIC_URL },
-            ORGANIZATION_IDENTIFIER,
+            ...{ ORGANIZATION_IDENTIFIER, SERVER_KEY_KIND },
           },
           enrolmentIds: all.map(({ enrolmentId }) => enrolmentId),
           dieAt,

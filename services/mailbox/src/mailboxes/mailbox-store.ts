@@ -126,7 +126,7 @@ export async function lockMailboxWithin(
 ): Promise<{ row: MailboxRow; agencyId: string }> {
   const { rows } = await prepared<MailboxRow & { of_agency_id: string }>(
     transaction,
-    'mailbox.lock-within',
+    'lock-mailbox-within',
     `select ${rowColumns.map((column) => `m.${column}`).join(', ')}, to_char(m.retained_until, 'YYYY-MM-DD') as retained_until,
        coalesce(c.agency_id, m.agency_id) as of_agency_id
      from mailbox.mailboxes m left join directory.account_facts_v c on c.id = m.account_id
@@ -416,7 +416,7 @@ export async function findMailbox(
 ): Promise<Mailbox | undefined> {
   const { rows } = await prepared<ListRow>(
     connection,
-    'mailbox.require',
+    'find-mailbox',
     `select ${listColumns.join(', ')}, ${shownColumns}
      from mailbox.mailboxes m
      left join lateral (select * from directory.accounts_v c where c.id = m.account_id offset 0) c on true

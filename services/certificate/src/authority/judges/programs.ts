@@ -113,6 +113,8 @@ function openDesk(directory: string, trust: Trust): Desk {
       const { status, signal, error, stdout, stderr } = spawnSync(program, args, {
         cwd: directory,
         encoding: 'utf8',
+        // Names are Vietnamese; by themselves Java's tools read and write what the locale has letters for.
+        env: { PATH: '/usr/bin:/bin:/usr/sbin:/sbin', HOME: directory, LC_ALL: 'C.UTF-8' },
         input: input ?? '',
         timeout: 60_000,
       });
