@@ -313,6 +313,8 @@ test('the services die in the middle of a large approval: every line is carried 
   const { directory } = platform.description.services;
   const login = ['login', '--directory', directory, '--client-id', client.id, '--secret-file', file('province.secret')];
   expect(await congvu('province', ...login)).toMatchObject({ code: 0 });
+  const unknown = await congvu('province', 'export', 'certificates', '-o', file('none.csv'));
+  expect(unknown).toMatchObject({ code: 2, stderr: expect.stringMatching(/--certificate/) });
   const people = (await samplePeopleCsv(1_500)).toString().trimEnd().split('\r\n');
   // Without certificates: a thousand key pairs take longer than everything else here.
   const rows = people.map((row, index) => `${row},${index === 0 ? 'certificate' : 'không'}`);

@@ -11,6 +11,8 @@ import { t } from './language.ts';
 
 const Credentials = z.object({
   directoryUrl: z.url(),
+  /** Of the certificate service; without it there are no lists of certificates. */
+  certificateUrl: z.url().optional(),
   clientId: z.string(),
   clientSecret: z.string(),
   cached: z.object({ token: z.string(), renewAt: z.number() }).optional(),
@@ -40,9 +42,15 @@ export async function logIn(file: string, credentials: Omit<Credentials, 'cached
 export const logOut = (file: string): void => rmSync(file, { force: true });
 
 function connect(credentials: Credentials, onToken: (cached: NonNullable<Credentials['cached']>) => void): ApiClient {
-  const { directoryUrl: directory, clientId, clientSecret, cached } = credentials;
   const nowhere = 'http://127.0.0.1:9';
-  const urls = { directory, mailbox: nowhere, certificate: nowhere };
+  const {
+    directoryUrl: directory,
+    certificateUrl: certificate = nowhere,
+    clientId,
+    clientSecret,
+    cached,
+  } = credentials;
+  const urls = { directory, mailbox: nowhere, certificate };
   return connectApi(urls, { clientId, clientSecret, cached, onToken });
 }
 

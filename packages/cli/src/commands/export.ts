@@ -48,6 +48,13 @@ export const exportCommands: AddCommands = (program, credentialsFile) => {
         const names = filterNames(what);
         const query = toQuery({ [names.agency]: options.agency, [names.from]: options.from, [names.to]: options.to });
         const [service, list] = lists[what];
+        if (service === 'certificate' && !api.credentials.certificateUrl)
+          throw new UsageError(
+            t(
+              'Chưa biết dịch vụ chứng thư số: đăng nhập lại với --certificate.',
+              'The certificate service is not known: log in again with --certificate.',
+            ),
+          );
         const path = query.size > 0 ? `${list}?${query}` : list;
         const accept = mediaTypes[options.format];
         const answer = await api.fetch(service, path, { accept, signal: AbortSignal.timeout(3_600_000) });

@@ -10,6 +10,7 @@ import { logIn, logOut } from '../session.ts';
 
 interface LoginOptions {
   directory?: string;
+  certificate?: string;
   clientId?: string;
   secretFile?: string;
   stack?: string;
@@ -22,6 +23,10 @@ export const sessionCommands: AddCommands = (program, credentialsFile) => {
     .command('login')
     .description(t('đăng nhập bằng mã và bí mật của chương trình khách', 'log in with a client id and its secret'))
     .option('--directory <url>', t('địa chỉ dịch vụ danh bạ', 'URL of the directory service'))
+    .option(
+      '--certificate <url>',
+      t('địa chỉ dịch vụ chứng thư số, nếu cần danh sách của nó', 'URL of the certificate service, for its lists'),
+    )
     .option('--client-id <id>', t('mã chương trình khách', 'client id'))
     .option(
       '--secret-file <file>',
@@ -73,11 +78,12 @@ export const sessionCommands: AddCommands = (program, credentialsFile) => {
     );
 };
 
-async function fromOptions({ directory, clientId, secretFile }: LoginOptions) {
+async function fromOptions({ directory, certificate, clientId, secretFile }: LoginOptions) {
   if (!directory || !clientId)
     throw new UsageError(t('Cần --directory và --client-id.', '--directory and --client-id are needed.'));
-  if (!URL.canParse(directory))
-    throw new UsageError(t(`"${directory}" không phải là một URL.`, `"${directory}" is not a URL.`));
+  for (const url of [directory, certificate])
+    if (url !== undefined && !URL.canParse(url))
+      throw new UsageError(t(`"${url}" không phải là một URL.`, `"${url}" is not a URL.`));
   if (secretFile === undefined && !process.stdin.isTTY)
     throw new UsageError(
       t('Không có bàn phím để hỏi: cần --secret-file.', 'There is no terminal to ask on: --secret-file is needed.'),
@@ -90,8 +96,11 @@ async function fromOptions({ directory, clientId, secretFile }: LoginOptions) {
         : readLocalFile(secretFile).toString();
   const clientSecret = secret.split(/\r?\n/, 1)[0]?.trim() ?? '';
   if (!clientSecret) throw new UsageError(t('Bí mật rỗng.', 'The secret is empty.'));
-  return { directoryUrl: directory.replace(/\/+$/, ''), clientId, clientSecret };
+  const [directoryUrl, certificateUrl] = [withoutSlash(directory), certificate && withoutSlash(certificate)];
+  return { directoryUrl, ...(certificateUrl ? { certificateUrl } : {}), clientId, clientSecret };
 }
+
+const withoutSlash = (url: string): string => url.replace(/\/+$/, '');
 
 function fromStack(file: string, role: string) {
   const stack = JSON.parse(readLocalFile(file).toString());
@@ -102,7 +111,9 @@ function fromStack(file: string, role: string) {
       t(`Không có vai trò "${role}"; có: ${known}.`, `There is no role "${role}"; there are: ${known}.`),
     );
   }
-  return { directoryUrl: stack.services.directory, clientId: client.clientId, clientSecret: client.clientSecret };
+  const { directory, certificate } = stack.services;
+  const { clientId, clientSecret } = client;
+  return { directoryUrl: directory, certificateUrl: certificate, clientId, clientSecret };
 }
 
 /** The server verifies tokens; here its own is only shown. */
