@@ -191,7 +191,7 @@ async function decrypt(encrypted: Encrypted, passphrase: string): Promise<Buffer
 }
 
 /**
- * A salt, and what is derived from it. About one salt in a hundred is passed over: gpgsm 2.2 writes the sums of RFC 7292 appendix B.2 step 6 C
+ * A salt, and what is derived from it. About one salt in sixty is passed over: gpgsm 2.2 writes the sums of RFC 7292 appendix B.2 step 6 C
  * without the zero octets that they begin with, and derives another key than everybody else. `draw` is for tests.
  */
 export async function newTripleDesKey(

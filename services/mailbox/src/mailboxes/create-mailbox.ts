@@ -1,6 +1,7 @@
 /**
  * Makes a mailbox that is nobody's account: a shared one, which has no password, or a program's, whose secret is issued on the way and
- * shown this once. The local part is taken in the transaction, for ever; those who are to use a shared one have their rights from it. The same Idempotency-Key makes one.
+ * shown this once. The local part is taken in the transaction, for ever; those who are to use a shared one have their rights from it.
+ * The same Idempotency-Key makes one.
  */
 import { createHash, randomUUID } from 'node:crypto';
 import type { MailboxInput } from '@congvu/contracts';
