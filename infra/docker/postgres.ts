@@ -15,6 +15,7 @@ export const postgres: Engine = {
     const values = {
       ...container.values('LISTEN_ADDRESS', 'CLIENT_NETWORK', 'POSTGRES_PORT'),
       POSTGRES_CONFIG_DIRECTORY: container.config,
+      SOCKET_DIRECTORY: '',
     };
     container.render('postgres/pg_hba.conf', 'pg_hba.conf', values);
     const config = container.render('postgres/postgresql.conf', 'postgresql.conf', values);

@@ -18,7 +18,7 @@ const ROLES: readonly PostgresRole[] = ['congvu_owner', 'congvu_directory', 'con
 export interface Postgres extends Pick<SupervisedProcess, 'start' | 'stop' | 'restart' | 'kill' | 'pid'> {
   readonly host: string;
   readonly port: number;
-  /** `postgresql://role:password@host:port/database`; the database is `congvu` unless said. */
+  /** `postgresql://role:password@host:port/database`, with `?host=` where a socket serves it; the database is `congvu` unless said. */
   url(role: PostgresRole, database?: string): string;
   /** Makes a database with the schemas and grants of roles.sql, empty or as a copy of `template`. Refuses an existing name. */
   createDatabase(name: string, template?: string): Promise<void>;
@@ -33,14 +33,21 @@ export async function startPostgres(state: State, port: number, log: (line: stri
   const binaries = await reachableBinaries(state, account, log);
   const home = state.makeDirectory('postgres', account);
   const data = join(home, 'data');
-  const config = { LISTEN_ADDRESS: host, CLIENT_NETWORK: `${host}/32`, POSTGRES_PORT: port };
+  const sockets = emptySocketDirectory(state, port, account);
+  const config = {
+    LISTEN_ADDRESS: host,
+    CLIENT_NETWORK: `${host}/32`,
+    POSTGRES_PORT: port,
+    SOCKET_DIRECTORY: sockets ?? '',
+  };
   state.render('postgres/pg_hba.conf', 'postgres/pg_hba.conf', config, account);
   const values = { ...config, POSTGRES_CONFIG_DIRECTORY: home };
   const configFile = state.render('postgres/postgresql.conf', 'postgres/postgresql.conf', values, account);
   if (!existsSync(join(data, 'PG_VERSION'))) await initialise(state, binaries, data, account, log);
 
+  const throughSocket = sockets ? `?host=${encodeURIComponent(sockets)}` : '';
   const url = (role: PostgresRole, database = 'congvu') =>
-    `postgresql://${role}:${encodeURIComponent(state.secret(`postgres/${role}`))}@${host}:${port}/${database}`;
+    `postgresql://${role}:${encodeURIComponent(state.secret(`postgres/${role}`))}@${host}:${port}/${database}${throughSocket}`;
   const server = superviseProcess({
     name: 'PostgreSQL',
     command: join(binaries, 'postgres'),
@@ -109,6 +116,17 @@ export async function startPostgres(state: State, port: number, log: (line: stri
       );
     },
   };
+}
+
+/**
+ * A round trip through a socket of the file system costs two thirds of one through TCP. Emptied, because the lock file of a server
+ * that was killed names a process id that may be another's by now. Undefined where the path is longer than a socket's may be (sun_path).
+ */
+function emptySocketDirectory(state: State, port: number, account: Account | undefined): string | undefined {
+  const directory = join(state.directory, 'sockets');
+  if (Buffer.byteLength(join(directory, `.s.PGSQL.${port}`)) > 107) return undefined;
+  rmSync(directory, { recursive: true, force: true });
+  return state.makeDirectory('sockets', account, 0o711);
 }
 
 /** Into a directory of another name first: a cluster that exists is a complete one. */

@@ -1,4 +1,4 @@
-export { addJobs, type JobSpec, type JobWorker, startWorker, type Task, type WorkerOptions } from './jobs.ts';
+export { addJobs, inTurn, type JobSpec, type JobWorker, startWorker, type Task, type WorkerOptions } from './jobs.ts';
 export { type Migrations, migrate } from './migrate.ts';
 export {
   brokenConstraint,

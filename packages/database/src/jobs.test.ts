@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { ServiceError } from '@congvu/errors';
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import { pino } from 'pino';
-import { addJobs, type JobWorker, startWorker, type WorkerOptions } from './jobs.ts';
+import { addJobs, inTurn, type JobWorker, startWorker, type WorkerOptions } from './jobs.ts';
 import type { Database } from './open.ts';
 import { createTestDatabase, type TestDatabase } from './testing.ts';
 
@@ -271,4 +271,27 @@ test('a job whose worker is killed goes to another within seconds; one whose wor
   } finally {
     child.kill('SIGKILL');
   }
+});
+
+test('what is asked for while the same is under way is done once more, after it, also when that one failed', async () => {
+  const ends: ((error?: Error) => void)[] = [];
+  const task = inTurn(
+    () => new Promise((resolve, reject) => ends.push((error) => (error ? reject(error) : resolve()))),
+  );
+  const first = task();
+  await sleep(10);
+  const rest = [task(), task(), task()];
+  await sleep(10);
+  expect(ends).toHaveLength(1);
+  ends[0]!(new Error('failed'));
+  await expect(first).rejects.toThrow('failed');
+  await sleep(10);
+  expect(ends).toHaveLength(2);
+  const later = task();
+  ends[1]!();
+  await Promise.all(rest);
+  await sleep(10);
+  expect(ends).toHaveLength(3);
+  ends[2]!();
+  await later;
 });

@@ -54,6 +54,25 @@ export async function addJobs(connection: Connection, schema: string, jobs: read
 /** A task gets its payload and a signal that fires when the process has to stop. */
 export type Task = (payload: never, signal: AbortSignal) => Promise<void>;
 
+/**
+ * Of calls that come while one is under way, all but the first wait for one more, that begins after it and so sees what they ask for:
+ * for a task that does all that there is to do, which several at once would each do whole.
+ */
+export function inTurn(task: () => Promise<void>): () => Promise<void> {
+  let current: Promise<void> = Promise.resolve();
+  let next: Promise<void> | undefined;
+  return () => {
+    next ??= current
+      .catch(() => undefined)
+      .then(() => {
+        next = undefined;
+        current = task();
+        return current;
+      });
+    return next;
+  };
+}
+
 export interface WorkerOptions {
   url: string;
   schema: 'directory' | 'mailbox' | 'certificate';

@@ -65,6 +65,11 @@ export interface Ldap {
     base: string,
     options: { scope: 'base' | 'one' | 'sub'; filter?: Filter; attributes: readonly string[] },
   ): Promise<Entry[]>;
+  /**
+   * Of the entries directly below `base` those of which the attribute, of one value, is any of `values`. They are asked for a few at a
+   * time, because the server holds each entry that it finds against all values of the request, one after the other.
+   */
+  findBy(base: string, attribute: string, values: readonly string[], attributes: readonly string[]): Promise<Entry[]>;
   find(dn: string, attributes: readonly string[]): Promise<Entry | undefined>;
   /** All entries, in batches, as fast as they are taken; on a connection of its own. Ends only when the server said that it was all. */
   stream(base: string, options: StreamOptions): AsyncGenerator<Entry[]>;
@@ -100,6 +105,7 @@ export interface AttributeChange {
   values: readonly Value[];
 }
 
+const valuesPerSearch = 20;
 /** Outside of transactions; more under way gains nothing. */
 const writesAtOnce = 32;
 /** Fewer are not worth a transaction: its pause, and what may come of being killed in the middle. */
@@ -123,9 +129,6 @@ export function distinguishedName(rdn: Readonly<Record<string, string>>, base: s
   if (more.length === 0 && /^[A-Za-z0-9.-]+$/.test(value)) return `${name}=${value},${base}`;
   return `${new DN({ ...rdn }).toString()},${base}`;
 }
-
-export const anyOf = (attribute: string, values: readonly string[]): Filter =>
-  new OrFilter({ filters: values.map((value) => new EqualityFilter({ attribute, value })) });
 
 /** Whatever has one of the attributes. */
 export const anyPresent = (attributes: readonly string[]): Filter =>
@@ -232,8 +235,19 @@ export function openLdap(options: LdapOptions): Ldap {
     }
   }
 
+  const findBy: Ldap['findBy'] = async (base, attribute, values, attributes) => {
+    const searches: Promise<Entry[]>[] = [];
+    for (let start = 0; start < values.length; start += valuesPerSearch) {
+      const some = values.slice(start, start + valuesPerSearch);
+      const filter = new OrFilter({ filters: some.map((value) => new EqualityFilter({ attribute, value })) });
+      searches.push(search(base, { scope: 'one', filter, attributes }));
+    }
+    return (await Promise.all(searches)).flat();
+  };
+
   return {
     search,
+    findBy,
     find: async (dn, attributes) => {
       try {
         return (await search(dn, { scope: 'base', attributes }))[0];

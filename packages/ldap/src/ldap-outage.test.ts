@@ -2,7 +2,7 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { testStack } from '@congvu/database/testing';
 import { afterAll, afterEach, beforeEach, expect, test } from '@jest/globals';
-import { anyOf, distinguishedName, type Ldap, openLdap } from './index.ts';
+import { distinguishedName, type Ldap, openLdap } from './index.ts';
 import { openWire, type Wire } from './testing.ts';
 
 const { url, baseDn, identities } = testStack().ldap;
@@ -26,7 +26,7 @@ const unavailable = { kind: 'unavailable', code: 'ldap_unavailable', retryAfterS
 const calls: [string, (one: Ldap) => Promise<unknown>][] = [
   ['ping', (one) => one.ping()],
   ['find', (one) => one.find(`uid=${randomUUID()},${people}`, ['cn'])],
-  ['search', (one) => one.search(people, { scope: 'one', filter: anyOf('uid', ['x']), attributes: ['cn'] })],
+  ['search', (one) => one.findBy(people, 'uid', ['x'], ['cn'])],
   ['add', (one) => one.add(`uid=${randomUUID()},${people}`, { objectClass: ['inetOrgPerson'] })],
   ['modify', (one) => one.modify(`uid=x,${people}`, [{ attribute: 'sn', operation: 'replace', values: ['x'] }])],
   [

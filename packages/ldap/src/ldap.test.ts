@@ -4,7 +4,6 @@ import { testStack } from '@congvu/database/testing';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import {
   type Attributes,
-  anyOf,
   diffAttributes,
   distinguishedName,
   isAlreadyThere,
@@ -91,10 +90,18 @@ describe('entries', () => {
   test('search by a filter whose values are hostile finds only what has exactly that value', async () => {
     const dn = await person();
     const uid = /uid=([^,]+)/.exec(dn)![1]!;
-    const search = (value: string) =>
-      ldap.search(people, { scope: 'one', filter: anyOf('uid', [value, 'nobody']), attributes: ['uid'] });
+    const search = (value: string) => ldap.findBy(people, 'uid', [value, 'nobody'], ['uid']);
     expect(await search(uid)).toHaveLength(1);
     for (const value of ['*', `${uid})(uid=*`, '\\2a', 'a*', '\0']) expect(await search(value)).toEqual([]);
+  });
+
+  test('finds by any of many values, each once', async () => {
+    const dns: string[] = [];
+    while (dns.length < 45) dns.push(await person());
+    const uids = dns.map((dn) => /uid=([^,]+)/.exec(dn)![1]!);
+    const found = await ldap.findBy(people, 'uid', [...uids, 'nobody'], ['uid']);
+    expect(found.map(({ attributes }) => attributes.uid?.[0]).sort()).toEqual([...uids].sort());
+    expect(await ldap.findBy(people, 'uid', [], ['uid'])).toEqual([]);
   });
 
   test('what the identity may not do is refused and leaves the connection usable', async () => {
@@ -127,7 +134,7 @@ describe('many changes at once', () => {
   const occurrences = (text: string, part: string) => text.split(part).length - 1;
   const countThere = async (operations: readonly Operation[]) => {
     const names = operations.map(({ dn }) => /uid=([^,]+)/.exec(dn)![1]!);
-    return (await ldap.search(people, { scope: 'one', filter: anyOf('uid', names), attributes: ['uid'] })).length;
+    return (await ldap.findBy(people, 'uid', names, ['uid'])).length;
   };
   const surname = async (dn: string) => (await ldap.find(dn, ['sn']))?.attributes.sn?.[0];
 
@@ -310,9 +317,7 @@ describe('distinguished names', () => {
     expect(found?.attributes.ou).toEqual([name]);
     // The server's own spelling of the name finds it as well, and lies right below the base.
     expect(await ldap.find(found!.dn, ['ou'])).toEqual(found);
-    expect(await ldap.search(agencies, { scope: 'one', filter: anyOf('ou', [name]), attributes: ['ou'] })).toHaveLength(
-      1,
-    );
+    expect(await ldap.findBy(agencies, 'ou', [name], ['ou'])).toHaveLength(1);
   });
 });
 

@@ -1,5 +1,5 @@
 /** Wiring of the mailbox service: configuration, connections, worker, HTTP. Nothing is decided here. */
-import { openDatabase, startWorker } from '@congvu/database';
+import { inTurn, openDatabase, startWorker } from '@congvu/database';
 import { createLog, exitOnFault, parseConfig, remoteKeys, serve, tokenAuthentication } from '@congvu/http';
 import { openLdap } from '@congvu/ldap';
 import { endAliases } from './aliases/change-aliases.ts';
@@ -86,7 +86,7 @@ const worker = await startWorker({
     'apply-settings': () => applySettings({ ...mailboxes, forwardDomains: config.FORWARD_DOMAINS }),
     'apply-quotas': () => applyQuotas(mailboxes),
     'purge-mailboxes': (_payload: object, signal: AbortSignal) => purgeMailboxes(mailboxes, signal),
-    'converge-groups': () => convergeGroups({ database, ldap, baseDn: config.LDAP_BASE_DN }),
+    'converge-groups': inTurn(() => convergeGroups({ database, ldap, baseDn: config.LDAP_BASE_DN })),
     'repair-groups': async () => {
       await endLostRoles(database); // also of those whose agency was put elsewhere
       await convergeGroups({ database, ldap, baseDn: config.LDAP_BASE_DN }, 'all');

@@ -233,8 +233,8 @@ describe('LDAP holds exactly the valid ones', () => {
     let revoked = false;
     const slow: Ldap = {
       ...service.ldap,
-      search: async (...parameters) => {
-        const found = await service.ldap.search(...parameters);
+      findBy: async (...parameters) => {
+        const found = await service.ldap.findBy(...parameters);
         if (!revoked) {
           revoked = true;
           await service.revoke(certificate!.serial_number, 'superseded');

@@ -4,7 +4,7 @@
  */
 import { addJobs, type Database } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
-import { anyOf, diffAttributes, type Ldap, type Operation } from '@congvu/ldap';
+import { diffAttributes, type Ldap, type Operation } from '@congvu/ldap';
 import { listValid } from '../certificates/certificate-store.ts';
 import { listCompromised } from '../compromised-keys/compromised-key-store.ts';
 import { convergenceJob } from './convergence-job.ts';
@@ -29,11 +29,8 @@ export async function publishCertificates(
   const valid = await listValid(database, ids);
   const octetsOf = (all: typeof valid, id: string): Buffer[] =>
     (all.get(id) ?? []).map(({ certificate }) => certificate);
-  const entries = await ldap.search(`ou=people,${baseDn}`, {
-    scope: 'one',
-    filter: anyOf('congvuAccountId', ids),
-    attributes: ['congvuAccountId', 'userCertificate;binary'],
-  });
+  const attributes = ['congvuAccountId', 'userCertificate;binary'];
+  const entries = await ldap.findBy(`ou=people,${baseDn}`, 'congvuAccountId', ids, attributes);
   const entryOf = new Map(entries.map((entry) => [String(entry.attributes.congvuAccountId?.[0]), entry]));
   const changes: { id: string; operation: Operation }[] = [];
   for (const id of ids) {

@@ -2,7 +2,7 @@
 import { randomUUID, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { testStack } from '@congvu/database/testing';
-import { anyOf, distinguishedName, type Ldap, openLdap } from '@congvu/ldap';
+import { distinguishedName, type Ldap, openLdap } from '@congvu/ldap';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import supertest from 'supertest';
 import { personLine, randomWord, startTestDirectory, type TestClient, type TestDirectory } from '../testing.ts';
@@ -329,16 +329,11 @@ describe('a crowd of 1,000', () => {
     await directory.owner('directory.accounts').where({ id: before.id }).update({ entry_version: 0 });
     await directory.owner('directory.provisioning').where({ account_id: before.id }).update({ state: 'waiting' });
 
-    await converge(accounts.map((one) => one.id));
+    const ids = new Set(accounts.map((one) => one.id));
+    await converge([...ids]);
 
-    const entries = await directory.ldap.search(`ou=people,${directory.baseDn}`, {
-      scope: 'one',
-      filter: anyOf(
-        'congvuAccountId',
-        accounts.map((one) => one.id),
-      ),
-      attributes: ['uid', 'congvuAccountId'],
-    });
+    const people = `ou=people,${directory.baseDn}`;
+    const entries = await directory.ldap.findBy(people, 'congvuAccountId', [...ids], ['uid', 'congvuAccountId']);
     const names = new Map(entries.map(({ attributes }) => [attributes.congvuAccountId?.[0], attributes.uid?.[0]]));
     expect(entries).toHaveLength(999);
     for (const one of accounts) if (one !== blocked) expect(names.get(one.id)).toBe(one.username);
@@ -355,7 +350,6 @@ describe('a crowd of 1,000', () => {
       (await directory.owner(`${schema}_jobs._private_jobs`).pluck('payload')).flatMap(
         (payload: { accountIds?: string[] }) => payload.accountIds ?? [],
       );
-    const ids = new Set(accounts.map((one) => one.id));
     const mailboxes = new Set((await asked('mailbox')).filter((one) => ids.has(one)));
     expect(mailboxes.size).toBe(999);
     expect((await asked('certificate')).filter((one) => ids.has(one))).toEqual([]);

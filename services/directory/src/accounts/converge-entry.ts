@@ -5,7 +5,7 @@
  */
 import type { Database, Transaction } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
-import { type AttributeChange, anyOf, type Entry, isAlreadyThere, type Ldap, type Operation } from '@congvu/ldap';
+import { type AttributeChange, type Entry, isAlreadyThere, type Ldap, type Operation } from '@congvu/ldap';
 import { settleRequests } from '../requests/settle-requests.ts';
 import {
   type EntrySource,
@@ -142,14 +142,8 @@ const additionOf = (base: string, source: EntrySource): Operation => ({ kind: 'a
 
 async function findEntries(ldap: Ldap, base: string, sources: readonly EntrySource[]): Promise<Map<string, Entry>> {
   if (sources.length === 0) return new Map();
-  const entries = await ldap.search(base, {
-    scope: 'one',
-    filter: anyOf(
-      'congvuAccountId',
-      sources.map((source) => source.id),
-    ),
-    attributes: ['congvuAccountId', ...ownedNames],
-  });
+  const ids = sources.map((source) => source.id);
+  const entries = await ldap.findBy(base, 'congvuAccountId', ids, ['congvuAccountId', ...ownedNames]);
   return new Map(entries.map((entry) => [String(entry.attributes.congvuAccountId?.[0]), entry]));
 }
 

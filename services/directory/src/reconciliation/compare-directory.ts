@@ -5,7 +5,7 @@
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { ServiceError } from '@congvu/errors';
-import { anyOf, NoSuchObjectError } from '@congvu/ldap';
+import { NoSuchObjectError } from '@congvu/ldap';
 import type { AgencyPaths } from '../accounts/convergence-store.ts';
 import { findAgenciesByCode } from '../agencies/agency-store.ts';
 import { agencyDn, wantedAgencyAttributes } from '../agencies/converge-agencies.ts';
@@ -145,11 +145,7 @@ async function readRecord(run: Run, base: string, table: AccountTable, signal: A
 }
 
 async function entriesOf(run: Run, base: string, id: string): Promise<Subject[]> {
-  const found = await run.ldap.search(base, {
-    scope: 'one',
-    filter: anyOf('congvuAccountId', [id]),
-    attributes: ['1.1'],
-  });
+  const found = await run.ldap.findBy(base, 'congvuAccountId', [id], ['1.1']);
   return found.map(({ dn }): Subject => `entry:${dn}`);
 }
 

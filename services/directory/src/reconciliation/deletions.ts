@@ -2,7 +2,7 @@
  * Who deleted entries, and when: from the log that OpenLDAP keeps of deletions and renamings (overlay accesslog, slapd.conf), as far
  * back as it goes. Without such a log, or before it began, nobody knows, and that is no error.
  */
-import { anyOf, type Ldap, NoSuchObjectError, type Value } from '@congvu/ldap';
+import { type Ldap, NoSuchObjectError, type Value } from '@congvu/ldap';
 
 export interface Deletion {
   lastModifiedBy: string | null;
@@ -16,11 +16,8 @@ export async function findDeletions(ldap: Ldap, dns: readonly string[]): Promise
   const deletions = new Map<string, Deletion>();
   for (let start = 0; start < dns.length; start += dnsPerSearch) {
     try {
-      const found = await ldap.search('cn=accesslog', {
-        scope: 'one',
-        filter: anyOf('reqDN', dns.slice(start, start + dnsPerSearch)),
-        attributes: ['reqDN', 'reqAuthzID', 'reqStart', 'reqResult'],
-      });
+      const some = dns.slice(start, start + dnsPerSearch);
+      const found = await ldap.findBy('cn=accesslog', 'reqDN', some, ['reqDN', 'reqAuthzID', 'reqStart', 'reqResult']);
       for (const { attributes } of found) {
         const { reqDN, reqAuthzID, reqStart, reqResult } = attributes;
         if (String(reqResult?.[0]) !== '0') continue;

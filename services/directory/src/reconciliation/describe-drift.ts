@@ -3,7 +3,7 @@
  * came about and under which DN. Nothing is wrong with what another job is just putting right.
  */
 import type { Database } from '@congvu/database';
-import { anyOf, type Entry, type Ldap } from '@congvu/ldap';
+import type { Entry, Ldap } from '@congvu/ldap';
 import { entryDn } from '../accounts/entry.ts';
 import { type AgencyRow, findAgenciesByCode } from '../agencies/agency-store.ts';
 import { agencyDn, wantedAgencyAttributes } from '../agencies/converge-agencies.ts';
@@ -88,11 +88,7 @@ async function describeAccounts(dependencies: DriftDependencies, ids: readonly s
 export const isSettled = ({ source }: ExpectedEntry): boolean => source.entryVersion >= source.version;
 
 async function findEntries(ldap: Ldap, base: string, ids: readonly string[]): Promise<Map<string, Entry[]>> {
-  const found = await ldap.search(base, {
-    scope: 'one',
-    filter: anyOf('congvuAccountId', ids),
-    attributes: [...comparedNames, ...operationalNames],
-  });
+  const found = await ldap.findBy(base, 'congvuAccountId', ids, [...comparedNames, ...operationalNames]);
   return Map.groupBy(found, (entry) => String(entry.attributes.congvuAccountId?.[0]).toLowerCase());
 }
 
@@ -105,7 +101,7 @@ async function describeAgencies(dependencies: DriftDependencies, codes: readonly
   const { ldap, database, baseDn, scope, scopeCode } = dependencies;
   const base = `ou=agencies,${baseDn}`;
   const names = ['ou', ...Object.keys(wantedAgencyAttributes({} as AgencyRow)), ...operationalNames];
-  const found = await ldap.search(base, { scope: 'one', filter: anyOf('ou', codes), attributes: names });
+  const found = await ldap.findBy(base, 'ou', codes, names);
   const entries = new Map(found.map((entry) => [entry.dn.toLowerCase(), entry]));
   const findings: Finding[] = [];
   const missing: AgencyRow[] = [];

@@ -575,7 +575,7 @@ it('what is taken of each entry agrees with the record to the last octet, so tha
 describe('a worker that dies', () => {
   class Killed extends Error {}
   /** Everything through the connection fails from the `count`th use of `method` on, as for a process that is gone. */
-  const killedAt = (method: 'search' | 'stream' | 'streamMapped' | 'applyAll', count: number): Ldap => {
+  const killedAt = (method: 'findBy' | 'stream' | 'streamMapped' | 'applyAll', count: number): Ldap => {
     let uses = 0;
     const dying = { ...directory.ldap } as Record<string, unknown>;
     dying[method] = (...parameters: never[]) => {
@@ -590,7 +590,7 @@ describe('a worker that dies', () => {
     const [before] = await directory.owner('directory.reconciliations').where({ id });
     const stopping = new AbortController();
     const dying = { ...ldap };
-    for (const name of ['search', 'stream', 'streamMapped', 'applyAll'] as const) {
+    for (const name of ['findBy', 'stream', 'streamMapped', 'applyAll'] as const) {
       const work = dying[name] as (...all: never[]) => unknown;
       (dying as Record<string, unknown>)[name] = (...parameters: never[]) => {
         try {
@@ -606,9 +606,9 @@ describe('a worker that dies', () => {
   };
 
   it.each([
-    ['search', 1],
-    ['search', 2],
-    ['search', 3],
+    ['findBy', 1],
+    ['findBy', 2],
+    ['findBy', 3],
     ['stream', 1],
     ['streamMapped', 1],
     ['applyAll', 1],

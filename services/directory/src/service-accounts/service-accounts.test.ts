@@ -4,7 +4,7 @@ import { createHash, randomUUID, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import type { ServiceAccount } from '@congvu/contracts';
 import { testStack } from '@congvu/database/testing';
-import { anyOf, distinguishedName, type Ldap, openLdap } from '@congvu/ldap';
+import { distinguishedName, type Ldap, openLdap } from '@congvu/ldap';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import supertest from 'supertest';
 import { convergeEntries } from '../accounts/converge-entry.ts';
@@ -99,11 +99,7 @@ const everything = [
 async function sees(ldap: Ldap): Promise<Record<string, string[]>> {
   const seen: Record<string, string[]> = {};
   for (const [key, { username }] of Object.entries(people)) {
-    const [entry] = await ldap.search(`ou=people,${directory.baseDn}`, {
-      scope: 'one',
-      filter: anyOf('uid', [username]),
-      attributes: everything,
-    });
+    const [entry] = await ldap.findBy(`ou=people,${directory.baseDn}`, 'uid', [username], everything);
     if (entry) seen[key] = everything.filter((name) => (entry.attributes[name] ?? []).length > 0);
   }
   return seen;
@@ -139,11 +135,7 @@ describe('a connected system reads', () => {
   it('nothing by a filter on what it may not read', async () => {
     const { ldap } = await connected(['names:H41']);
     const find = (attribute: string, value: string) =>
-      ldap.search(`ou=people,${directory.baseDn}`, {
-        scope: 'one',
-        filter: anyOf(attribute, [value]),
-        attributes: ['uid'],
-      });
+      ldap.findBy(`ou=people,${directory.baseDn}`, attribute, [value], ['uid']);
     expect(await find('uid', people.district.username)).toHaveLength(1);
     expect(await find('mail', `${people.district.username}@nghean.gov.vn`)).toEqual([]);
     expect(await find('mobile', '0912345678')).toEqual([]);

@@ -15,9 +15,9 @@ export interface Doveadm {
   access(user: string): Promise<Map<string, string[]> | undefined>;
   /**
    * Gives each of the others these rights in place of those before, none takes all away; then brings the list of who shares what to what
-   * the rights say, also under another name of the mailbox.
+   * the rights say, also under another name of the mailbox. False when Dovecot knows no such user.
    */
-  setAccess(user: string, others: ReadonlyMap<string, readonly string[]>): Promise<void>;
+  setAccess(user: string, others: ReadonlyMap<string, readonly string[]>): Promise<boolean>;
   /** Deletes the whole store of `user`, which lies in a directory of the name `id`. Harmless to repeat. */
   removeStore(user: string, id: string): Promise<void>;
   /** Asks for the list of commands, which does nothing. Throws `unavailable`. */
@@ -109,8 +109,10 @@ export function connectDoveadm(options: { url: string; apiKey: string }): Dovead
         return right.length === 0 ? (['aclDelete', whose] as const) : (['aclSet', { ...whose, right }] as const);
       });
       const outcomes = await runAll([...changes, ['aclRecalc', { user }]]);
-      const failed = outcomes.find((outcome) => 'exitCode' in outcome && !isNothingThere(outcome.exitCode));
-      if (failed && 'exitCode' in failed) throw failure(failed);
+      const failed = outcomes.filter((outcome) => 'exitCode' in outcome);
+      const [worst] = failed.filter(({ exitCode }) => !isNothingThere(exitCode));
+      if (worst) throw failure(worst);
+      return !failed.some(({ command }) => command === 'aclSet');
     },
     removeStore: async (user, id) => {
       const found = (await ask('user', { userMask: [user] })) as Record<string, { home?: string }> | undefined;

@@ -38,10 +38,11 @@ export async function createGroup(
       id: await database.transaction((transaction) => insert(transaction, domain, input, actor, repeat)),
     };
   } catch (error) {
-    const sent = error instanceof ServiceError || brokenConstraint(error) === 'groups_idempotency_unique';
+    const isTaken = brokenConstraint(error) === 'groups_local_part_unique';
+    const sent = isTaken || error instanceof ServiceError || brokenConstraint(error) === 'groups_idempotency_unique';
     const now = sent && (await findRepeated()); // Sent twice at once, of which one was taken a moment ago.
     if (now) return now;
-    throw error;
+    throw isTaken ? addressTaken() : error;
   }
 }
 
@@ -60,7 +61,6 @@ async function insert(
   const ownerIds = [...new Set(input.ownerIds)];
   await requireAccounts(transaction, ownerIds, scope);
   const id = randomUUID();
-  if (!(await takeMailName(transaction, localPart, id))) throw addressTaken();
   const address = `${localPart}@${agency.mail_domain}`;
   const rule = { ruleAgencyId: ruleAgency?.id ?? null, ruleTitle: memberRule?.title ?? null };
   const key = searchKey(`${name} ${address}`);
@@ -74,6 +74,8 @@ async function insert(
     [{ action: 'group.created', group: { id, agency_id: agency.id }, after }],
     actor,
   );
+  // Last, because names are given one after the other in the whole province.
+  if (!(await takeMailName(transaction, localPart, id))) throw addressTaken();
   return id;
 }
 

@@ -6,7 +6,7 @@ import type { MailboxRight } from '@congvu/contracts';
 import type { Database } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
 import type { Doveadm } from '../dovecot/doveadm.ts';
-import { findMailboxRow } from './mailbox-store.ts';
+import { findMailboxRow, type MailboxRow } from './mailbox-store.ts';
 import { listRights } from './rights-store.ts';
 
 const reading = ['lookup', 'read', 'write-seen'];
@@ -33,10 +33,22 @@ export async function convergeAccess(
     }
     // Ended before the right goes too: killed in between, the next run sees no difference any more.
     for (const other of lost) await doveadm.kick(other);
-    await doveadm.setAccess(mailbox.address, changes);
+    if (!(await doveadm.setAccess(mailbox.address, changes))) throw notYetThere();
     for (const other of lost) await doveadm.kick(other);
     if ((await findMailboxRow(database, mailboxId))?.version === mailbox.version) return;
   }
+}
+
+/**
+ * Of a mailbox whose store is still to be made, so that nobody can have lost a right on it. Later changes of its rights ask for
+ * `convergeAccess`, which compares.
+ */
+export async function giveFirstAccess(
+  { database, doveadm }: { database: Database; doveadm: Doveadm },
+  mailbox: MailboxRow,
+): Promise<void> {
+  const wanted = await listWanted(database, mailbox.account_id);
+  if (wanted.size > 0 && !(await doveadm.setAccess(mailbox.address, wanted))) throw notYetThere();
 }
 
 async function listWanted(database: Database, mailboxId: string): Promise<Map<string, readonly string[]>> {

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { changeAccount, type TestAccount, testStack } from '@congvu/database/testing';
-import { anyOf, type Ldap, openLdap } from '@congvu/ldap';
+import { type Ldap, openLdap } from '@congvu/ldap';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { connectDoveadm } from '../dovecot/doveadm.ts';
 import { sendNotice } from '../notices/send-notice.ts';
@@ -249,7 +249,7 @@ describe('when something is down', () => {
 
   test('killed at the first write, and then at the reading, the next run completes', async () => {
     const account = await opened();
-    for (const step of ['applyAll', 'search'] as const) {
+    for (const step of ['applyAll', 'findBy'] as const) {
       const broken: Ldap = {
         ...mailbox.ldap,
         [step]: async () => {
@@ -360,14 +360,9 @@ test('a crowd of 1,000 stands; one whose address another entry holds waits by it
     crowd.map(({ id }) => id),
   );
 
-  const entries = await mailbox.ldap.search(`ou=people,${mailbox.baseDn}`, {
-    scope: 'one',
-    filter: anyOf(
-      'congvuAccountId',
-      crowd.map(({ id }) => id),
-    ),
-    attributes: ['congvuAccountId', 'mail'],
-  });
+  const ids = crowd.map(({ id }) => id);
+  const people = `ou=people,${mailbox.baseDn}`;
+  const entries = await mailbox.ldap.findBy(people, 'congvuAccountId', ids, ['congvuAccountId', 'mail']);
   const mail = new Map(entries.map(({ attributes }) => [attributes.congvuAccountId?.[0], attributes.mail?.[0]]));
   for (const account of crowd) expect(mail.get(account.id)).toBe(account === blocked ? undefined : account.address);
   const [letters, more] = await mailbox
@@ -410,13 +405,13 @@ test('of two runs that overlap a change the newer state has the last word', asyn
   let halted = false;
   const slow: Ldap = {
     ...mailbox.ldap,
-    search: async (...parameters) => {
+    findBy: async (...parameters) => {
       if (!halted) {
         halted = true;
         reached.resolve();
         await released.promise;
       }
-      return mailbox.ldap.search(...parameters);
+      return mailbox.ldap.findBy(...parameters);
     },
   };
   const older = converge(account, { ldap: slow });

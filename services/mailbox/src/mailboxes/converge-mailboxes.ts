@@ -9,7 +9,7 @@
  */
 import { addJobs, type Database, type JobSpec, type Transaction } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
-import { anyOf, diffAttributes, distinguishedName, type Ldap, NoSuchObjectError, type Operation } from '@congvu/ldap';
+import { diffAttributes, distinguishedName, type Ldap, NoSuchObjectError, type Operation } from '@congvu/ldap';
 import { keepFormerAddresses } from '../aliases/alias-store.ts';
 import { listRoutes, type MailRoutes, noRoutes } from '../aliases/forward-store.ts';
 import { type AuditEvent, recordEvents, systemActor } from '../audit/audit-event.ts';
@@ -84,9 +84,13 @@ export async function convergeMailboxes(
     const converged = pairs.filter(({ source }) => !errors.has(source.id));
 
     // 5. Say so, and let the notices go that waited for these mailboxes.
-    const active = converged.filter(({ mailbox }) => mailbox.state === 'active').map(({ source }) => source);
-    await database.transaction((transaction) => recordProvisioned(transaction, active));
-    await releaseNotices(database, active);
+    const active = converged.filter(({ mailbox }) => mailbox.state === 'active');
+    const first = active.filter(({ mailbox }) => !mailbox.provisioned_at).map(({ source }) => source);
+    if (first.length > 0) await database.transaction((transaction) => recordProvisioned(transaction, first));
+    await releaseNotices(
+      database,
+      active.map(({ source }) => source),
+    );
 
     // 6. What changed meanwhile is done again.
     const changed = await findChanged(
@@ -126,15 +130,24 @@ async function recordStates(
 ): Promise<Pair[]> {
   const assigned = await listAssignedQuotas(transaction, sources);
   const none = new Map<string, number>();
-  const first = sources.map((source) =>
-    wantedMailbox(source, undefined, { assigned: assigned.get(source.id), sizes: none }, policy),
-  );
-  const made = await insertMailboxes(transaction, first);
-  const known = sources.flatMap(({ id }) => (made.has(id) ? [] : id));
-  const rows = [
-    ...first.flatMap((wanted) => (made.has(wanted.accountId) ? newRow(wanted) : [])),
-    ...(known.length > 0 ? await lockMailboxes(transaction, known) : []),
-  ];
+  const ids = sources.map(({ id }) => id);
+  let rows = await lockMailboxes(transaction, ids);
+  const made = new Set<string>();
+  if (rows.length < sources.length) {
+    const before = new Set(rows.map((row) => row.account_id));
+    const first = sources
+      .filter(({ id }) => !before.has(id))
+      .map((source) => wantedMailbox(source, undefined, { assigned: assigned.get(source.id), sizes: none }, policy));
+    for (const id of await insertMailboxes(transaction, first)) made.add(id);
+    // Another job may have made some of them a moment ago.
+    if (made.size < first.length)
+      rows = await lockMailboxes(
+        transaction,
+        ids.filter((id) => !made.has(id)),
+      );
+    rows.push(...first.flatMap((wanted) => (made.has(wanted.accountId) ? newRow(wanted) : [])));
+  }
+  const known = ids.filter((id) => !made.has(id));
   const sizes = rows.some((row) => row.quota_class_by_hand) ? await listClassSizes(transaction) : none;
   const byId = new Map(rows.map((row) => [row.account_id, row]));
   const events: AuditEvent[] = [];
@@ -297,11 +310,7 @@ async function convergeMailAttributes(
 
   const ids = rest.map(({ source }) => source.id);
   const further = await listFurtherAttributes(database, ids);
-  const found = await ldap.search(people, {
-    scope: 'one',
-    filter: anyOf('congvuAccountId', ids),
-    attributes: ['congvuAccountId', ...mailAttributeNames],
-  });
+  const found = await ldap.findBy(people, 'congvuAccountId', ids, ['congvuAccountId', ...mailAttributeNames]);
   const entries = new Map(found.map((entry) => [String(entry.attributes.congvuAccountId?.[0]), entry]));
   const changed: { id: string; operation: Operation }[] = [];
   for (const { source, mailbox, routes } of rest) {

@@ -7,13 +7,13 @@ import { ServiceError } from '@congvu/errors';
 import { type Attributes, diffAttributes, distinguishedName, type Ldap } from '@congvu/ldap';
 import { listRoutes, type MailRoutes, noRoutes } from '../aliases/forward-store.ts';
 import { recordEvents, systemActor } from '../audit/audit-event.ts';
+import { giveFirstAccess } from './converge-access.ts';
 import type { MailboxDependencies } from './converge-mailboxes.ts';
 import { basicAttributes, listFurtherAttributes, mailAttributeNames, routeAttributes } from './mail-attributes.ts';
 import { type MailboxPolicy, mailStatusOf, quotaOf } from './mailbox.ts';
 import { changeMailboxRow, findMailboxRow, lockMailboxes, type MailboxRow, markProvisioned } from './mailbox-store.ts';
-import { queueAccess, queueForwarders } from './queue-mailboxes.ts';
+import { queueForwarders } from './queue-mailboxes.ts';
 import { listAssignedQuotas, listClassSizes } from './quota-store.ts';
-import { filterShared } from './rights-store.ts';
 
 export const ownMailboxDn = (address: string, baseDn: string): string =>
   distinguishedName({ uid: address.slice(0, address.indexOf('@')) }, `ou=mailboxes,${baseDn}`);
@@ -31,15 +31,13 @@ export async function convergeOwnMailbox(dependencies: MailboxDependencies, mail
     const wanted = { ...basicAttributes(mailbox), ...further(mailboxId), ...routeAttributes(routes) };
     await writeEntry(ldap, baseDn, mailbox, wanted);
 
-    // 3. Dovecot: no session of one that is not active.
+    // 3. Dovecot: no session of one that is not active; who may open a new one.
     if (mailbox.state !== 'active') {
       for (const address of [mailbox.address, ...routes.aliases]) await doveadm.kick(address);
     }
     if (!mailbox.provisioned_at) {
-      await database.transaction(async (transaction) => {
-        const first = await markProvisioned(transaction, [mailboxId]);
-        await queueAccess(transaction, await filterShared(transaction, [...first]));
-      });
+      await giveFirstAccess(dependencies, mailbox);
+      await markProvisioned(database, [mailboxId]);
     }
 
     // 4. Again when it changed meanwhile.

@@ -12,10 +12,10 @@ import { findOpenAgency } from '../agencies/agency-store.ts';
 import { type Actor, type AuditEvent, recordEvents } from '../audit/audit-event.ts';
 import { ensureDomains, queueDomains } from '../domains/converge-domains.ts';
 import { holderRefusal } from './change-rights.ts';
-import { findByIdempotencyKey, findMailbox, insertOwnMailbox, takeMailName } from './mailbox-store.ts';
+import { findByIdempotencyKey, insertOwnMailbox, takeMailName } from './mailbox-store.ts';
 import { queueMailboxes } from './queue-mailboxes.ts';
 import { listAssignedQuotas } from './quota-store.ts';
-import { saveRights } from './rights-store.ts';
+import { insertRights, listHolders } from './rights-store.ts';
 
 export async function createMailbox(
   { database, domain, quotaBytes }: { database: Database; domain: string; quotaBytes: number },
@@ -68,8 +68,7 @@ export async function createMailbox(
     const about = { actor, subjectType: 'mailbox', subjectId: id, agencyId: agency.id };
     const after = { kind, address, displayName, state: 'active' };
     const events: AuditEvent[] = [{ ...about, action: 'mailbox.created', after }];
-    for (const { accountId: holderId, rights } of given) {
-      const saved = await saveRights(transaction, id, holderId, rights);
+    for (const [holderId, saved] of await insertRights(transaction, id, given)) {
       const before = { holderId, rights: [] };
       events.push({ ...about, action: 'mailbox.rights_changed', before, after: { holderId, rights: saved } });
     }
@@ -89,8 +88,13 @@ async function rightsFaults(
   if (kind !== 'shared' && rights.length > 0) return [{ pointer: '/rights', ...notShared }];
   const faults: Fault[] = [];
   const seen = new Set<string>();
+  const holders = await listHolders(
+    connection,
+    rights.map(({ accountId }) => accountId),
+    actor.agencyCode,
+  );
   for (const [index, { accountId }] of rights.entries()) {
-    const holder = await findMailbox(connection, accountId, actor.agencyCode);
+    const holder = holders.get(accountId);
     const refusal = seen.has(accountId) ? heldTwice : holder ? holderRefusal(holder) : noHolder;
     if (refusal) faults.push({ pointer: `/rights/${index}/accountId`, ...refusal });
     seen.add(accountId);

@@ -111,12 +111,15 @@ const selectRows = (connection: Connection) =>
     connection.raw(`to_char(retained_until, 'YYYY-MM-DD') as retained_until`),
   );
 
-/** Locks the rows in one order, so that of two jobs for one account only one writes its history. */
+/**
+ * Locks the rows in one order, so that of two jobs for one account only one writes its history. Not their keys, as in all locks of this
+ * table: whoever puts a reference to one on record (a right, a forward) takes a share of it out of that order, and must not wait.
+ */
 export const lockMailboxes = (transaction: Transaction, accountIds: readonly string[]): Promise<MailboxRow[]> =>
   selectRows(transaction)
     .whereRaw('account_id = any(?::uuid[])', [[...accountIds]])
     .orderBy('account_id')
-    .forUpdate();
+    .forNoKeyUpdate();
 
 /** Locks the one, at or below `scope`, until the transaction ends; `agencyId` is that of its account, or its own. */
 export async function lockMailboxWithin(
@@ -130,7 +133,7 @@ export async function lockMailboxWithin(
     `select ${rowColumns.map((column) => `m.${column}`).join(', ')}, to_char(m.retained_until, 'YYYY-MM-DD') as retained_until,
        coalesce(c.agency_id, m.agency_id) as of_agency_id
      from mailbox.mailboxes m left join directory.account_facts_v c on c.id = m.account_id
-     where m.account_id = ? and ${isAtOrBelow('coalesce(c.agency_id, m.agency_id)')} for update of m`,
+     where m.account_id = ? and ${isAtOrBelow('coalesce(c.agency_id, m.agency_id)')} for no key update of m`,
     [id, scope],
   );
   const [found] = rows;
@@ -297,11 +300,11 @@ export const markSessionsEnded = (
     .update({ credential_epoch: credentialEpoch });
 
 /** Those of which it is the first time. */
-export async function markProvisioned(transaction: Transaction, accountIds: readonly string[]): Promise<Set<string>> {
-  const marked = await transaction('mailbox.mailboxes')
+export async function markProvisioned(connection: Connection, accountIds: readonly string[]): Promise<Set<string>> {
+  const marked = await connection('mailbox.mailboxes')
     .whereRaw('account_id = any(?::uuid[])', [[...accountIds]])
     .whereNull('provisioned_at')
-    .update({ provisioned_at: transaction.fn.now() })
+    .update({ provisioned_at: connection.fn.now() })
     .returning<{ account_id: string }[]>('account_id');
   return new Set(marked.map((row) => row.account_id));
 }
@@ -329,7 +332,10 @@ export async function updateLanguage(
   accountId: string,
   language: NoticeLanguage | null,
 ): Promise<NoticeLanguage | null> {
-  const row = await transaction('mailbox.mailboxes').where({ account_id: accountId }).forUpdate().first('language');
+  const row = await transaction('mailbox.mailboxes')
+    .where({ account_id: accountId })
+    .forNoKeyUpdate()
+    .first('language');
   await transaction('mailbox.mailboxes').where({ account_id: accountId }).update({ language });
   return row.language;
 }

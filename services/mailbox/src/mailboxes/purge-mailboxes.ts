@@ -4,7 +4,7 @@
  * says that it is gone; killed anywhere, the next run goes on from there. What was purged does not come back.
  */
 import type { Database } from '@congvu/database';
-import { anyOf } from '@congvu/ldap';
+import { EqualityFilter } from '@congvu/ldap';
 import { type AuditEvent, recordEvents, systemActor } from '../audit/audit-event.ts';
 import type { MailboxDependencies } from './converge-mailboxes.ts';
 import {
@@ -45,7 +45,7 @@ async function purgeMailbox({ database, ldap, doveadm, baseDn }: MailboxDependen
   // 2. LDAP says so: whatever else looks there finds no mailbox any more.
   const [entry] = await ldap.search(baseDn, {
     scope: 'sub',
-    filter: anyOf('congvuAccountId', [id]),
+    filter: new EqualityFilter({ attribute: 'congvuAccountId', value: id }),
     attributes: ['congvuMailStatus'],
   });
   if (entry && entry.attributes.congvuMailStatus?.[0] !== 'purged') {

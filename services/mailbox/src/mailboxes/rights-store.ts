@@ -1,6 +1,7 @@
 /** Every query on who else may read, write or send as a mailbox, and on what is answered while its holder is away. */
-import type { MailboxKind, MailboxRight, MailboxRights, Vacation } from '@congvu/contracts';
+import type { Mailbox, MailboxKind, MailboxRight, MailboxRights, Vacation } from '@congvu/contracts';
 import type { Connection, Transaction } from '@congvu/database';
+import { isAtOrBelow } from '../agencies/agency-store.ts';
 
 interface RightsRow {
   mailbox_id: string;
@@ -27,6 +28,13 @@ const rightsOf = (row: Pick<RightsRow, 'can_read' | 'can_write' | 'can_send_as'>
   ...(row.can_write ? (['write'] as const) : []),
   ...(row.can_send_as ? (['send_as'] as const) : []),
 ];
+
+/** Whoever may write may read. */
+const flagsOf = (rights: readonly MailboxRight[]) => ({
+  can_read: rights.includes('read') || rights.includes('write'),
+  can_write: rights.includes('write'),
+  can_send_as: rights.includes('send_as'),
+});
 
 /** On each of the mailboxes, by name. The address is the one that LDAP has, by which Postfix and Dovecot know who logs in. */
 export async function listRights(
@@ -71,11 +79,7 @@ export async function saveRights(
     await transaction('mailbox.rights').where({ mailbox_id: mailboxId, account_id: accountId }).delete();
     return [];
   }
-  const flags = {
-    can_read: rights.includes('read') || rights.includes('write'),
-    can_write: rights.includes('write'),
-    can_send_as: rights.includes('send_as'),
-  };
+  const flags = flagsOf(rights);
   await transaction('mailbox.rights')
     .insert({
       mailbox_id: mailboxId,
@@ -86,6 +90,43 @@ export async function saveRights(
     .onConflict(['mailbox_id', 'account_id'])
     .merge();
   return rightsOf(flags);
+}
+
+/** On a mailbox that is new. Answers what each may do then. */
+export async function insertRights(
+  transaction: Transaction,
+  mailboxId: string,
+  given: readonly { accountId: string; rights: readonly MailboxRight[] }[],
+): Promise<Map<string, MailboxRight[]>> {
+  const rows = given.flatMap(({ accountId, rights }) =>
+    rights.length > 0 ? [{ account_id: accountId, ...flagsOf(rights) }] : [],
+  );
+  if (rows.length > 0) {
+    await transaction.raw(
+      `insert into mailbox.rights (mailbox_id, account_id, agency_id, can_read, can_write, can_send_as)
+       select ?, row.account_id, c.agency_id, can_read, can_write, can_send_as
+       from json_to_recordset(?::json) as row(account_id uuid, can_read boolean, can_write boolean, can_send_as boolean)
+       cross join lateral (select agency_id from directory.account_facts_v c where c.id = row.account_id offset 0) c`,
+      [mailboxId, JSON.stringify(rows)],
+    );
+  }
+  return new Map(rows.map((row) => [row.account_id, rightsOf(row)]));
+}
+
+/** Those of the mailboxes of accounts that are at or below `scope`, by account. */
+export async function listHolders(
+  connection: Connection,
+  accountIds: readonly string[],
+  scope: string,
+): Promise<Map<string, Pick<Mailbox, 'kind' | 'state'>>> {
+  if (accountIds.length === 0) return new Map();
+  const { rows } = await connection.raw<{ rows: { account_id: string; kind: MailboxKind; state: Mailbox['state'] }[] }>(
+    `select m.account_id, m.kind, m.state from mailbox.mailboxes m
+     left join lateral (select agency_id from directory.account_facts_v c where c.id = m.account_id offset 0) c on true
+     where m.account_id = any(?::uuid[]) and ${isAtOrBelow('coalesce(c.agency_id, m.agency_id)')}`,
+    [[...accountIds], scope] as never,
+  );
+  return new Map(rows.map(({ account_id, ...holder }) => [account_id, holder]));
 }
 
 /** The mailboxes on which one of the accounts has rights, each at a new version: what is said of them is to be written anew. */
@@ -110,7 +151,7 @@ async function touchMailboxes(
   if (mailboxIds.length === 0) return [];
   const { rows } = await transaction.raw<{ rows: { id: string; kind: string }[] }>(
     `update mailbox.mailboxes m set version = version + 1
-     from (select account_id from mailbox.mailboxes where account_id = any(?::uuid[]) order by account_id for update) o
+     from (select account_id from mailbox.mailboxes where account_id = any(?::uuid[]) order by account_id for no key update) o
      where m.account_id = o.account_id returning m.account_id as id, m.kind`,
     [[...mailboxIds]],
   );

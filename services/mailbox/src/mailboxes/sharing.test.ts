@@ -1,5 +1,6 @@
 /** Mailboxes that several people or a program use, on the real programs: who reads, writes and sends as them, and when no longer. */
 import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { changeAccount, type TestAccount } from '@congvu/database/testing';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
@@ -10,6 +11,7 @@ import { applySettings } from './apply-settings.ts';
 import { convergeAccess } from './converge-access.ts';
 import { convergeMailboxes } from './converge-mailboxes.ts';
 import { convergeOwnMailbox, ownMailboxDn } from './converge-own-mailbox.ts';
+import { lockMailboxes } from './mailbox-store.ts';
 import { touchShared } from './rights-store.ts';
 
 let mail: TestMail;
@@ -444,6 +446,24 @@ describe('what goes wrong on the way', () => {
     expect((await mail.ldap.find(dn, ['congvuMailSender']))?.attributes.congvuMailSender).toEqual([holder.address]);
   });
 
+  test('a new one counts as made only when its rights are with Dovecot too', async () => {
+    const [box, holder] = [await make('shared'), await mail.person()];
+    await give(box, holder, ['read']);
+    await until(async () => (await count(holder, box.address)) !== undefined);
+    await mail.doveadm.setAccess(box.address, new Map([[holder.address, []]]));
+    const row = mail.owner('mailbox.mailboxes').where({ account_id: box.accountId });
+    await row.clone().update({ provisioned_at: null });
+
+    const doveadm = connectDoveadm({ url: 'http://127.0.0.1:1', apiKey: 'x' });
+    await expect(convergeOwnMailbox({ ...mail, doveadm }, box.accountId)).rejects.toMatchObject({
+      kind: 'unavailable',
+    });
+    expect((await row.clone().first()).provisioned_at).toBeNull();
+    await convergeOwnMailbox(mail, box.accountId);
+    expect((await row.clone().first()).provisioned_at).not.toBeNull();
+    expect(await count(holder, box.address)).toBeDefined();
+  });
+
   test('killed right after a right was taken, the session that was opened with it is ended nevertheless', async () => {
     const [box, holder] = [await make('shared'), await mail.person()];
     await give(box, holder, ['read']);
@@ -495,6 +515,23 @@ describe('what goes wrong on the way', () => {
     await write(stranger, 'congvuVacationText', ['Tôi đi mãi.']);
     await applySettings(mail);
     await until(isRight);
+  });
+
+  test('while a mailbox is at work nobody waits who forwards to it or gives its holder a right', async () => {
+    const [box, from, target] = [await make('shared'), await mail.person(), await mail.person()];
+    const work = await mail.database.transaction();
+    await lockMailboxes(work, [target.id]);
+    try {
+      const forwarding = { addresses: [target.address], keepCopy: true };
+      const asked = Promise.all([
+        mail.ask('put', `/v1/mailboxes/${from.id}/forwarding`, forwarding),
+        give(box, target, ['read']),
+      ]);
+      const isAnswered = asked.then(() => true);
+      expect(await Promise.race([isAnswered, sleep(5_000, false)])).toBe(true);
+    } finally {
+      await work.commit();
+    }
   });
 
   test('mailboxes are touched in one order: whoever waits for the first holds none of the others', async () => {
