@@ -43,7 +43,7 @@ export async function measureProvisioning(options: BenchOptions): Promise<Figure
   await province.call('directory', `/v1/requests/${id}/submit`, RequestDetail, { body: {}, signal });
   const submitted = performance.now();
   await administrator.call('directory', `/v1/requests/${id}/approve`, RequestDetail, { body: {}, signal });
-  await waitForMailboxes(options, size);
+  await waitForEnd(options, id, size);
   const ended = performance.now();
 
   const seconds = (ended - began) / 1_000;
@@ -52,11 +52,8 @@ export async function measureProvisioning(options: BenchOptions): Promise<Figure
     `provisioning took ${seconds.toFixed(1)} s: sheet ${inSeconds(began, read)}, submission ${inSeconds(read, submitted)}, ` +
       `from approval on ${inSeconds(submitted, ended)}`,
   );
-  await waitUntil(
-    'the request fulfilled',
-    () => readRequest(administrator, id),
-    (request) => request.state === 'fulfilled' && request.fulfilledCount === size,
-  );
+  const { fulfilledCount } = await readRequest(administrator, id);
+  if (fulfilledCount !== size) throw new Error(`of ${size} lines ${fulfilledCount} are fulfilled`);
   const value = size / seconds;
 
   const entries = await searchEntries(options, ['(&(objectClass=congvuAccount)(mail=*))', '*']);
@@ -85,23 +82,24 @@ export async function provinceClient({ stack }: BenchOptions) {
   }
 }
 
-/** A mailbox is marked provisioned when its LDAP entry with all mail attributes stands. Counted where, and how, it disturbs least. */
-async function waitForMailboxes({ stack }: BenchOptions, size: number): Promise<void> {
+/**
+ * A request is fulfilled when each of its accounts has all of its parts, and a mailbox stands when its LDAP entry has all mail attributes.
+ * Then the search knows them too. Asked where, and how, it disturbs least.
+ */
+async function waitForEnd({ stack }: BenchOptions, requestId: string, size: number): Promise<void> {
   const client = new pg.Client({ connectionString: stack.engines.postgres.url('postgres') });
   await client.connect();
+  const ask = async <T>(sql: string, ...values: unknown[]): Promise<T> =>
+    (await client.query(sql, values)).rows[0].value;
+  const timeoutMs = 60_000 + size * 50;
   try {
-    const count = async (): Promise<number> => {
-      const { rows } = await client.query(
-        'select count(*)::int as count from mailbox.mailboxes where provisioned_at is not null',
-      );
-      return rows[0].count;
-    };
-    await waitUntil(
-      'all entries with mail attributes',
-      count,
-      (provisioned) => provisioned === size,
-      60_000 + size * 50,
-    );
+    const state = () => ask<string>('select state as value from directory.requests where id = $1', requestId);
+    await waitUntil('the request fulfilled', state, (value) => value === 'fulfilled', timeoutMs);
+    const provisioned = 'select count(*)::int as value from mailbox.mailboxes where provisioned_at is not null';
+    const mailboxes = await ask<number>(provisioned);
+    if (mailboxes !== size) throw new Error(`of ${size} mailboxes ${mailboxes} are provisioned`);
+    const found = () => ask<number>('select count(*)::int as value from directory.account_search');
+    await waitUntil('all in the search', found, (value) => value === size, timeoutMs);
   } finally {
     await client.end();
   }

@@ -20,6 +20,7 @@ import { up as provenanceOfCertificates } from './0017-provenance-of-certificate
 import { up as oneHand } from './0018-one-hand.ts';
 import { up as linesInPlace } from './0019-lines-in-place.ts';
 import { up as factsByThemselves } from './0020-facts-by-themselves.ts';
+import { up as searchFollows } from './0021-search-follows.ts';
 
 export const migrations: Migrations = {
   '0001-initial': initial,
@@ -42,4 +43,5 @@ export const migrations: Migrations = {
   '0018-one-hand': oneHand,
   '0019-lines-in-place': linesInPlace,
   '0020-facts-by-themselves': factsByThemselves,
+  '0021-search-follows': searchFollows,
 };

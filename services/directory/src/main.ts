@@ -15,9 +15,10 @@ import { configSchema } from './config.ts';
 import { createNationalIdSeal } from './people/national-id-seal.ts';
 import { runReconciliation } from './reconciliation/run-reconciliation.ts';
 import { startScheduled } from './reconciliation/start-reconciliation.ts';
-import { carryOutNextPart, openAccountsJob } from './requests/carry-out-lines.ts';
+import { carryOutRest, openAccountsJob } from './requests/carry-out-lines.ts';
 import { settleRequests } from './requests/settle-requests.ts';
 import { listUnfinishedRequests } from './requests/work-store.ts';
+import { searchOpened } from './search/search-store.ts';
 import { convergeServiceAccounts } from './service-accounts/converge-service-accounts.ts';
 
 const log = createLog('directory', process.env.LOG_LEVEL ?? 'info');
@@ -47,16 +48,19 @@ const worker = await startWorker({
   tasks: {
     'converge-entries': ({ accountIds }: { accountIds: string[] }) =>
       convergeEntries({ database, ldap, baseDn }, accountIds),
+    'search-opened': ({ accountIds }: { accountIds: string[] }) => searchOpened(database, accountIds),
     'converge-agencies': (_: object, signal) => convergeAgencies(database, ldap, baseDn, signal),
     'converge-service-accounts': (_: object, signal) => convergeServiceAccounts({ database, ldap, baseDn }, signal),
     'reconcile-service-accounts': (_: object, signal) =>
       convergeServiceAccounts({ database, ldap, baseDn }, signal, 'all'),
     'end-suspensions': (_: object, signal) => endSuspensions(database, signal),
-    'open-accounts': ({ requestId }: { requestId: string }) =>
-      carryOutNextPart(database, requestId, {
-        usernamePatterns: config.USERNAME_PATTERNS,
-        retentionDays: config.RETENTION_DAYS,
-      }),
+    'open-accounts': ({ requestId }: { requestId: string }, signal) =>
+      carryOutRest(
+        database,
+        requestId,
+        { usernamePatterns: config.USERNAME_PATTERNS, retentionDays: config.RETENTION_DAYS },
+        signal,
+      ),
     'settle-agencies': () => settleAgencies(database),
     'settle-requests': ({ accountIds }: { accountIds: string[] }) =>
       database.transaction((transaction) => settleRequests(transaction, accountIds)),

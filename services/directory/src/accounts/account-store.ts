@@ -36,21 +36,26 @@ export interface NewAccount {
   certificatePath: CertificatePath;
 }
 
-/** Accounts with the parts that each will consist of, all waiting. */
-export async function insertAccounts(transaction: Transaction, accounts: readonly NewAccount[]): Promise<void> {
+/** Accounts with the parts that each will consist of, all waiting. The search knows them at once, or by `queueSearch`. */
+export async function insertAccounts(
+  transaction: Transaction,
+  accounts: readonly NewAccount[],
+  { searchLater = false }: { searchLater?: boolean } = {},
+): Promise<void> {
   await transaction.raw(
-    `with opened as (
+    `with later as materialized (select set_config('congvu.search_later', ?, true)),
+     opened as (
        insert into directory.accounts (id, kind, username, address, agency_id, person_id, display_name, surname, given_name,
          title, certificate_path)
        select id, kind, username, address, "agencyId", "personId", "displayName", surname, "givenName", title,
          "certificatePath"
-       from json_to_recordset(?::json) as row(id uuid, kind text, username text, address text, "agencyId" uuid,
+       from later cross join json_to_recordset(?::json) as row(id uuid, kind text, username text, address text, "agencyId" uuid,
          "personId" uuid, "displayName" text, surname text, "givenName" text, title text, "certificatePath" text)
        returning id, certificate_path)
      insert into directory.provisioning (account_id, part)
      select id, part from opened cross join unnest(array['entry', 'mailbox', 'certificate']) as part
      where part <> 'certificate' or certificate_path <> 'none'`,
-    [JSON.stringify(accounts)],
+    [searchLater ? 'on' : 'off', JSON.stringify(accounts)],
   );
 }
 

@@ -10,7 +10,7 @@ import { insertEvents } from '../audit/audit-store.ts';
 import { type NewPerson, savePeople } from '../people/person-store.ts';
 import { insertAccounts, type NewAccount, type OpeningLine } from './account-store.ts';
 import type { Cause } from './change-account.ts';
-import { queueEntries } from './queue-convergence.ts';
+import { queueEntries, queueSearch } from './queue-convergence.ts';
 import { foreseeUsernames, takeUsernames, type UsernameWish } from './usernames.ts';
 
 interface Opening {
@@ -18,6 +18,9 @@ interface Opening {
   accountId: string;
   person: NewPerson | undefined;
 }
+
+/** So many at once are in the search a moment later. */
+const crowd = 50;
 
 /** Line number → account id. */
 export async function openAccounts(
@@ -43,7 +46,8 @@ export async function openAccounts(
 
   // 3. The accounts.
   const accounts = openings.map((opening) => toAccount(opening, personIds, usernames));
-  await insertAccounts(transaction, accounts);
+  const isCrowd = accounts.length >= crowd;
+  await insertAccounts(transaction, accounts, { searchLater: isCrowd });
 
   // 4. The record of it, and the work that follows.
   await insertEvents(
@@ -58,10 +62,9 @@ export async function openAccounts(
       after: { username: account.username, address: account.address, kind: account.kind, title: account.title },
     })),
   );
-  await queueEntries(
-    transaction,
-    accounts.map((account) => account.id),
-  );
+  const ids = accounts.map((account) => account.id);
+  await queueEntries(transaction, ids);
+  if (isCrowd) await queueSearch(transaction, ids);
   return new Map(openings.map(({ line, accountId }) => [line.lineNumber, accountId]));
 }
 

@@ -19,6 +19,10 @@ export async function queueEntries(transaction: Transaction, accountIds: readonl
   return addJobs(transaction, 'directory', jobs);
 }
 
+/** The search's rows of new accounts that were inserted without them. */
+export const queueSearch = (transaction: Transaction, accountIds: readonly string[]): Promise<void> =>
+  addJobs(transaction, 'directory', [{ task: 'search-opened', payload: { accountIds } }]);
+
 /** Mailboxes and certificates; of new accounts that were asked no certificate, which say so, only mailboxes. */
 export async function queueOtherParts(
   transaction: Transaction,

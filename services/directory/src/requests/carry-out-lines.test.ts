@@ -5,10 +5,12 @@ import { runInNewContext } from 'node:vm';
 import type { RequestLine } from '@congvu/contracts';
 import { startWorker } from '@congvu/database';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import type { Knex } from 'knex';
 import { pino } from 'pino';
 import supertest from 'supertest';
+import { searchOpened } from '../search/search-store.ts';
 import { personLine, startTestDirectory, type TestClient, type TestDirectory, usernamePatterns } from '../testing.ts';
-import { carryOutNextPart, linesPerPart } from './carry-out-lines.ts';
+import { carryOutNextPart, carryOutRest, linesPerPart } from './carry-out-lines.ts';
 import { type DraftLine, saveDraft } from './draft-request.ts';
 import { emptyLine } from './line-store.ts';
 import { settleRequests } from './settle-requests.ts';
@@ -79,11 +81,10 @@ const opened = async (id: string): Promise<number> =>
   (await directory.owner('directory.request_lines').where({ request_id: id }).whereNotNull('account_id')).length;
 const job = (id: string) => directory.owner('directory_jobs._private_jobs').where({ key: `open:${id}` });
 /** As the worker does: takes the job, and runs it. */
-async function runJobs(id: string): Promise<number> {
-  for (let runs = 0; ; runs += 1) {
-    if ((await job(id).delete()) === 0) return runs;
-    await next(id);
-  }
+async function runJob(id: string): Promise<void> {
+  expect(await job(id).delete()).toBe(1);
+  await carryOutRest(directory.database, id, { usernamePatterns }, new AbortController().signal);
+  expect(await job(id)).toEqual([]);
 }
 const get = (path: string, type = 'application/json') =>
   supertest(directory.app).get(path).set('Authorization', district.bearer).set('Accept', type);
@@ -104,8 +105,9 @@ it('5,000 lines: the first part with the approval, ten in all, each account once
   });
   const heap: number[] = [];
   let runs = 0;
-  for (; (await job(id).delete()) > 0; runs += 1) {
-    await next(id);
+  expect(await job(id).delete()).toBe(1);
+  for (let isLeft = true; isLeft; runs += 1) {
+    isLeft = await next(id);
     collectGarbage();
     heap.push(process.memoryUsage().heapUsed);
   }
@@ -170,7 +172,7 @@ describe('killed between or within parts', () => {
 
     // Run twice at the same moment, as when a worker is taken for dead: each line once.
     await Promise.all([next(id), next(id)]);
-    await runJobs(id);
+    await runJob(id);
     expect(await opened(id)).toBe(1_200);
     const events = await directory.owner('directory.audit_events').where({ request_id: id, action: 'account.opened' });
     expect(new Set(events.map((event) => event.subject_id)).size).toBe(1_200);
@@ -204,10 +206,11 @@ it('the worker itself goes from part to part, and another goes on where one was 
       concurrency: 4,
       probe: async () => undefined,
       tasks: {
-        'open-accounts': async ({ requestId }: { requestId: string }) => {
-          await next(requestId);
+        'open-accounts': async ({ requestId }: { requestId: string }, signal) => {
+          await carryOutRest(directory.database, requestId, { usernamePatterns }, stop ? AbortSignal.abort() : signal);
           stop?.abort();
         },
+        'search-opened': async () => undefined,
         'converge-entries': async () => undefined,
         'converge-agencies': async () => undefined,
       },
@@ -225,6 +228,47 @@ it('the worker itself goes from part to part, and another goes on where one was 
   expect(await job(id)).toEqual([]);
 }, 60_000);
 
+it('a crowd is in the search a moment later, as it is by then, whatever changed meanwhile', async () => {
+  const id = await submitted(60);
+  await directory.approve(admin, id);
+  const accounts: string[] = await directory
+    .owner('directory.request_lines')
+    .where({ request_id: id })
+    .orderBy('line_number')
+    .pluck('account_id');
+  const rows = () =>
+    directory.owner('directory.account_search').whereIn('account_id', accounts).orderBy('account_id').select('*');
+  expect(await rows()).toEqual([]);
+  const [job] = await directory
+    .owner('directory_jobs._private_jobs as j')
+    .join('directory_jobs._private_tasks as t', 't.id', 'j.task_id')
+    .where('t.identifier', 'search-opened')
+    .orderBy('j.id', 'desc')
+    .pluck('j.payload');
+  expect([...job.accountIds].sort()).toEqual([...accounts].sort());
+
+  // One changed before, one at this moment: neither is overwritten by what was.
+  const retitle = (connection: Knex, account: string, title: string) =>
+    connection('directory.accounts').where({ id: account }).update({ title });
+  const [before, meanwhile] = accounts as [string, string];
+  await retitle(directory.owner, before, 'Trước đó');
+  const change = await directory.owner.transaction();
+  await retitle(change, meanwhile, 'Đúng lúc này');
+  const searched = searchOpened(directory.database, accounts);
+  await sleep(100);
+  await change.commit();
+  await searched;
+  const found = await rows();
+  expect(found).toHaveLength(60);
+  const documentOf = (account: string) => found.find((row) => row.account_id === account).document;
+  expect(documentOf(before)).toContain('| truoc do |');
+  expect(documentOf(meanwhile)).toContain('| dung luc nay |');
+
+  await searchOpened(directory.database, accounts);
+  await directory.owner.raw('select directory.refresh_account_search(?::uuid[])', [accounts]);
+  expect(await rows()).toEqual(found);
+});
+
 it('a small request is not held up by a large one', async () => {
   const large = await submitted(700);
   await directory.approve(admin, large);
@@ -232,7 +276,7 @@ it('a small request is not held up by a large one', async () => {
   const request = await directory.approve(admin, small);
   expect(request.lines.every((line) => line.account !== null)).toBe(true);
   expect(await opened(large)).toBe(500);
-  await runJobs(large);
+  await runJob(large);
   expect(await opened(large)).toBe(700);
 });
 
@@ -256,7 +300,7 @@ it('what fails in a later part fails alone', async () => {
     .owner('directory.request_lines')
     .where({ request_id: id, line_number: line.line_number })
     .update({ state: 'approved' });
-  await runJobs(id);
+  await runJob(id);
   expect(await opened(id)).toBe(549);
   const { body } = await get(`/v1/requests/${id}/lines?state=failed`);
   expect(body.items).toMatchObject([{ lineNumber: 540, failure: { code: 'person_has_account' } }]);
@@ -312,7 +356,7 @@ describe('the preview of usernames', () => {
     expect(await directory.owner('directory.usernames')).toEqual(before);
     const csv = await get(`/v1/requests/${id}/usernames`, 'text/csv').expect(200);
     await directory.approve(admin, id);
-    await runJobs(id);
+    await runJob(id);
     const given = await preview(id, 500);
     expect(given.map((one) => one.username)).toEqual(foreseen.map((one) => one.username));
     expect([foreseen.some((one) => one.taken), given.every((one) => one.taken)]).toEqual([false, true]);

@@ -1,6 +1,6 @@
 /**
  * Carries out the lines of an approved request, a part at a time: the first part within the approval, each further one in a
- * transaction and a job of its own, so that a request of 100,000 lines holds up no other. What cannot be done any more fails
+ * transaction of its own, so that a request of 100,000 lines holds up no other. What cannot be done any more fails
  * with its reason and harms no other line. Killed anywhere, what is left is done by the job that is run again.
  */
 import { addJobs, brokenConstraint, type Database, type Transaction } from '@congvu/database';
@@ -27,6 +27,8 @@ import {
 
 /** So many lines are one transaction: enough to share the price of a commit, few enough to be done in a third of a second. */
 export const linesPerPart = 500;
+/** After so long a job gives its place to those that wait. */
+const msPerJob = 5_000;
 
 export const openAccountsJob = (requestId: string) => ({
   task: 'open-accounts',
@@ -41,27 +43,44 @@ export interface OpeningPolicy {
   retentionDays?: number | undefined;
 }
 
-/** The next part of a request; nothing when it is not approved, or nothing is left. */
-export async function carryOutNextPart(database: Database, requestId: string, policy: OpeningPolicy): Promise<void> {
-  await database.transaction(async (transaction) => {
-    const approval = await findApproval(transaction, requestId);
-    if (!approval) return;
-    const { decided_by: id, decided_from: ip, approver_agency: agencyCode } = approval;
-    const actor = { kind: 'client' as const, id, ip, agencyCode };
-    await carryOutPart(transaction, approval, policy, { actor, requestId });
-  });
+/** Part after part of a request for a while, then by another job. */
+export async function carryOutRest(
+  database: Database,
+  requestId: string,
+  policy: OpeningPolicy,
+  signal: AbortSignal,
+): Promise<void> {
+  const end = Date.now() + msPerJob;
+  while (await carryOutNextPart(database, requestId, policy)) {
+    if (Date.now() < end && !signal.aborted) continue;
+    return addJobs(database, 'directory', [openAccountsJob(requestId)]);
+  }
 }
 
+/** The next part of a request; nothing when it is not approved, or nothing is left. Answers whether lines are left after it. */
+export const carryOutNextPart = (database: Database, requestId: string, policy: OpeningPolicy): Promise<boolean> =>
+  database.transaction(async (transaction) => {
+    const approval = await findApproval(transaction, requestId);
+    if (!approval) return false;
+    const { decided_by: id, decided_from: ip, approver_agency: agencyCode } = approval;
+    const actor = { kind: 'client' as const, id, ip, agencyCode };
+    return carryOutPart(transaction, approval, policy, { actor, requestId });
+  });
+
+/** Answers whether lines are left. */
 export async function carryOutPart(
   transaction: Transaction,
   request: Pick<RequestRow, 'id' | 'agency_code'>,
   policy: OpeningPolicy,
   cause: Cause,
-): Promise<void> {
+): Promise<boolean> {
   // 1. What stands against them by now. From here to the commit nobody else opens accounts.
   const lines = await listLinesToCarryOut(transaction, request.id, linesPerPart);
   const [first, last] = [lines[0], lines.at(-1)];
-  if (!first || !last) return completeRequest(transaction, request.id);
+  if (!first || !last) {
+    await completeRequest(transaction, request.id);
+    return false;
+  }
   const openings = lines.filter((line) => line.operation === 'open');
   if (openings.length > 0 || lines.some(({ newAddress }) => newAddress)) await lockUsernames(transaction);
   const failures = new Map<number, LineFailure>();
@@ -86,9 +105,9 @@ export async function carryOutPart(
 
   // 3. How each ended, and what is next.
   await markCarriedOut(transaction, request.id, lines, opened, failures);
-  if (await hasLinesToCarryOut(transaction, request.id)) {
-    await addJobs(transaction, 'directory', [openAccountsJob(request.id)]);
-  } else await completeRequest(transaction, request.id);
+  const isMore = await hasLinesToCarryOut(transaction, request.id);
+  if (!isMore) await completeRequest(transaction, request.id);
+  return isMore;
 }
 
 /** In one order, so that two requests about the same accounts do not wait for each other: people first, whose positions are locked with them. */

@@ -59,10 +59,10 @@ export async function decide(
     await recordDecision(transaction, request, decision, actor);
 
     // 3. What follows: the agency is told, but what it took back itself it knows.
-    if (decision.action === 'approve' && decision.carryOutLater) {
-      await addJobs(transaction, 'directory', [openAccountsJob(id)]);
-    } else if (decision.action === 'approve') {
-      await carryOutPart(transaction, request, policy, { actor, requestId: id });
+    if (decision.action === 'approve') {
+      const isLeft =
+        decision.carryOutLater || (await carryOutPart(transaction, request, policy, { actor, requestId: id }));
+      if (isLeft) await addJobs(transaction, 'directory', [openAccountsJob(id)]);
     }
     if (decision.action === 'return') await tellReturn(transaction, request, decision, actor);
     else {

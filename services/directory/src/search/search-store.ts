@@ -276,3 +276,8 @@ async function patiently<T>(connection: Connection, sql: string, bindings: reado
     }); // Without its cause, which holds what was typed.
   }
 }
+
+/** Those of a crowd that were inserted without the search's rows. Harmless to repeat. */
+export async function searchOpened(database: Connection, accountIds: readonly string[]): Promise<void> {
+  await database.raw('select directory.search_opened_accounts(?::uuid[])', [[...accountIds]]);
+}

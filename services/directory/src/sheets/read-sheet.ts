@@ -68,6 +68,7 @@ export async function readSheet(
     const numbers = createNumbering(columns);
     const rowContext: RowContext = { ...context, columns };
     let batch: PersonRow[] = [];
+    let before: Promise<DraftLine[]> | undefined;
     let last = header.rowNumber;
     // The remarks stand right of everything, titles included.
     let width = Math.max(...[header, ...above].map((row) => row.cells.length));
@@ -88,8 +89,14 @@ export async function readSheet(
         const about = notesOnRows[kind];
         if (about) note({ cell: `${row.rowNumber}:${row.rowNumber}`, code: `row_${kind}`, detail: about });
       }
-      if (batch.length === batchSize) yield await finish(batch.splice(0));
+      if (batch.length < batchSize) continue;
+      // While the database is asked about one batch the next one is read.
+      const asked = finish(batch.splice(0));
+      asked.catch(() => undefined); // thrown where it is awaited, or the reading failed before
+      if (before) yield await before;
+      before = asked;
     }
+    if (before) yield await before;
     if (batch.length > 0) yield await finish(batch);
     batch = [];
     report.remarksColumn = columnName(columns.remarks ?? width);
