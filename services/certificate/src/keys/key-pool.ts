@@ -51,7 +51,7 @@ export function openKeyPool({ database, wrappingKey, keyKind, size, onFailure }:
     filling = (async () => {
       await deleteOtherKeys(database, place);
       if (!(await isWanted())) return;
-      await makeKeys(keyKind, Math.min(4, availableParallelism()), isWanted, (pair) =>
+      await makeKeys(keyKind, Math.max(1, Math.min(4, availableParallelism() - 1)), isWanted, (pair) =>
         insertPooledKey(database, place, wrapForEnrolment(pair, wrappingKey)),
       );
     })().finally(() => {
