@@ -365,7 +365,7 @@ test('the services die in the middle of a large approval: every line is carried 
   // 3. Everything stands, once.
   await waitUntil(
     'the directory service',
-    () => congvu('approver', 'whoami'),
+    () => congvu('approver', 'requests', 'show', request.id),
     ({ code }) => code === 0,
   );
   const done = await json<Line>('approver', 'requests', 'follow', request.id);

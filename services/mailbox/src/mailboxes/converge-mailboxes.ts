@@ -25,6 +25,7 @@ import { type MailboxPolicy, wantedMailbox } from './mailbox.ts';
 import {
   findChanged,
   insertMailboxes,
+  listKinds,
   listSources,
   lockMailboxes,
   type MailboxRow,
@@ -131,23 +132,17 @@ async function recordStates(
   const assigned = await listAssignedQuotas(transaction, sources);
   const none = new Map<string, number>();
   const ids = sources.map(({ id }) => id);
-  let rows = await lockMailboxes(transaction, ids);
-  const made = new Set<string>();
-  if (rows.length < sources.length) {
-    const before = new Set(rows.map((row) => row.account_id));
-    const first = sources
-      .filter(({ id }) => !before.has(id))
-      .map((source) => wantedMailbox(source, undefined, { assigned: assigned.get(source.id), sizes: none }, policy));
-    for (const id of await insertMailboxes(transaction, first)) made.add(id);
-    // Another job may have made some of them a moment ago.
-    if (made.size < first.length)
-      rows = await lockMailboxes(
-        transaction,
-        ids.filter((id) => !made.has(id)),
-      );
-    rows.push(...first.flatMap((wanted) => (made.has(wanted.accountId) ? newRow(wanted) : [])));
-  }
+  // New ones before any is locked, each in one order: of two jobs that overlap neither waits for what the other holds.
+  const present = new Set((await listKinds(transaction, ids)).map(({ id }) => id));
+  const first = sources
+    .filter(({ id }) => !present.has(id))
+    .map((source) => wantedMailbox(source, undefined, { assigned: assigned.get(source.id), sizes: none }, policy));
+  const made = first.length > 0 ? await insertMailboxes(transaction, first) : new Set<string>();
   const known = ids.filter((id) => !made.has(id));
+  const rows = [
+    ...first.flatMap((wanted) => (made.has(wanted.accountId) ? newRow(wanted) : [])),
+    ...(known.length > 0 ? await lockMailboxes(transaction, known) : []),
+  ];
   const sizes = rows.some((row) => row.quota_class_by_hand) ? await listClassSizes(transaction) : none;
   const byId = new Map(rows.map((row) => [row.account_id, row]));
   const events: AuditEvent[] = [];
