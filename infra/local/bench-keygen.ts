@@ -1,7 +1,7 @@
 /**
  * `keygen`: the 99th percentile of other calls to the certificate service (lists, a CRL, a CSR that is issued at once) while it makes
- * `size` RSA-3072 keys ahead, beside that of the same calls for as long when it has made them all. The calls come at a steady pace, whether those
- * before are answered or not, so that one that hangs shows.
+ * `size` RSA-3072 keys ahead, beside that of the same calls for as long when it has made them all. The calls come at a steady pace,
+ * whether those before are answered or not, so that one that hangs shows.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';

@@ -246,6 +246,25 @@ describe('PostgreSQL', () => {
     }
   }
 
+  it('takes nobody without the password, neither by its socket nor by TCP', async () => {
+    const bySocket = new URL(engines.postgres.url('congvu_directory'));
+    expect(bySocket.searchParams.get('host')).toMatch(/\/sockets$/);
+    const byTcp = new URL(bySocket);
+    byTcp.search = '';
+    const userOf = async (url: URL): Promise<string> => {
+      const client = new pg.Client({ connectionString: url.href });
+      await client.connect();
+      const { rows } = await client.query('SELECT current_user AS name');
+      await client.end();
+      return rows[0].name;
+    };
+    for (const url of [bySocket, byTcp]) {
+      expect(await userOf(url)).toBe('congvu_directory');
+      url.password = 'another';
+      await expect(userOf(url)).rejects.toMatchObject({ code: '28P01' });
+    }
+  });
+
   it('lets a service do what it was granted, define nothing, and see no other service’s rows', async () => {
     await as('congvu_owner', (client) =>
       client.query(

@@ -2,7 +2,7 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { testStack } from '@congvu/database/testing';
 import { afterAll, afterEach, beforeEach, expect, test } from '@jest/globals';
-import { distinguishedName, type Ldap, openLdap } from './index.ts';
+import { distinguishedName, EqualityFilter, type Ldap, openLdap } from './index.ts';
 import { openWire, type Wire } from './testing.ts';
 
 const { url, baseDn, identities } = testStack().ldap;
@@ -23,10 +23,12 @@ afterEach(async () => {
 afterAll(() => direct.close());
 
 const unavailable = { kind: 'unavailable', code: 'ldap_unavailable', retryAfterSeconds: 5 };
+const filter = new EqualityFilter({ attribute: 'uid', value: 'x' });
 const calls: [string, (one: Ldap) => Promise<unknown>][] = [
   ['ping', (one) => one.ping()],
   ['find', (one) => one.find(`uid=${randomUUID()},${people}`, ['cn'])],
-  ['search', (one) => one.findBy(people, 'uid', ['x'], ['cn'])],
+  ['search', (one) => one.search(people, { scope: 'one', filter, attributes: ['cn'] })],
+  ['findBy', (one) => one.findBy(people, 'uid', ['x'], ['cn'])],
   ['add', (one) => one.add(`uid=${randomUUID()},${people}`, { objectClass: ['inetOrgPerson'] })],
   ['modify', (one) => one.modify(`uid=x,${people}`, [{ attribute: 'sn', operation: 'replace', values: ['x'] }])],
   [

@@ -1,9 +1,9 @@
 /**
  * The disk of the register fills up while certificates are signed: a real one, of a megabyte, that holds the table of certificates alone.
- * It is mounted, which takes root; other users' runs leave this file out.
+ * It is mounted, which takes a root that may; other runs leave this file out.
  */
 import { spawnSync } from 'node:child_process';
-import { chmodSync, mkdtempSync, rmdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { chownSync, mkdtempSync, rmdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { testStack } from '@congvu/database/testing';
@@ -13,44 +13,41 @@ import supertest from 'supertest';
 import { startTestCertificates, type TestCertificates } from '../testing.ts';
 import { finishIssuing } from './finish-issuing.ts';
 
-const mayMount = process.getuid?.() === 0 && spawnSync('mount', ['--version']).status === 0;
-const onSmallDisk = mayMount ? test : test.skip;
+const disk = mkdtempSync(join(tmpdir(), 'congvu-disk-'));
+const filler = join(disk, 'filler');
+const isMounted = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=1m,mode=0700', 'tmpfs', disk]).status === 0;
+const onSmallDisk = isMounted ? test : test.skip;
+const tablespace = `small_${process.pid}`;
 
 let service: TestCertificates;
 let superuser: pg.Client;
-const disk = mkdtempSync(join(tmpdir(), 'congvu-disk-'));
-const filler = join(disk, 'filler');
-const tablespace = `small_${process.pid}`;
-
-function run(command: string, ...parameters: string[]): void {
-  const { status, stderr } = spawnSync(command, parameters, { encoding: 'utf8' });
-  if (status !== 0) throw new Error(`${command}: ${stderr}`);
-}
 
 beforeAll(async () => {
   service = await startTestCertificates();
-  if (!mayMount) return;
+  if (!isMounted) return;
   const url = new URL(testStack().postgres.urls.superuser);
   url.pathname = new URL(service.testDatabase.urlAs('owner')).pathname;
   superuser = new pg.Client({ connectionString: url.href });
   await superuser.connect();
   const { rows } = await superuser.query('show data_directory');
   const { uid, gid } = statSync(rows[0].data_directory);
-  run('mount', '-t', 'tmpfs', '-o', `size=1m,uid=${uid},gid=${gid},mode=0700`, 'tmpfs', disk);
-  chmodSync(disk, 0o700);
+  chownSync(disk, uid, gid);
   await superuser.query(`create tablespace ${tablespace} location '${disk}'`);
   await superuser.query(`alter table certificate.certificates set tablespace ${tablespace}`);
 });
 afterAll(async () => {
-  if (mayMount) {
-    rmSync(filler, { force: true });
-    await superuser.query('alter table certificate.certificates set tablespace pg_default');
-    await superuser.query(`drop tablespace ${tablespace}`);
-    await superuser.end();
-    run('umount', disk);
+  try {
+    if (isMounted) {
+      rmSync(filler, { force: true });
+      await superuser.query('alter table certificate.certificates set tablespace pg_default');
+      await superuser.query(`drop tablespace ${tablespace}`);
+      await superuser.end();
+    }
+    await service.stop();
+  } finally {
+    if (isMounted) spawnSync('umount', ['--lazy', disk]);
+    rmdirSync(disk);
   }
-  rmdirSync(disk);
-  await service.stop();
 });
 
 /** Leaves room for nothing. */

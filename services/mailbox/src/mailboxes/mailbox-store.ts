@@ -415,11 +415,7 @@ const toMailbox = (row: ListRow): Mailbox => ({
   decisionNumber: row.decision_number,
 });
 
-export async function findMailbox(
-  connection: Connection,
-  accountId: string,
-  scope: string,
-): Promise<Mailbox | undefined> {
+export async function requireMailbox(connection: Connection, accountId: string, scope: string): Promise<Mailbox> {
   const { rows } = await prepared<ListRow>(
     connection,
     'find-mailbox',
@@ -430,13 +426,9 @@ export async function findMailbox(
      where m.account_id = ? and ${isAtOrBelow('coalesce(c.agency_id, m.agency_id)')}`,
     [accountId, scope],
   );
-  return rows[0] && toMailbox(rows[0]);
-}
-
-export async function requireMailbox(connection: Connection, accountId: string, scope: string): Promise<Mailbox> {
-  const mailbox = await findMailbox(connection, accountId, scope);
-  if (mailbox) return mailbox;
-  throw mailboxNotFound();
+  const [row] = rows;
+  if (!row) throw mailboxNotFound();
+  return toMailbox(row);
 }
 
 const mailboxNotFound = (): ServiceError =>
