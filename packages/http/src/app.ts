@@ -12,8 +12,16 @@ import { collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import type { Authenticate } from './authentication.ts';
 import { openApiDocument } from './openapi.ts';
 import { problemHandler } from './problem.ts';
+import { openMetrics } from './processes.ts';
 import { requestLog } from './request-log.ts';
 import { mountRoutes, type Route } from './route.ts';
+
+interface GaugeOptions {
+  help: string;
+  read: () => number;
+  /** Of several processes: their sum unless told. */
+  aggregator?: 'min' | 'max';
+}
 
 export interface AppOptions {
   name: string;
@@ -31,7 +39,7 @@ export interface AppOptions {
   /** What `/readyz` checks, by name; a check throws when its part cannot be used. */
   readiness: Readonly<Record<string, () => Promise<unknown>>>;
   /** What `/metrics` tells of this service alone, by name. */
-  gauges?: Readonly<Record<string, { help: string; read: () => number }>>;
+  gauges?: Readonly<Record<string, GaugeOptions>>;
 }
 
 export function createApp(options: AppOptions): Express {
@@ -83,10 +91,11 @@ function readiness(checks: AppOptions['readiness']): RequestHandler {
 function httpMetrics(gauges: NonNullable<AppOptions['gauges']>): { observe: RequestHandler; expose: RequestHandler } {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
-  for (const [name, { help, read }] of Object.entries(gauges))
+  for (const [name, { help, read, aggregator = 'sum' }] of Object.entries(gauges))
     new Gauge({
       name,
       help,
+      aggregator,
       registers: [registry],
       collect() {
         this.set(read());
@@ -99,6 +108,7 @@ function httpMetrics(gauges: NonNullable<AppOptions['gauges']>): { observe: Requ
     buckets: [0.005, 0.02, 0.05, 0.1, 0.3, 1, 3, 10],
     registers: [registry],
   });
+  const metrics = openMetrics(registry);
   return {
     observe: (request, response, next) => {
       const stop = duration.startTimer();
@@ -108,7 +118,7 @@ function httpMetrics(gauges: NonNullable<AppOptions['gauges']>): { observe: Requ
       next();
     },
     expose: async (_request, response) => {
-      response.type(registry.contentType).send(await registry.metrics());
+      response.type(registry.contentType).send(await metrics());
     },
   };
 }

@@ -17,6 +17,7 @@ export {
   toPage,
 } from './list.ts';
 export { Problem, toProblem } from './problem.ts';
+export { answersHttp, serveInProcesses } from './processes.ts';
 export {
   client,
   FileBody,

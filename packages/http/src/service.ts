@@ -157,9 +157,17 @@ export async function serve(
     })();
     return stopping;
   };
+  stopOnSignal(log, stop);
+  return { server, stop };
+}
+
+/** Ends the process on SIGTERM or SIGINT, when `stop` has done its work. */
+export function stopOnSignal(log: Logger, stop: () => Promise<void>): void {
+  let stopping: Promise<void> | undefined;
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.once(signal, () => {
-      stop().then(
+      stopping ??= stop();
+      stopping.then(
         () => process.exit(0),
         (error: unknown) => {
           log.error({ err: error }, 'stopping failed');
@@ -168,5 +176,4 @@ export async function serve(
       );
     });
   }
-  return { server, stop };
 }

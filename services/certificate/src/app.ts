@@ -38,7 +38,13 @@ export function createCertificateApp(dependencies: CertificateAppDependencies): 
     authenticate,
     translateError: translateDatabaseError,
     trustProxy: dependencies.trustProxy,
-    gauges: { ocsp_prepared_answers: { help: 'OCSP answers that are ready', read: ocsp.answers.prepared } },
+    gauges: {
+      ocsp_prepared_answers: {
+        help: 'OCSP answers that are ready, in the process that has the fewest',
+        read: ocsp.answers.prepared,
+        aggregator: 'min',
+      },
+    },
     readiness: { database: () => pingDatabase(database), ldap: () => ldap.ping() },
     routes: [
       ...authorityRoutes(authorities),

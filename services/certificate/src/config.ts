@@ -7,6 +7,8 @@ const pem = (label: string) => z.string().includes(`BEGIN ${label}`, { error: `m
 
 export const configSchema = z.object({
   ...serviceConfig,
+  /** How many processes answer HTTP, beside the one that does the jobs. */
+  HTTP_PROCESSES: z.coerce.number().int().min(1).max(64).default(2),
   /** Where the keys that verify tokens are read; below ISSUER_URL unless told. */
   JWKS_URL: z.url().optional(),
   /** Where everybody reads CRLs and CA certificates; stands in every certificate, so it must never change. http: by RFC 5280. */
@@ -34,7 +36,7 @@ export const configSchema = z.object({
   CRL_HOURS: z.coerce.number().int().min(1).max(240).default(48),
   /** How long an OCSP answer holds: 8 hours to 10 days (CA/B S/MIME BR 4.9.10). */
   OCSP_HOURS: z.coerce.number().int().min(8).max(240).default(12),
-  /** For how many certificates OCSP answers are kept ready, at about 120 bytes of memory each. */
+  /** For how many certificates OCSP answers are kept ready, at about 120 bytes of memory each, in each process that answers HTTP. */
   OCSP_PREPARED: z.coerce.number().int().min(1_000).max(10_000_000).default(1_000_000),
   /** How long a delta CRL lives; a new list is made when half of that has passed. */
   DELTA_CRL_HOURS: z.coerce.number().int().min(1).max(240).default(6),

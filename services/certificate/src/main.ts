@@ -1,6 +1,18 @@
-/** Wiring of the certificate service: configuration, connections, worker, HTTP. Nothing is decided here. */
+/**
+ * Wiring of the certificate service: configuration, connections, worker, HTTP. Nothing is decided here. The first process does the jobs,
+ * and starts as many of this same program as are to answer HTTP.
+ */
 import { addJobs, openDatabase, startWorker } from '@congvu/database';
-import { createLog, exitOnFault, parseConfig, remoteKeys, serve, tokenAuthentication } from '@congvu/http';
+import {
+  answersHttp,
+  createLog,
+  exitOnFault,
+  parseConfig,
+  remoteKeys,
+  serve,
+  serveInProcesses,
+  tokenAuthentication,
+} from '@congvu/http';
 import { openLdap } from '@congvu/ldap';
 import { createCertificateApp } from './app.ts';
 import { openAuthorities } from './authorities/authorities.ts';
@@ -27,12 +39,6 @@ const config = parseConfig(configSchema, process.env);
 const database = openDatabase({ url: config.DATABASE_URL, name: 'certificate' });
 const ldap = openLdap({ url: config.LDAP_URL, bindDn: config.LDAP_BIND_DN, password: config.LDAP_PASSWORD });
 const authorities = await openAuthorities(database, config);
-const { crlEnds } = authorities.root;
-if (crlEnds.getTime() < Date.now() + 30 * 86_400_000)
-  log.warn(
-    { crlEnds },
-    'the CRL of the root ends soon: make the next one by `ceremony renew-crl` before readers refuse every chain',
-  );
 const baseDn = config.LDAP_BASE_DN;
 const wrappingKey = { id: config.KEY_WRAPPING_KEY_ID, key: config.KEY_WRAPPING_KEY };
 const keys = openKeyPool({
@@ -59,90 +65,115 @@ const dependencies: EnrolmentDependencies = {
   keys,
   serverKeyKind: config.SERVER_KEY_KIND,
 };
-const crl = { database, ldap, baseDn, authorities, crlHours: config.CRL_HOURS, deltaHours: config.DELTA_CRL_HOURS };
 
-const ocsp = await openOcsp({
-  ...dependencies,
-  databaseUrl: config.DATABASE_URL,
-  ocspHours: config.OCSP_HOURS,
-  ocspPrepared: config.OCSP_PREPARED,
-  log,
-});
+if (answersHttp) await answerHttp();
+else await doJobs();
 
-const worker = await startWorker({
-  url: config.DATABASE_URL,
-  schema: 'certificate',
-  log,
-  concurrency: 4,
-  probe: () => ldap.ping(),
-  cron: {
-    'renew-crl': '*/15 * * * *',
-    'revoke-scheduled': '* * * * *',
-    'follow-closed-agencies': '*/5 * * * *',
-    'forget-keys': '* * * * *',
-    'withdraw-expired': '*/5 * * * *',
-    'finish-issuing': '* * * * *',
-    'fill-key-pool': '* * * * *',
-  },
-  atStart: ['renew-crl', 'fill-key-pool'],
-  tasks: {
-    'converge-certificates': async ({ accountIds }: { accountIds: string[] }, signal) => {
-      const [only] = accountIds;
-      if (only && accountIds.length === 1) return convergeCertificates(dependencies, only);
-      // Of many, one that fails gets a job of its own and holds up no other.
-      const failed: string[] = [];
-      for (const accountId of accountIds) {
-        signal.throwIfAborted();
-        await convergeCertificates(dependencies, accountId).catch((error: unknown) => {
-          log.warn({ err: error, accountId }, 'certificates of one account among many failed; it is tried again alone');
-          failed.push(accountId);
-        });
-      }
-      await addJobs(database, 'certificate', failed.map(convergenceJob));
-    },
-    'publish-crl': ({ authorityId, partition }: { authorityId: string; partition: number }) =>
-      publishCrl(crl, authorityId, partition),
-    'renew-crl': () => publishCrls(crl),
-    'revoke-scheduled': () => revokeScheduled(database),
-    'follow-closed-agencies': () => followClosedAgencies(database),
-    'withdraw-expired': (_payload: object, signal: AbortSignal) => withdrawExpired(database, signal),
-    'publish-certificates': ({ accounts }: { accounts: IssuedAccount[] }) => publishIssued(dependencies, accounts),
-    'finish-issuing': () => finishIssuing(dependencies),
-    'fill-key-pool': async () => void keys.fillUp(),
-    'await-key': async ({ accountId }: { accountId: string }, signal) => {
-      await keys.waitForKey(signal);
-      await convergeCertificates(dependencies, accountId);
-    },
-    'forget-keys': async () => {
-      await forgetDeliveredKeys(database);
-    },
-  },
-});
+async function doJobs(): Promise<never> {
+  const { crlEnds } = authorities.root;
+  if (crlEnds.getTime() < Date.now() + 30 * 86_400_000)
+    log.warn(
+      { crlEnds },
+      'the CRL of the root ends soon: make the next one by `ceremony renew-crl` before readers refuse every chain',
+    );
+  const crl = { database, ldap, baseDn, authorities, crlHours: config.CRL_HOURS, deltaHours: config.DELTA_CRL_HOURS };
 
-const app = createCertificateApp({
-  ...dependencies,
-  ocsp,
-  externalAuthorities: config.EXTERNAL_CA_CERTIFICATES ? readBundle(config.EXTERNAL_CA_CERTIFICATES) : undefined,
-  log,
-  trustProxy: config.TRUST_PROXY,
-  issuerUrl: config.ISSUER_URL,
-  authenticate: tokenAuthentication({
-    issuer: config.ISSUER_URL,
-    keys: remoteKeys(config.JWKS_URL ?? `${config.ISSUER_URL}/.well-known/jwks.json`),
-  }),
-});
-await serve(app, {
-  host: config.HOST,
-  port: config.PORT,
-  log,
-  release: async () => {
-    keys.stop();
-    await dependencies.csrs.stop();
-    await worker.stop();
-    await ocsp.close();
-    await ldap.close();
-    await database.destroy();
-  },
-});
-ocsp.keepReady();
-await worker.failed;
+  const worker = await startWorker({
+    url: config.DATABASE_URL,
+    schema: 'certificate',
+    log,
+    concurrency: 4,
+    probe: () => ldap.ping(),
+    cron: {
+      'renew-crl': '*/15 * * * *',
+      'revoke-scheduled': '* * * * *',
+      'follow-closed-agencies': '*/5 * * * *',
+      'forget-keys': '* * * * *',
+      'withdraw-expired': '*/5 * * * *',
+      'finish-issuing': '* * * * *',
+      'fill-key-pool': '* * * * *',
+    },
+    atStart: ['renew-crl', 'fill-key-pool'],
+    tasks: {
+      'converge-certificates': async ({ accountIds }: { accountIds: string[] }, signal) => {
+        const [only] = accountIds;
+        if (only && accountIds.length === 1) return convergeCertificates(dependencies, only);
+        // Of many, one that fails gets a job of its own and holds up no other.
+        const failed: string[] = [];
+        for (const accountId of accountIds) {
+          signal.throwIfAborted();
+          await convergeCertificates(dependencies, accountId).catch((error: unknown) => {
+            log.warn(
+              { err: error, accountId },
+              'certificates of one account among many failed; it is tried again alone',
+            );
+            failed.push(accountId);
+          });
+        }
+        await addJobs(database, 'certificate', failed.map(convergenceJob));
+      },
+      'publish-crl': ({ authorityId, partition }: { authorityId: string; partition: number }) =>
+        publishCrl(crl, authorityId, partition),
+      'renew-crl': () => publishCrls(crl),
+      'revoke-scheduled': () => revokeScheduled(database),
+      'follow-closed-agencies': () => followClosedAgencies(database),
+      'withdraw-expired': (_payload: object, signal: AbortSignal) => withdrawExpired(database, signal),
+      'publish-certificates': ({ accounts }: { accounts: IssuedAccount[] }) => publishIssued(dependencies, accounts),
+      'finish-issuing': () => finishIssuing(dependencies),
+      'fill-key-pool': async () => void keys.fillUp(),
+      'await-key': async ({ accountId }: { accountId: string }, signal) => {
+        await keys.waitForKey(signal);
+        await convergeCertificates(dependencies, accountId);
+      },
+      'forget-keys': async () => {
+        await forgetDeliveredKeys(database);
+      },
+    },
+  });
+  await serveInProcesses({
+    count: config.HTTP_PROCESSES,
+    log,
+    release: async () => {
+      keys.stop();
+      await worker.stop();
+      await ldap.close();
+      await database.destroy();
+    },
+  });
+  return worker.failed;
+}
+
+async function answerHttp(): Promise<void> {
+  const ocsp = await openOcsp({
+    ...dependencies,
+    databaseUrl: config.DATABASE_URL,
+    ocspHours: config.OCSP_HOURS,
+    ocspPrepared: config.OCSP_PREPARED,
+    log,
+  });
+
+  const app = createCertificateApp({
+    ...dependencies,
+    ocsp,
+    externalAuthorities: config.EXTERNAL_CA_CERTIFICATES ? readBundle(config.EXTERNAL_CA_CERTIFICATES) : undefined,
+    log,
+    trustProxy: config.TRUST_PROXY,
+    issuerUrl: config.ISSUER_URL,
+    authenticate: tokenAuthentication({
+      issuer: config.ISSUER_URL,
+      keys: remoteKeys(config.JWKS_URL ?? `${config.ISSUER_URL}/.well-known/jwks.json`),
+    }),
+  });
+  await serve(app, {
+    host: config.HOST,
+    port: config.PORT,
+    log,
+    release: async () => {
+      await dependencies.csrs.stop();
+      await ocsp.close();
+      await ldap.close();
+      await database.destroy();
+    },
+  });
+  ocsp.keepReady();
+}
