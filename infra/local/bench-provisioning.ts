@@ -2,7 +2,7 @@
  * `provisioning`: people of the sample province in one sheet, from the sheet over request and approval to LDAP entries with mail
  * attributes (PostgreSQL, audit and all; no certificate), beside `ldapadd` of the very same finished entries into an empty OpenLDAP
  * of the same settings, indexes and durability. The floor binds as the root DN, so it is spared the access rules that ours passes,
- * and has the machine to itself: services and database are stopped before it begins.
+ * and has the machine to itself: services and database are stopped before it begins. Once more with as many other people of the same names.
  */
 
 import { randomUUID } from 'node:crypto';
@@ -17,6 +17,11 @@ import { importAgencies, readRequest, waitUntil } from './province.ts';
 import { samplePeopleCsv } from './sample-sheets.ts';
 import { connectClients } from './stack.ts';
 
+/** Each side is at its best in one of them: the machine's own speed comes and goes by a quarter within minutes. */
+const rounds = 2;
+
+type Api = ReturnType<typeof connectApi>;
+
 export async function measureProvisioning(options: BenchOptions): Promise<Figure> {
   const { stack, size, say } = options;
   const { administrator, ...clients } = connectClients(stack.description);
@@ -29,9 +34,37 @@ export async function measureProvisioning(options: BenchOptions): Promise<Figure
     60_000,
   );
   const province = await provinceClient(options);
-  const sheet = await samplePeopleCsv(size, 'không');
-  const signal = AbortSignal.timeout(60_000 + size * 50);
+  const seconds: number[] = [];
+  for (let round = 0; round < rounds; round += 1) {
+    const sheet = await samplePeopleCsv(size, 'không', round * size);
+    seconds.push(await provision(options, { administrator, province }, sheet, (round + 1) * size));
+  }
+  const value = size / Math.min(...seconds);
 
+  const ldif = await searchEntries(options, ['(&(objectClass=congvuAccount)(mail=*))', '*']);
+  const entries = ldif.split(/(?<=\n\n)/).filter((entry) => entry.startsWith('dn:'));
+  if (entries.length !== rounds * size)
+    throw new Error(`of ${rounds * size} entries with mail attributes there are ${entries.length}`);
+  const floorSeconds: number[] = [];
+  for (let round = 0; round < rounds; round += 1) {
+    const part = entries.slice(round * size, (round + 1) * size).join('');
+    floorSeconds.push(await withFloor(options, (load) => load('ldapadd', part)));
+    say(`floor: ldapadd of as many of the same entries took ${floorSeconds.at(-1)?.toFixed(1)} s`);
+  }
+  const floorValue = size / Math.min(...floorSeconds);
+  return { value, unit: 'accounts/s', floor: 'ldapadd', floorValue, ratio: value / floorValue };
+}
+
+/** Seconds from the sheet to the end, after which so many accounts are in the record. */
+async function provision(
+  options: BenchOptions,
+  clients: { administrator: Api; province: Api },
+  sheet: Buffer,
+  accounts: number,
+): Promise<number> {
+  const { size, say } = options;
+  const { administrator, province } = clients;
+  const signal = AbortSignal.timeout(60_000 + size * 50);
   say(`provisioning: ${size} people …`);
   const began = performance.now();
   const { id } = await province.call('directory', '/v1/sheets?agencyCode=H41', SheetDraft, {
@@ -43,26 +76,17 @@ export async function measureProvisioning(options: BenchOptions): Promise<Figure
   await province.call('directory', `/v1/requests/${id}/submit`, RequestDetail, { body: {}, signal });
   const submitted = performance.now();
   await administrator.call('directory', `/v1/requests/${id}/approve`, RequestDetail, { body: {}, signal });
-  await waitForEnd(options, id, size);
+  await waitForEnd(options, id, accounts);
   const ended = performance.now();
 
-  const seconds = (ended - began) / 1_000;
   const inSeconds = (from: number, to: number): string => ((to - from) / 1_000).toFixed(1);
   say(
-    `provisioning took ${seconds.toFixed(1)} s: sheet ${inSeconds(began, read)}, submission ${inSeconds(read, submitted)}, ` +
+    `provisioning took ${inSeconds(began, ended)} s: sheet ${inSeconds(began, read)}, submission ${inSeconds(read, submitted)}, ` +
       `from approval on ${inSeconds(submitted, ended)}`,
   );
   const { fulfilledCount } = await readRequest(administrator, id);
   if (fulfilledCount !== size) throw new Error(`of ${size} lines ${fulfilledCount} are fulfilled`);
-  const value = size / seconds;
-
-  const entries = await searchEntries(options, ['(&(objectClass=congvuAccount)(mail=*))', '*']);
-  const count = entries.match(/^dn:/gm)?.length;
-  if (count !== size) throw new Error(`of ${size} entries with mail attributes there are ${count}`);
-  say('floor: ldapadd of the same entries …');
-  const floorSeconds = await withFloor(options, (load) => load('ldapadd', entries));
-  const floorValue = size / floorSeconds;
-  return { value, unit: 'accounts/s', floor: 'ldapadd', floorValue, ratio: value / floorValue };
+  return (ended - began) / 1_000;
 }
 
 /** A requester for the whole province: the sample's people work in every agency. */
@@ -86,7 +110,7 @@ export async function provinceClient({ stack }: BenchOptions) {
  * A request is fulfilled when each of its accounts has all of its parts, and a mailbox stands when its LDAP entry has all mail attributes.
  * Then the search knows them too. Asked where, and how, it disturbs least.
  */
-async function waitForEnd({ stack }: BenchOptions, requestId: string, size: number): Promise<void> {
+async function waitForEnd({ stack, size }: BenchOptions, requestId: string, accounts: number): Promise<void> {
   const client = new pg.Client({ connectionString: stack.engines.postgres.url('postgres') });
   await client.connect();
   const ask = async <T>(sql: string, ...values: unknown[]): Promise<T> =>
@@ -97,9 +121,9 @@ async function waitForEnd({ stack }: BenchOptions, requestId: string, size: numb
     await waitUntil('the request fulfilled', state, (value) => value === 'fulfilled', timeoutMs);
     const provisioned = 'select count(*)::int as value from mailbox.mailboxes where provisioned_at is not null';
     const mailboxes = await ask<number>(provisioned);
-    if (mailboxes !== size) throw new Error(`of ${size} mailboxes ${mailboxes} are provisioned`);
+    if (mailboxes !== accounts) throw new Error(`of ${accounts} mailboxes ${mailboxes} are provisioned`);
     const found = () => ask<number>('select count(*)::int as value from directory.account_search');
-    await waitUntil('all in the search', found, (value) => value === size, timeoutMs);
+    await waitUntil('all in the search', found, (value) => value === accounts, timeoutMs);
   } finally {
     await client.end();
   }
