@@ -29,7 +29,7 @@ interface Outcome {
   stdout: string;
   stderr: string;
 }
-type Who = 'requester' | 'administrator' | 'auditor' | 'province' | 'approver' | 'nobody';
+type Who = 'requester' | 'administrator' | 'auditor' | 'province' | 'approver' | 'away' | 'nobody';
 
 /** The command as its user types it, each user with credentials of their own. */
 const congvu = (who: Who, ...args: string[]): Promise<Outcome> =>
@@ -81,6 +81,12 @@ describe('before anything', () => {
     }
     expect(statSync(file('administrator.json')).mode & 0o777).toBe(0o600);
     expect(await json('administrator', 'whoami')).toMatchObject({ clientId, agencyCode: 'H41' });
+    // Where nobody answers, what is remembered is no proof.
+    const remembered = JSON.parse(readFileSync(file('administrator.json'), 'utf8'));
+    writeFileSync(file('away.json'), JSON.stringify({ ...remembered, directoryUrl: 'http://127.0.0.1:9' }), {
+      mode: 0o600,
+    });
+    expect(await congvu('away', 'whoami')).toMatchObject({ code: 7, stdout: '' });
   });
 });
 

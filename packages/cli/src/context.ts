@@ -1,5 +1,7 @@
 /** What every command works with: the API as who is logged in, and where to say things. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { ApiClient } from '@congvu/contracts';
+import { ServiceError } from '@congvu/errors';
 import type { Command } from 'commander';
 import { z } from 'zod';
 import { UsageError } from './failure.ts';
@@ -68,4 +70,17 @@ export function wholeNumber(value: string): number {
   const number = Number(value);
   if (Number.isInteger(number) && number > 0) return number;
   throw new UsageError(t(`"${value}" không phải là số nguyên dương.`, `"${value}" is not a whole number above 0.`));
+}
+
+/** Asks every second until it is over; once the server has answered, it goes on asking while the server is down. */
+export async function watch<T>(read: () => Promise<T>, isOver: (state: T) => boolean): Promise<T> {
+  for (let wasThere = false; ; await sleep(1_000)) {
+    try {
+      const state = await read();
+      if (isOver(state)) return state;
+      wasThere = true;
+    } catch (error) {
+      if (!(error instanceof ServiceError) || error.kind !== 'unavailable' || !wasThere) throw error;
+    }
+  }
 }

@@ -32,11 +32,15 @@ export async function logIn(file: string, credentials: Omit<Credentials, 'cached
   const api = connect(credentials, (token) => {
     cached = token;
   });
-  // Any authenticated call does; a client that may not read agencies is logged in all the same.
+  await prove(api);
+  saveCredentials(file, { ...credentials, cached });
+}
+
+/** Any authenticated call does; a client that may not read agencies is logged in all the same. Makes the token a new one if the last has ended. */
+export async function prove(api: ApiClient): Promise<void> {
   await api.fetch('directory', '/v1/agencies?limit=1').catch((error: unknown) => {
     if (!(error instanceof ServiceError) || error.kind !== 'forbidden') throw error;
   });
-  saveCredentials(file, { ...credentials, cached });
 }
 
 export const logOut = (file: string): void => rmSync(file, { force: true });

@@ -1,7 +1,6 @@
 /** `congvu reconcile …`: does LDAP say what the record says? */
-import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
-import { type AddCommands, action, type Context, examples, fetchItems, group, wholeNumber } from '../context.ts';
+import { type AddCommands, action, type Context, examples, fetchItems, group, watch, wholeNumber } from '../context.ts';
 import { exitCodes } from '../failure.ts';
 import { t, word } from '../language.ts';
 
@@ -130,13 +129,14 @@ const unfinished = new Set(['queued', 'comparing', 'repairing']);
 
 async function follow(context: Context, id: string): Promise<void> {
   const progress = context.output.progress(t('Đã đối chiếu', 'Compared'));
-  let run: Run;
-  for (;;) {
-    run = await context.api.call('directory', pathOf(id), Run);
-    progress.update(run.progress.done, run.progress.total);
-    if (!unfinished.has(run.state)) break;
-    await sleep(1_000);
-  }
+  const run = await watch(
+    async () => {
+      const now = await context.api.call('directory', pathOf(id), Run);
+      progress.update(now.progress.done, now.progress.total);
+      return now;
+    },
+    ({ state }) => !unfinished.has(state),
+  );
   progress.stop();
   show(context, run);
   if (run.state === 'failed') process.exitCode = exitCodes.unavailable;

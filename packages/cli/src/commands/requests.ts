@@ -1,8 +1,6 @@
 /** `congvu requests …`: list, read, decide, follow until everything stands. */
-import { setTimeout as sleep } from 'node:timers/promises';
-import { ServiceError } from '@congvu/errors';
 import { z } from 'zod';
-import { type AddCommands, action, type Context, examples, fetchItems, group, wholeNumber } from '../context.ts';
+import { type AddCommands, action, type Context, examples, fetchItems, group, watch, wholeNumber } from '../context.ts';
 import { exitCodes, UsageError } from '../failure.ts';
 import { t, word } from '../language.ts';
 
@@ -236,21 +234,17 @@ function readLineList(list: string): number[] {
   });
 }
 
-/** Asks every second; while the server is down it goes on asking. */
 async function follow(context: Context, id: string): Promise<void> {
   const progress = context.output.progress(t('Tài khoản sẵn sàng', 'Accounts that stand'));
-  let request: Summary | undefined;
-  for (;;) {
-    try {
-      request = await read(context, id);
-      const { fulfilledCount, failedCount, rejectedCount, refusedCount, lineCount } = request;
+  const request = await watch(
+    async () => {
+      const now = await read(context, id);
+      const { fulfilledCount, failedCount, rejectedCount, refusedCount, lineCount } = now;
       progress.update(fulfilledCount + failedCount + rejectedCount, lineCount - refusedCount);
-      if (request.state !== 'approved') break;
-    } catch (error) {
-      if (!(error instanceof ServiceError) || error.kind !== 'unavailable' || !request) throw error;
-    }
-    await sleep(1_000);
-  }
+      return now;
+    },
+    ({ state }) => state !== 'approved',
+  );
   progress.stop();
   showSummary(context, request);
   if (request.failedCount > 0) {

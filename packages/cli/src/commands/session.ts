@@ -6,7 +6,7 @@ import { UsageError } from '../failure.ts';
 import { readLocalFile } from '../files.ts';
 import { t } from '../language.ts';
 import { createOutput } from '../output.ts';
-import { logIn, logOut } from '../session.ts';
+import { logIn, logOut, prove } from '../session.ts';
 
 interface LoginOptions {
   directory?: string;
@@ -60,7 +60,7 @@ export const sessionCommands: AddCommands = (program, credentialsFile) => {
     .description(t('đang đăng nhập là ai, với quyền gì', 'who is logged in, with which permissions'))
     .action(
       action(credentialsFile, async ({ api, output }) => {
-        await api.fetch('directory', '/v1/agencies?limit=1').catch(() => undefined); // renews the token
+        await prove(api);
         const claims = readClaims(api.credentials.cached?.token);
         const who = {
           clientId: api.credentials.clientId,
