@@ -53,9 +53,9 @@ async function failSingly(database: Database, accountIds: readonly string[], fai
   const [error] = failed.values();
   if (error && accountIds.length === 1) throw error;
   if (failed.size === 0) return;
-  await database.transaction((transaction) =>
-    Promise.all([...failed.keys()].map((id) => queueEntries(transaction, [id]))),
-  );
+  await database.transaction(async (transaction) => {
+    for (const id of failed.keys()) await queueEntries(transaction, [id]);
+  });
 }
 
 /** Creates what is not there and changes what differs, all together; the errors by account. */

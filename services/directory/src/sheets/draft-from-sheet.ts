@@ -134,7 +134,7 @@ interface SheetOfDraft {
 }
 
 async function keepSheet(
-  { seal }: SheetDependencies,
+  { database, seal }: SheetDependencies,
   transaction: Transaction,
   upload: SheetUpload,
   sheet: Sheet,
@@ -146,7 +146,8 @@ async function keepSheet(
   const request = { id: draft.replaces ?? null, agencyCode: agency.code };
   const findTaken = async (people: readonly PersonRow[]) => {
     const lines = people.flatMap(({ line }, index) => (line ? [{ ...line, lineNumber: index }] : []));
-    const obstacles = await findObstacles(transaction, request, lines);
+    // Beside the transaction, which is writing the lines before these.
+    const obstacles = await findObstacles(database, request, lines);
     return new Map(obstacles.map(({ lineNumber, ...obstacle }) => [people[lineNumber] as PersonRow, obstacle]));
   };
   const reading = await readSheet(sheet, { agency, agencies, seal }, findTaken);
