@@ -1,5 +1,8 @@
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { generateKeyPairSync, hash, randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import { text } from 'node:stream/consumers';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { TestAccount } from '@congvu/database/testing';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import supertest from 'supertest';
@@ -104,37 +107,23 @@ describe('more than can be issued at a time', () => {
 });
 
 describe('a process killed in the middle of a batch', () => {
-  test.each([
-    ['after the third signature', 3],
-    ['after the last, before any is stored', 8],
-  ])('%s: every signature that it made is in the register afterwards', async (_when, dieAt) => {
-    const all = await waiting(8);
+  const program = ['--disable-warning=ExperimentalWarning', `${import.meta.dirname}/testing-killed-issuer.ts`];
+  const inputOf = (all: Awaited<ReturnType<typeof waiting>>, how: { dieAt?: number; pauseMs?: number }): string => {
     const { ROOT_CERTIFICATE, ROOT_CRL, AUTHORITIES_DIRECTORY, AUTHORITIES_PASSPHRASE, PUBLIC_URL } = service.config;
     const { ORGANIZATION_IDENTIFIER, SERVER_KEY_KIND } = service.config;
-    const { signal, stdout, stderr } = spawnSync(
-      process.execPath,
-      ['--disable-warning=ExperimentalWarning', `${import.meta.dirname}/testing-killed-issuer.ts`],
-      {
-        encoding: 'utf8',
-        timeout: 60_000,
-        input: JSON.stringify({
-          url: service.testDatabase.urlAs('certificate'),
-          config: {
-            ...{ ROOT_CERTIFICATE, ROOT_CRL, AUTHORITIES_DIRECTORY, AUTHORITIES_PASSPHRASE, PUBLIC_URL },
-            ...{ ORGANIZATION_IDENTIFIER, SERVER_KEY_KIND },
-          },
-          enrolmentIds: all.map(({ enrolmentId }) => enrolmentId),
-          dieAt,
-        }),
+    return JSON.stringify({
+      url: service.testDatabase.urlAs('certificate'),
+      config: {
+        ...{ ROOT_CERTIFICATE, ROOT_CRL, AUTHORITIES_DIRECTORY, AUTHORITIES_PASSPHRASE, PUBLIC_URL },
+        ...{ ORGANIZATION_IDENTIFIER, SERVER_KEY_KIND },
       },
-    );
-    expect([signal, stderr]).toEqual(['SIGKILL', '']);
-    const signed = stdout.trim().split('\n');
-    expect(signed).toHaveLength(dieAt);
-    for (const { account } of all)
-      expect(await service.certificates(account)).toMatchObject([{ state: 'signing', certificate: null }]);
+      enrolmentIds: all.map(({ enrolmentId }) => enrolmentId),
+      ...how,
+    });
+  };
 
-    // A minute later.
+  /** A minute later every signature that was made is in the register, and each enrolment has one certificate. */
+  async function expectAllOnRecord(all: Awaited<ReturnType<typeof waiting>>, signed: readonly string[]): Promise<void> {
     await service
       .owner('certificate.certificates')
       .where({ state: 'signing' })
@@ -152,5 +141,61 @@ describe('a process killed in the middle of a batch', () => {
       expect(await service.certificates(account)).toMatchObject([{ state: 'valid', enrolment_id: enrolmentId }]);
       expect((await service.actions(account)).filter((action) => action === 'certificate.issued')).toHaveLength(1);
     }
+  }
+
+  test.each([
+    ['after the third signature', 3],
+    ['after the last, before any is stored', 8],
+  ])('%s: every signature that it made is in the register afterwards', async (_when, dieAt) => {
+    const all = await waiting(8);
+    const input = inputOf(all, { dieAt });
+    const { signal, stdout, stderr } = spawnSync(process.execPath, program, {
+      encoding: 'utf8',
+      timeout: 60_000,
+      input,
+    });
+    expect([signal, stderr]).toEqual(['SIGKILL', '']);
+    const signed = stdout.trim().split('\n');
+    expect(signed).toHaveLength(dieAt);
+    for (const { account } of all)
+      expect(await service.certificates(account)).toMatchObject([{ state: 'signing', certificate: null }]);
+    await expectAllOnRecord(all, signed);
+  });
+
+  test('while they are stored: what the database made of it stands, and nothing is made twice', async () => {
+    const all = await waiting(8);
+    const ids = all.map(({ enrolmentId }) => enrolmentId);
+    const child = spawn(process.execPath, program, { stdio: ['pipe', 'pipe', 'inherit'] });
+    const ended = once(child, 'exit');
+    child.stdin.end(inputOf(all, { pauseMs: 2_000 }));
+    const stdout = text(child.stdout);
+    const signing = () =>
+      service.owner('certificate.certificates').whereIn('enrolment_id', ids).where('state', 'signing');
+    await until(async () => (await signing()).length === all.length);
+    const holding = await service.owner.transaction();
+    await holding('certificate.enrolments').whereIn('id', ids).forUpdate().select('id');
+    const itsBackends = () => service.owner('pg_stat_activity').where({ application_name: 'killed' }).select('pid');
+    const waitsForUs = () => service.owner('pg_locks').where({ granted: false }).whereIn('pid', itsBackends());
+    try {
+      await until(async () => (await waitsForUs()).length > 0);
+      child.kill('SIGKILL');
+      await ended;
+    } finally {
+      await holding.rollback();
+    }
+    await until(async () => (await itsBackends()).length === 0);
+
+    expect(await signing()).toEqual([]);
+    const signed = (await stdout).trim().split('\n');
+    expect(signed).toHaveLength(all.length);
+    await expectAllOnRecord(all, signed);
   });
 });
+
+async function until(isSo: () => Promise<boolean>): Promise<void> {
+  const deadline = Date.now() + 30_000;
+  while (!(await isSo())) {
+    if (Date.now() > deadline) throw new Error('it did not become so');
+    await sleep(20);
+  }
+}

@@ -1,13 +1,14 @@
-/** A process that issues a batch and is killed in the middle of it, as its test tells it: `{ url, config, enrolmentIds, dieAt }` on standard input. */
+/** A process that issues a batch and is killed in the middle of it, as its test tells it: `{ url, config, enrolmentIds, dieAt, pauseMs }` on standard input. */
 import { generateKeyPairSync, hash } from 'node:crypto';
 import { readFileSync, writeSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { openDatabase } from '@congvu/database';
 import { authoritiesOf, openAuthorities } from '../authorities/authorities.ts';
 import { openEndSpread } from '../expiry/spread-ends.ts';
 import { certificateSystem } from './certificate-event.ts';
 import { openIssuing } from './issue-certificate.ts';
 
-const { url, config, enrolmentIds, dieAt } = JSON.parse(readFileSync(0, 'utf8'));
+const { url, config, enrolmentIds, dieAt, pauseMs } = JSON.parse(readFileSync(0, 'utf8'));
 const database = openDatabase({ url, name: 'killed' });
 const opened = await openAuthorities(database, config);
 let signed = 0;
@@ -20,6 +21,7 @@ const watched = opened.all.map((authority) => ({
       writeSync(1, `${tbs.toString('hex')}\n`);
       signed += 1;
       if (signed === dieAt) process.kill(process.pid, 'SIGKILL');
+      if (pauseMs) await sleep(pauseMs);
       return signature;
     },
   },

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, expect, test } from '@jest/globals';
 import { parseCsr } from '../authority/csr.ts';
 import { openJudge } from '../authority/judges/openssl-judge.ts';
@@ -39,4 +40,18 @@ test('a crowd is read as each alone would be, and one that is refused costs no o
     }
     expect(outcomes.filter(({ status }) => status === 'rejected')).toHaveLength(2);
   }
+});
+
+test('when the thread ends in the middle of a crowd nobody waits for ever, and the next crowd gets another', async () => {
+  const texts = Array.from({ length: 40 }, (_, index) => newCsr(`t${index}`, '/'));
+  const reader = openCsrReader();
+  const crowd = Promise.allSettled([...texts, ...texts, ...texts].map((text) => reader.read(text)));
+  await sleep(30); // it has the first of them by now
+  await reader.stop();
+  const outcomes = await crowd;
+  const failed = outcomes.filter((outcome) => outcome.status === 'rejected');
+  expect(failed.length).toBeGreaterThan(0);
+  for (const { reason } of failed) expect(String(reason)).toContain('the thread that reads CSRs ended by itself');
+  expect(await Promise.all(texts.map((text) => reader.read(text)))).toHaveLength(texts.length);
+  await reader.stop();
 });
