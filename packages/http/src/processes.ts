@@ -62,6 +62,7 @@ export async function serveInProcesses(options: {
     const workers = Object.values(cluster.workers ?? {}).filter((worker) => worker !== undefined);
     await Promise.all(
       workers.map(async (worker) => {
+        if (worker.isDead()) return;
         const ended = new Promise((resolve) => worker.once('exit', resolve));
         worker.process.kill('SIGTERM');
         await ended;
@@ -87,11 +88,14 @@ function answerMetrics(log: Logger): void {
   const all = new AggregatorRegistry();
   cluster.on('message', (worker, { type, id }: MetricsMessage) => {
     if (type !== metricsWanted) return;
+    // One that has ended meanwhile wants no answer any more.
+    const tell = (told: { text?: string }): unknown =>
+      worker.isConnected() && worker.send({ type: metricsText, id, ...told }, () => undefined);
     all.clusterMetrics().then(
-      (text) => worker.send({ type: metricsText, id, text } satisfies MetricsMessage),
+      (text) => tell({ text }),
       (error: unknown) => {
         log.error({ err: error }, 'the metrics of one process are missing, so there are none');
-        worker.send({ type: metricsText, id } satisfies MetricsMessage);
+        tell({});
       },
     );
   });
