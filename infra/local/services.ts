@@ -28,8 +28,8 @@ const names = Object.keys(migrationsOf) as ServiceName[];
 
 /**
  * Left to itself V8 fills some 100 MB with what dies young before it looks, and lets the rest of its heap grow fourfold, because
- * the machine has more. A service streams and needs little of that; but it needs those 96 MB, and looking for what could be freed long before
- * they are full is a fifth of its work in a crowd. As in infra/docker/Dockerfile.
+ * the machine has more. A service streams and needs little of that; but some it needs, and looking for what could be freed long before
+ * that is full costs it time in a crowd. As in infra/docker/Dockerfile.
  */
 const nodeFlags = ['--disable-warning=ExperimentalWarning', '--initial-old-space-size=96', '--max-old-space-size=384'];
 /** What a crowd of certificates under way holds is less than this, and need not be copied to where it is sought later. */

@@ -34,16 +34,19 @@ export function openCsrReader(): CsrReader {
   let thread: Worker | undefined;
   let counter = 0;
 
-  const onThread = async (texts: readonly string[]): Promise<Outcome<ReadCsr>[]> => {
-    thread ??= new Worker(new URL('./csr-thread.ts', import.meta.url), {
+  const startThread = (): Worker => {
+    const started = new Worker(new URL('./csr-thread.ts', import.meta.url), {
       execArgv: ['--disable-warning=ExperimentalWarning'],
     });
-    thread.unref();
-    const answers = await ask(thread, texts).catch((error: unknown) => {
-      thread = undefined; // it has ended; the next crowd gets another
-      throw error;
+    started.unref();
+    // Also between two crowds, when nobody waits for it: a thread that has ended would never answer. The next crowd gets another.
+    return started.once('exit', () => {
+      if (thread === started) thread = undefined;
     });
-    return answers.map(outcomeOf);
+  };
+  const onThread = async (texts: readonly string[]): Promise<Outcome<ReadCsr>[]> => {
+    thread ??= startThread();
+    return (await ask(thread, texts)).map(outcomeOf);
   };
   const read = gather<{ text: string; number: number }, ReadCsr>(
     { most: mostInMessage, keyOf: ({ number }) => String(number) },
