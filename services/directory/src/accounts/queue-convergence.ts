@@ -19,9 +19,9 @@ export async function queueEntries(transaction: Transaction, accountIds: readonl
   return addJobs(transaction, 'directory', jobs);
 }
 
-/** The search's rows of new accounts that were inserted without them. */
+/** The search's rows of new accounts that were inserted without them. Entries and mailboxes come first: people wait for those. */
 export const queueSearch = (transaction: Transaction, accountIds: readonly string[]): Promise<void> =>
-  addJobs(transaction, 'directory', [{ task: 'search-opened', payload: { accountIds } }]);
+  addJobs(transaction, 'directory', [{ task: 'search-opened', payload: { accountIds }, priority: 5 }]);
 
 /** Mailboxes and certificates; of new accounts that were asked no certificate, which say so, only mailboxes. */
 export async function queueOtherParts(

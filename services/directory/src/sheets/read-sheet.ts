@@ -4,6 +4,7 @@
  * is remembered of a row that has passed.
  */
 import { hash } from 'node:crypto';
+import { setImmediate as turn } from 'node:timers/promises';
 import type { SheetNote, SheetReport } from '@congvu/contracts';
 import { invalid } from '@congvu/errors';
 import { type Cell, cellName, columnName, type Sheet, type SheetRow } from '@congvu/spreadsheet';
@@ -28,6 +29,7 @@ export interface SheetReading {
 
 const headerWithin = 100;
 const batchSize = 500;
+const rowsPerTurn = 50;
 const mostNotes = 200;
 
 export async function readSheet(
@@ -78,6 +80,8 @@ export async function readSheet(
       last = row.rowNumber;
       report.rows.total = row.rowNumber;
       if (columns.remarks === undefined) width = Math.max(width, row.cells.length);
+      // Rows come without leaving the event loop a turn, and lines that are being written would stay unsent till the next batch.
+      if (row.rowNumber % rowsPerTurn === 0) await turn();
       if (kind === 'line') {
         report.rows.lines += 1;
         const person = readPersonRow(row, rowContext);
