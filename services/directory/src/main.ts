@@ -18,7 +18,7 @@ import { startScheduled } from './reconciliation/start-reconciliation.ts';
 import { carryOutRest, openAccountsJob } from './requests/carry-out-lines.ts';
 import { settleRequests } from './requests/settle-requests.ts';
 import { listUnfinishedRequests } from './requests/work-store.ts';
-import { searchOpened } from './search/search-store.ts';
+import { searchOpened, searchRequest } from './search/search-store.ts';
 import { convergeServiceAccounts } from './service-accounts/converge-service-accounts.ts';
 
 const log = createLog('directory', process.env.LOG_LEVEL ?? 'info');
@@ -48,6 +48,8 @@ const worker = await startWorker({
   tasks: {
     'converge-entries': ({ accountIds }: { accountIds: string[] }) =>
       convergeEntries({ database, ldap, baseDn }, accountIds),
+    'search-request': ({ requestId }: { requestId: string }, signal) => searchRequest(database, requestId, signal),
+    // Asked for by an earlier version.
     'search-opened': ({ accountIds }: { accountIds: string[] }) => searchOpened(database, accountIds),
     'converge-agencies': (_: object, signal) => convergeAgencies(database, ldap, baseDn, signal),
     'converge-service-accounts': (_: object, signal) => convergeServiceAccounts({ database, ldap, baseDn }, signal),

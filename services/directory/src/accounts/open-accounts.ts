@@ -19,7 +19,7 @@ interface Opening {
   person: NewPerson | undefined;
 }
 
-/** So many at once are in the search a moment later. */
+/** So many of a request at once are in the search two seconds later. */
 const crowd = 50;
 
 /** Line number → account id. */
@@ -46,8 +46,8 @@ export async function openAccounts(
 
   // 3. The accounts.
   const accounts = openings.map((opening) => toAccount(opening, personIds, usernames));
-  const isCrowd = accounts.length >= crowd;
-  await insertAccounts(transaction, accounts, { searchLater: isCrowd });
+  const crowded = accounts.length >= crowd ? cause.requestId : null;
+  await insertAccounts(transaction, accounts, { searchLater: crowded !== null });
 
   // 4. The record of it, and the work that follows.
   await insertEvents(
@@ -64,7 +64,7 @@ export async function openAccounts(
   );
   const ids = accounts.map((account) => account.id);
   await queueEntries(transaction, ids);
-  if (isCrowd) await queueSearch(transaction, ids);
+  if (crowded) await queueSearch(transaction, crowded);
   return new Map(openings.map(({ line, accountId }) => [line.lineNumber, accountId]));
 }
 

@@ -19,9 +19,19 @@ export async function queueEntries(transaction: Transaction, accountIds: readonl
   return addJobs(transaction, 'directory', jobs);
 }
 
-/** The search's rows of new accounts that were inserted without them. Entries and mailboxes come first: people wait for those. */
-export const queueSearch = (transaction: Transaction, accountIds: readonly string[]): Promise<void> =>
-  addJobs(transaction, 'directory', [{ task: 'search-opened', payload: { accountIds }, priority: 5 }]);
+/** After its last part, so that the search's wide indexes take nothing from the entries and mailboxes that people wait for. */
+const searchDelayMs = 2_000;
+
+/** The search's rows of a request's new accounts that were inserted without them. Each part of a crowd puts it off. */
+export const queueSearch = (transaction: Transaction, requestId: string): Promise<void> =>
+  addJobs(transaction, 'directory', [
+    {
+      task: 'search-request',
+      payload: { requestId },
+      key: `search:${requestId}`,
+      runAt: new Date(Date.now() + searchDelayMs),
+    },
+  ]);
 
 /** Mailboxes and certificates; of new accounts that were asked no certificate, which say so, only mailboxes. */
 export async function queueOtherParts(

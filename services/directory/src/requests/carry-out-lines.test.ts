@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { Knex } from 'knex';
 import { pino } from 'pino';
 import supertest from 'supertest';
-import { searchOpened } from '../search/search-store.ts';
+import { searchRequest } from '../search/search-store.ts';
 import { personLine, startTestDirectory, type TestClient, type TestDirectory, usernamePatterns } from '../testing.ts';
 import { carryOutNextPart, carryOutRest, linesPerPart } from './carry-out-lines.ts';
 import { type DraftLine, saveDraft } from './draft-request.ts';
@@ -210,7 +210,7 @@ it('the worker itself goes from part to part, and another goes on where one was 
           await carryOutRest(directory.database, requestId, { usernamePatterns }, stop ? AbortSignal.abort() : signal);
           stop?.abort();
         },
-        'search-opened': async () => undefined,
+        'search-request': async () => undefined,
         'converge-entries': async () => undefined,
         'converge-agencies': async () => undefined,
       },
@@ -228,7 +228,7 @@ it('the worker itself goes from part to part, and another goes on where one was 
   expect(await job(id)).toEqual([]);
 }, 60_000);
 
-it('a crowd is in the search a moment later, as it is by then, whatever changed meanwhile', async () => {
+it('a crowd is in the search two seconds later, as it is by then, whatever changed meanwhile', async () => {
   const id = await submitted(60);
   await directory.approve(admin, id);
   const accounts: string[] = await directory
@@ -242,10 +242,11 @@ it('a crowd is in the search a moment later, as it is by then, whatever changed 
   const [job] = await directory
     .owner('directory_jobs._private_jobs as j')
     .join('directory_jobs._private_tasks as t', 't.id', 'j.task_id')
-    .where('t.identifier', 'search-opened')
+    .where('t.identifier', 'search-request')
     .orderBy('j.id', 'desc')
-    .pluck('j.payload');
-  expect([...job.accountIds].sort()).toEqual([...accounts].sort());
+    .select('j.payload', 'j.run_at');
+  expect(job.payload).toEqual({ requestId: id });
+  expect(job.run_at.getTime()).toBeGreaterThan(Date.now());
 
   // One changed before, one at this moment: neither is overwritten by what was.
   const retitle = (connection: Knex, account: string, title: string) =>
@@ -254,7 +255,8 @@ it('a crowd is in the search a moment later, as it is by then, whatever changed 
   await retitle(directory.owner, before, 'Trước đó');
   const change = await directory.owner.transaction();
   await retitle(change, meanwhile, 'Đúng lúc này');
-  const searched = searchOpened(directory.database, accounts);
+  const search = () => searchRequest(directory.database, id, new AbortController().signal);
+  const searched = search();
   await sleep(100);
   await change.commit();
   await searched;
@@ -264,7 +266,7 @@ it('a crowd is in the search a moment later, as it is by then, whatever changed 
   expect(documentOf(before)).toContain('| truoc do |');
   expect(documentOf(meanwhile)).toContain('| dung luc nay |');
 
-  await searchOpened(directory.database, accounts);
+  await search();
   await directory.owner.raw('select directory.refresh_account_search(?::uuid[])', [accounts]);
   expect(await rows()).toEqual(found);
 });

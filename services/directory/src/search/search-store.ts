@@ -281,3 +281,27 @@ async function patiently<T>(connection: Connection, sql: string, bindings: reado
 export async function searchOpened(database: Connection, accountIds: readonly string[]): Promise<void> {
   await database.raw('select directory.search_opened_accounts(?::uuid[])', [[...accountIds]]);
 }
+
+const accountsPerStatement = 1_000;
+
+/** The same of all accounts that a request has opened so far. Stopped, it goes on where it was. */
+export async function searchRequest(database: Connection, requestId: string, signal: AbortSignal): Promise<void> {
+  for (let after = 0; ; ) {
+    signal.throwIfAborted();
+    const opened: { account_id: string; line_number: number }[] = await database('directory.request_lines as l')
+      .where({ request_id: requestId, operation: 'open' })
+      .where('line_number', '>', after)
+      .whereNotNull('account_id')
+      .whereRaw('not exists (select from directory.account_search s where s.account_id = l.account_id)')
+      .orderBy('line_number')
+      .limit(accountsPerStatement)
+      .select('account_id', 'line_number');
+    const last = opened.at(-1);
+    if (!last) return;
+    after = last.line_number;
+    await searchOpened(
+      database,
+      opened.map((line) => line.account_id),
+    );
+  }
+}
