@@ -271,6 +271,16 @@ it('a crowd is in the search two seconds later, as it is by then, whatever chang
   expect(await rows()).toEqual(found);
 });
 
+it('a line that waits to be carried out is shown as what its request is', async () => {
+  const id = await submitted(700);
+  const countIn = async (state: string): Promise<number> =>
+    (await get(`/v1/requests/${id}/lines?state=${state}`, 'text/csv').expect(200)).text.trim().split('\n').length - 1;
+  expect([await countIn('submitted'), await countIn('approved')]).toEqual([700, 0]);
+  await directory.approve(admin, id);
+  expect(await opened(id)).toBe(linesPerPart);
+  expect([await countIn('submitted'), await countIn('approved')]).toEqual([0, 700]);
+});
+
 it('a small request is not held up by a large one', async () => {
   const large = await submitted(700);
   await directory.approve(admin, large);
@@ -301,7 +311,7 @@ it('what fails in a later part fails alone', async () => {
   await directory
     .owner('directory.request_lines')
     .where({ request_id: id, line_number: line.line_number })
-    .update({ state: 'approved' });
+    .update({ state: 'submitted' });
   await runJob(id);
   expect(await opened(id)).toBe(549);
   const { body } = await get(`/v1/requests/${id}/lines?state=failed`);

@@ -86,7 +86,7 @@ export async function carryOutPart(
   const failures = new Map<number, LineFailure>();
   const asked = { id: request.id, agencyCode: request.agency_code };
   const part = {
-    state: 'approved' as const,
+    state: 'waiting' as const,
     from: first.lineNumber,
     to: last.lineNumber,
     kinds: new Set(lines.map(kindOfLine)),

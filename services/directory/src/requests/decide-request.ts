@@ -13,6 +13,7 @@ import { type Deadlines, endOfWorkingDay } from './deadlines.ts';
 import { findForeignLine, findUnknownLines, moveLines, rejectLines, remarkLines } from './line-store.ts';
 import { checkAction, transitions } from './request-states.ts';
 import { insertReturn, type RequestRow, requireRequestForUpdate, setState } from './request-store.ts';
+import { hasLinesToCarryOut } from './work-store.ts';
 
 export interface DecideDependencies extends OpeningPolicy {
   database: Database;
@@ -109,7 +110,8 @@ async function decideLines(transaction: Transaction, request: RequestRow, decisi
   switch (decision.action) {
     case 'approve':
       await rejectLines(transaction, id, decision);
-      if ((await moveLines(transaction, id, 'submitted', 'approved')) === 0) {
+      // The others stay as they are until they are carried out: that their request is approved says it of them all.
+      if (!(await hasLinesToCarryOut(transaction, id))) {
         const detail = 'No line would be approved; reject the request instead.';
         throw invalid('request_invalid', [{ pointer: '/exceptLines', code: 'nothing_approved', detail }]);
       }

@@ -14,9 +14,9 @@ export interface Obstacle {
   detail: string;
 }
 
-/** Lines that are on record, in one state, all or some by their numbers. */
+/** Lines that are on record, of a draft or waiting to be carried out, all or some by their numbers. */
 export interface StoredLines {
-  state: 'draft' | 'approved';
+  state: 'draft' | 'waiting';
   from?: number;
   to?: number;
   /** What is among them, where that is known. */
@@ -38,7 +38,7 @@ export async function findObstacles(
   const { kinds, ...stored } = 'state' in lines ? lines : { kinds: new Set(lines.map(kindOfLine)) };
   const query =
     'state' in lines
-      ? connection.raw(obstaclesTo(storedLines, kinds), { ...about, from: 1, to: 2 ** 31 - 1, ...stored })
+      ? connection.raw(obstaclesTo(storedLines[lines.state], kinds), { ...about, from: 1, to: 2 ** 31 - 1, ...stored })
       : connection.raw(obstaclesTo(givenLines, kinds), { ...about, lines: JSON.stringify(lines.map(toGiven)) });
   const { rows }: { rows: FoundRow[] } = await query;
   return rows.map((row) => ({ lineNumber: row.line_number, code: row.code, ...describe(row) }));
@@ -53,11 +53,12 @@ const givenLines = `
   from json_to_recordset(:lines::json) as row("lineNumber" int, operation text, kind text, "agencyId" uuid,
     "targetAccountId" uuid, title text, hash text)`;
 
-const storedLines = `
+const linesWhere = (condition: string): string => `
   select line_number as "lineNumber", operation, kind, agency_id as "agencyId", target_account_id as "targetAccountId", title,
     national_id_hash as id_hash
   from directory.request_lines
-  where request_id = :request and state = :state and carried_out_at is null and line_number between :from and :to`;
+  where request_id = :request and ${condition} and line_number between :from and :to`;
+const storedLines = { draft: linesWhere("state = 'draft'"), waiting: linesWhere('waiting') };
 
 interface FoundRow {
   line_number: number;

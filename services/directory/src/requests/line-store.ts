@@ -225,6 +225,9 @@ interface LineRow {
 /** Few among many, and found by an index of their own; as the column of that name says. */
 const unusual: readonly RequestLineState[] = ['refused', 'rejected', 'cancelled', 'failed'];
 
+/** Approved is a line with its request; of its own it is written only when it is carried out. */
+const shownState = "case when l.state = 'submitted' and r.state = 'approved' then 'approved' else l.state end";
+
 /** By number, from behind `after`; one more than `limit` when there are more. */
 export async function listLines(
   connection: Connection,
@@ -234,13 +237,15 @@ export async function listLines(
   openSealed: (sealed: Buffer) => string,
 ): Promise<RequestLine[]> {
   const rows: LineRow[] = await connection('directory.request_lines as l')
+    .join('directory.requests as r', 'r.id', 'l.request_id')
     .join('directory.agencies as a', 'a.id', 'l.agency_id')
     .leftJoin('directory.accounts as c', 'c.id', 'l.account_id')
     .leftJoin('directory.accounts as t', 't.id', 'l.target_account_id')
     .where('l.request_id', filter.requestId)
     .where('l.line_number', '>', after)
     .modify((query) => {
-      if (filter.state) query.where({ 'l.state': filter.state, 'l.unusual': unusual.includes(filter.state) });
+      if (filter.state)
+        query.where('l.unusual', unusual.includes(filter.state)).whereRaw(`${shownState} = ?`, [filter.state]);
     })
     .orderBy('l.line_number')
     .limit(limit + 1)
@@ -250,7 +255,7 @@ export async function listLines(
       'l.operation',
       'l.kind',
       'a.code as agency_code',
-      'l.state',
+      connection.raw(`${shownState} as state`),
       'l.full_name',
       'l.title',
       'l.national_id_sealed',

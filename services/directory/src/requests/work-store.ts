@@ -37,7 +37,7 @@ const columns = [
   'l.new_address as newAddress',
 ] as const;
 
-/** Approved and not carried out, in the order of their numbers; locked until the transaction ends. */
+/** Of an approved request, those not carried out, in the order of their numbers; locked until the transaction ends. */
 export const listLinesToCarryOut = (
   transaction: Transaction,
   requestId: string,
@@ -47,7 +47,7 @@ export const listLinesToCarryOut = (
     .withMaterialized('l', (lines) =>
       lines
         .from('directory.request_lines')
-        .where({ request_id: requestId, state: 'approved', waiting: true })
+        .where({ request_id: requestId, waiting: true })
         .orderBy('line_number')
         .limit(limit)
         .forUpdate()
@@ -87,7 +87,7 @@ export const listLinesToName = (
 
 export async function hasLinesToCarryOut(connection: Connection, requestId: string): Promise<boolean> {
   const line = await connection('directory.request_lines')
-    .where({ request_id: requestId, state: 'approved', waiting: true })
+    .where({ request_id: requestId, waiting: true })
     .first('line_number');
   return line !== undefined;
 }
@@ -97,9 +97,7 @@ export const listUnfinishedRequests = (connection: Connection, limit: number): P
   connection('directory.requests as r')
     .where('r.state', 'approved')
     .whereRaw("r.decided_at < now() - interval '1 minute'")
-    .whereRaw(
-      `exists (select 1 from directory.request_lines l where l.request_id = r.id and l.state = 'approved' and l.waiting)`,
-    )
+    .whereRaw('exists (select 1 from directory.request_lines l where l.request_id = r.id and l.waiting)')
     .orderBy('r.decided_at')
     .limit(limit)
     .pluck('r.id');
