@@ -2,6 +2,7 @@ export { addJobs, inTurn, type JobSpec, type JobWorker, startWorker, type Task, 
 export { type Migrations, migrate } from './migrate.ts';
 export {
   brokenConstraint,
+  byteaArray,
   type Connection,
   type Database,
   openDatabase,

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { brokenConstraint, type Database, openDatabase, pingDatabase } from './open.ts';
+import { brokenConstraint, byteaArray, type Database, openDatabase, pingDatabase } from './open.ts';
 import { createTestDatabase, type TestDatabase } from './testing.ts';
 
 let testDatabase: TestDatabase;
@@ -41,6 +41,18 @@ test('brokenConstraint names the constraint, and nothing for other faults', asyn
   expect(brokenConstraint(await failure(client()))).toBe('clients_name_unique');
   expect(brokenConstraint(await failure(database.raw('select 1/0')))).toBeUndefined();
   expect(brokenConstraint(new Error('x'))).toBeUndefined();
+});
+
+test.each([
+  [[]],
+  [[Buffer.alloc(0)]],
+  [[Buffer.from([0, 92, 34, 255]), Buffer.alloc(70_000, 44), Buffer.from('{NULL}')]],
+])('octet strings arrive as an array: %#', async (octets: Buffer[]) => {
+  const { rows } = await database.raw('select ?::bytea[] as sent, cardinality(?::bytea[]) as count', [
+    byteaArray(octets),
+    byteaArray(octets),
+  ]);
+  expect(rows).toEqual([{ sent: octets, count: octets.length }]);
 });
 
 test('a database that is not there is unavailable, soon, and the reason stays inside', async () => {

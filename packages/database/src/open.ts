@@ -39,6 +39,25 @@ export const prepared = <R>(
 ): Promise<{ rows: R[] }> =>
   connection.raw(sql, bindings as never[]).options({ name }) as unknown as Promise<{ rows: R[] }>;
 
+const oidOfBytea = 17;
+
+/**
+ * Octet strings as one value of type bytea[], in the binary form that PostgreSQL itself sends and receives (array_send): as text they
+ * would be twice as long, and read sign by sign.
+ */
+export function byteaArray(values: readonly Buffer[]): Buffer {
+  if (values.length === 0) return Buffer.from([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, oidOfBytea]);
+  const octets = Buffer.allocUnsafe(20 + values.reduce((sum, value) => sum + 4 + value.length, 0));
+  // Dimensions, whether there are nulls, the type of the elements; of the one dimension its length and where it begins.
+  let at = 0;
+  for (const number of [1, 0, oidOfBytea, values.length, 1]) at = octets.writeInt32BE(number, at);
+  for (const value of values) {
+    at = octets.writeInt32BE(value.length, at);
+    at += value.copy(octets, at);
+  }
+  return octets;
+}
+
 /** Throws `unavailable` unless the database answers. */
 export async function pingDatabase(database: Connection): Promise<void> {
   await database.raw('select 1').catch((cause: unknown) => {

@@ -10,6 +10,7 @@ import { up as ocsp } from './0007-ocsp.ts';
 import { up as askedEnrolments } from './0008-asked-enrolments.ts';
 import { up as register } from './0009-register.ts';
 import { up as rowsInOnePiece } from './0010-rows-in-one-piece.ts';
+import { up as rulesWhereTheyApply } from './0011-rules-where-they-apply.ts';
 
 export const migrations: Migrations = {
   '0001-initial': initial,
@@ -22,4 +23,5 @@ export const migrations: Migrations = {
   '0008-asked-enrolments': askedEnrolments,
   '0009-register': register,
   '0010-rows-in-one-piece': rowsInOnePiece,
+  '0011-rules-where-they-apply': rulesWhereTheyApply,
 };

@@ -135,6 +135,8 @@ describe('what was signed stays', () => {
     ['certificate = null', 'what was signed'],
     ["tbs = '\\x00'", 'what was signed'],
     ["serial_number = '\\x01'", 'what was signed'],
+    ['authority_id = gen_random_uuid()', 'what was signed'],
+    ['enrolment_id = gen_random_uuid()', 'what was signed'],
     ["state = 'signing'", 'certificates_signed'],
   ])('set %s', async (change, refusal) => {
     const account = await service.account();
@@ -155,6 +157,34 @@ describe('what was signed stays', () => {
     await expect(
       service.database('certificate.certificates').insert({ ...again, serial_number: Buffer.from('77', 'hex') }),
     ).rejects.toThrow('certificates_one_per_enrolment');
+  });
+
+  test('a certificate is of an authority and an enrolment that are there', async () => {
+    const account = await service.account();
+    await service.converge(account);
+    const waiting = await service.account({ certificatePath: 'csr' });
+    await service.converge(waiting);
+    const [row] = await service.certificates(account);
+    const [free] = await service.enrolments(waiting);
+    const unsigned = { certificate: null, fingerprint_sha256: null, state: 'signing' };
+    const other = { ...row!, ...unsigned, id: crypto.randomUUID(), enrolment_id: free!.id };
+    for (const [column, constraint] of [
+      ['authority_id', 'certificates_authority_id_fkey'],
+      ['enrolment_id', 'certificates_enrolment_id_fkey'],
+    ] as const)
+      await expect(
+        service
+          .database('certificate.certificates')
+          .insert({ ...other, serial_number: Buffer.from('77', 'hex'), [column]: crypto.randomUUID() }),
+      ).rejects.toMatchObject({ code: '23503', constraint });
+  });
+
+  test('an enrolment that was closed does not open again', async () => {
+    const account = await service.account();
+    await service.converge(account);
+    const enrolment = () => service.owner('certificate.enrolments').where({ account_id: account.id });
+    await enrolment().update({ state: 'revoked' });
+    await expect(enrolment().update({ state: 'awaiting_csr' })).rejects.toThrow('does not open again');
   });
 });
 

@@ -2,7 +2,7 @@
  * The queries by which many enrolments are issued at once: what is read of each, under lock, and what is written. Few statements of many
  * rows, because each waits for its turn on both sides of the connection.
  */
-import { type Database, prepared, type Transaction } from '@congvu/database';
+import { byteaArray, type Database, prepared, type Transaction } from '@congvu/database';
 import type { CertificateRow, Intent } from '../certificates/certificate-store.ts';
 import { type AccountSource, accountsQuery, type EnrolmentRow } from './enrolment-store.ts';
 
@@ -56,7 +56,7 @@ export async function checkToIssue(
 ): Promise<IssuingChecks> {
   const found = { within: new Set<string>(), inUse: new Set<string>(), compromised: new Set<string>() };
   if (pairs.length === 0 && fingerprints.length === 0) return found;
-  const octets = fingerprints.map((one) => Buffer.from(one, 'hex'));
+  const octets = byteaArray(fingerprints.map((one) => Buffer.from(one, 'hex')));
   // Upwards it is a few steps, where the subtree of a province is a thousand.
   const { rows } = await prepared<{ what: keyof IssuingChecks; value: string }>(
     transaction,
@@ -102,10 +102,10 @@ export async function recordIntents(
      select directory.record_events(?::json)`,
     [
       keys.map(({ id }) => id),
-      keys.map(({ subjectPublicKeyInfo }) => subjectPublicKeyInfo),
+      byteaArray(keys.map(({ subjectPublicKeyInfo }) => subjectPublicKeyInfo)),
       column('id'),
       column('authorityId'),
-      column('serialNumber'),
+      byteaArray(column('serialNumber')),
       column('enrolmentId'),
       column('accountId'),
       column('agencyId'),
@@ -113,7 +113,7 @@ export async function recordIntents(
       column('address'),
       column('profile'),
       column('keyKind'),
-      column('tbs'),
+      byteaArray(column('tbs')),
       column('notBefore'),
       column('notAfter'),
       column('crlPartition'),
@@ -169,8 +169,8 @@ export async function recordSigned(database: Database, signed: readonly SignedIn
          select row(task, payload, null, null, null, key, 0, null)::certificate_jobs.job_spec from jobs)))`,
     [
       column('id'),
-      column('certificate'),
-      column('fingerprint'),
+      byteaArray(column('certificate')),
+      byteaArray(column('fingerprint')),
       column('event'),
       column('account'),
       column('job'),
