@@ -176,7 +176,9 @@ async function fill({ options, owner, authority }: Ground, size: number): Promis
      from (select id, account_id, get_byte(uuid_send(id), 15) % 100 = 0 as is_revoked from enrolment) one`,
     [authority.id, Math.max(0, missing)],
   );
-  await owner.query('vacuum analyze certificate.certificates');
+  // What a fill leaves to be done later shall not be done while it is measured.
+  await owner.query('vacuum analyze certificate.enrolments, certificate.certificates');
+  await checkpoint(stack);
   const service = stack.services.processes.certificate;
   await service.stop();
   await service.start();
@@ -187,6 +189,12 @@ async function fill({ options, owner, authority }: Ground, size: number): Promis
     if (Date.now() - began > 1_200_000) throw new Error('the answers were not ready after 20 minutes');
   }
   say(`  their answers were ready after ${((Date.now() - began) / 1_000).toFixed(0)} s`);
+}
+
+async function checkpoint(stack: BenchOptions['stack']): Promise<void> {
+  const client = new pg.Client({ connectionString: stack.engines.postgres.url('postgres') });
+  await client.connect();
+  await client.query('checkpoint').finally(() => client.end());
 }
 
 const pathOf = ({ authority }: Ground, serialNumber: Buffer, nonce?: Buffer): string => {

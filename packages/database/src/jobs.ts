@@ -15,7 +15,11 @@ import type { Connection } from './open.ts';
 export interface JobSpec {
   task: string;
   payload: object;
-  /** One waiting job per key; asking again brings it forward to now and clears its failures. Without one, each is a job of its own. */
+  /**
+   * One waiting job per key; asking again moves it to now, or to the `runAt` that is given, and clears its failures. What asks at the
+   * very moment in which a worker takes the job may find that one alone, so the task has to look for what is new, or another has to ask.
+   * Without a key each is a job of its own.
+   */
   key?: string;
   /** At the earliest. */
   runAt?: Date;

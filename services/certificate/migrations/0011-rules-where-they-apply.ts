@@ -8,6 +8,9 @@ import type { Knex } from 'knex';
 
 export const up = (transaction: Knex.Transaction): Promise<unknown> =>
   transaction.raw(`
+-- In the order in which issuing takes them.
+lock table certificate.enrolments, certificate.certificates in access exclusive mode;
+
 create or replace function certificate.no_second_certificate() returns trigger language plpgsql as $$
 begin
   raise exception 'what was signed under a serial number cannot change';

@@ -21,6 +21,7 @@ import { up as oneHand } from './0018-one-hand.ts';
 import { up as linesInPlace } from './0019-lines-in-place.ts';
 import { up as factsByThemselves } from './0020-facts-by-themselves.ts';
 import { up as searchFollows } from './0021-search-follows.ts';
+import { up as approvedWithTheRequest } from './0022-approved-with-the-request.ts';
 
 export const migrations: Migrations = {
   '0001-initial': initial,
@@ -44,4 +45,5 @@ export const migrations: Migrations = {
   '0019-lines-in-place': linesInPlace,
   '0020-facts-by-themselves': factsByThemselves,
   '0021-search-follows': searchFollows,
+  '0022-approved-with-the-request': approvedWithTheRequest,
 };

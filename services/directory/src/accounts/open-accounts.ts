@@ -20,7 +20,7 @@ interface Opening {
 }
 
 /** So many of a request at once are in the search two seconds later. */
-const crowd = 50;
+export const crowd = 50;
 
 /** Line number → account id. */
 export async function openAccounts(
@@ -64,7 +64,7 @@ export async function openAccounts(
   );
   const ids = accounts.map((account) => account.id);
   await queueEntries(transaction, ids);
-  if (crowded) await queueSearch(transaction, crowded);
+  if (crowded) await queueSearch(transaction, crowded, false);
   return new Map(openings.map(({ line, accountId }) => [line.lineNumber, accountId]));
 }
 

@@ -22,13 +22,16 @@ export async function queueEntries(transaction: Transaction, accountIds: readonl
 /** After its last part, so that the search's wide indexes take nothing from the entries and mailboxes that people wait for. */
 const searchDelayMs = 2_000;
 
-/** The search's rows of a request's new accounts that were inserted without them. Each part of a crowd puts it off. */
-export const queueSearch = (transaction: Transaction, requestId: string): Promise<void> =>
+/**
+ * The search's rows of a request's new accounts that were inserted without them. Each part of a crowd puts the job off; the last one
+ * asks for a job of its own, which no worker can have taken before.
+ */
+export const queueSearch = (transaction: Transaction, requestId: string, isLast: boolean): Promise<void> =>
   addJobs(transaction, 'directory', [
     {
       task: 'search-request',
       payload: { requestId },
-      key: `search:${requestId}`,
+      ...(isLast ? {} : { key: `search:${requestId}` }),
       runAt: new Date(Date.now() + searchDelayMs),
     },
   ]);

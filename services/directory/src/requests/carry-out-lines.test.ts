@@ -96,6 +96,10 @@ it('5,000 lines: the first part with the approval, ten in all, each account once
   expect(answer.lines).toHaveLength(500);
   expect(answer.linesNextCursor).not.toBeNull();
   expect(await opened(id)).toBe(linesPerPart);
+  // The letter, which leaves at once, counts those that are still to come.
+  const decisionOf = async (request: string) =>
+    (await directory.owner.raw('select * from directory.decisions_v where request_id = ?', [request])).rows[0];
+  expect((await decisionOf(id)).opened_count).toBe(5_000);
 
   setFlagsFromString('--expose-gc');
   const collectGarbage = runInNewContext('gc') as () => void;
@@ -133,7 +137,7 @@ it('5,000 lines: the first part with the approval, ten in all, each account once
   expect(actors[0]).toMatchObject({ actor_id: admin.id, actor_kind: 'client' });
 
   // The letter names the first of them.
-  const [decision] = (await directory.owner.raw('select * from directory.decisions_v where request_id = ?', [id])).rows;
+  const decision = await decisionOf(id);
   expect([decision.opened_count, decision.accounts.length]).toEqual([5_000, 50]);
 
   // Fulfilled when the last part of the last account stands.
@@ -210,7 +214,8 @@ it('the worker itself goes from part to part, and another goes on where one was 
           await carryOutRest(directory.database, requestId, { usernamePatterns }, stop ? AbortSignal.abort() : signal);
           stop?.abort();
         },
-        'search-request': async () => undefined,
+        'search-request': ({ requestId }: { requestId: string }, signal) =>
+          searchRequest(directory.database, requestId, signal),
         'converge-entries': async () => undefined,
         'converge-agencies': async () => undefined,
       },
@@ -224,6 +229,13 @@ it('the worker itself goes from part to part, and another goes on where one was 
   expect(soFar).toBeGreaterThanOrEqual(1_000);
   const second = await start(undefined);
   while ((await opened(id)) < 1_600) await sleep(50);
+  // And the search knows them all in the end.
+  const searched = async () =>
+    directory
+      .owner('directory.account_search as s')
+      .join('directory.request_lines as l', 'l.account_id', 's.account_id')
+      .where('l.request_id', id);
+  while ((await searched()).length < 1_600) await sleep(50);
   await second.stop();
   expect(await job(id)).toEqual([]);
 }, 60_000);
@@ -269,6 +281,26 @@ it('a crowd is in the search two seconds later, as it is by then, whatever chang
   await search();
   await directory.owner.raw('select directory.refresh_account_search(?::uuid[])', [accounts]);
   expect(await rows()).toEqual(found);
+});
+
+it('each part of a crowd puts the search off, and the last asks for itself', async () => {
+  const id = await submitted(1_200);
+  const jobs = (): Promise<{ key: string | null; run_at: Date }[]> =>
+    directory
+      .owner('directory_jobs._private_jobs')
+      .whereRaw("payload ->> 'requestId' = ?", [id])
+      .whereRaw("task_id = (select id from directory_jobs._private_tasks where identifier = 'search-request')")
+      .orderBy('id');
+  await directory.approve(admin, id);
+  const [first, ...none] = await jobs();
+  expect([first?.key, none]).toEqual([`search:${id}`, []]);
+  await sleep(5);
+  expect(await next(id)).toBe(true);
+  const [second, ...others] = await jobs();
+  expect([second?.key, others]).toEqual([`search:${id}`, []]);
+  expect(second!.run_at.getTime()).toBeGreaterThan(first!.run_at.getTime());
+  expect(await next(id)).toBe(false);
+  expect((await jobs()).map(({ key }) => key)).toEqual([`search:${id}`, null]);
 });
 
 it('a line that waits to be carried out is shown as what its request is', async () => {

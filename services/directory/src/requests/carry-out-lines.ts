@@ -8,8 +8,9 @@ import { ServiceError } from '@congvu/errors';
 import type { UsernamePatterns } from '@congvu/vietnamese';
 import type { Cause } from '../accounts/change-account.ts';
 import { changeTitle } from '../accounts/change-title.ts';
-import { openAccounts } from '../accounts/open-accounts.ts';
+import { crowd, openAccounts } from '../accounts/open-accounts.ts';
 import { orderCertificate, withdrawCertificate } from '../accounts/order-certificate.ts';
+import { queueSearch } from '../accounts/queue-convergence.ts';
 import { renameAccount } from '../accounts/rename-account.ts';
 import { defaultRetentionDays, retentionEnd, retireAccount } from '../accounts/retire-account.ts';
 import { transferAccount } from '../accounts/transfer-account.ts';
@@ -106,7 +107,11 @@ export async function carryOutPart(
   // 3. How each ended, and what is next.
   await markCarriedOut(transaction, request.id, lines, opened, failures);
   const isMore = await hasLinesToCarryOut(transaction, request.id);
-  if (!isMore) await completeRequest(transaction, request.id);
+  if (!isMore) {
+    await completeRequest(transaction, request.id);
+    // Lines are numbered: this one's says that there may have been a crowd.
+    if (last.lineNumber >= crowd) await queueSearch(transaction, request.id, true);
+  }
   return isMore;
 }
 

@@ -72,6 +72,7 @@ export async function readSheet(
     let batch: PersonRow[] = [];
     let before: Promise<DraftLine[]> | undefined;
     let last = header.rowNumber;
+    let read = 0;
     // The remarks stand right of everything, titles included.
     let width = Math.max(...[header, ...above].map((row) => row.cells.length));
     for await (const row of { [Symbol.asyncIterator]: () => rows }) {
@@ -81,7 +82,8 @@ export async function readSheet(
       report.rows.total = row.rowNumber;
       if (columns.remarks === undefined) width = Math.max(width, row.cells.length);
       // Rows come without leaving the event loop a turn, and lines that are being written would stay unsent till the next batch.
-      if (row.rowNumber % rowsPerTurn === 0) await turn();
+      read += 1;
+      if (read % rowsPerTurn === 0) await turn();
       if (kind === 'line') {
         report.rows.lines += 1;
         const person = readPersonRow(row, rowContext);
