@@ -24,7 +24,7 @@ const searchDelayMs = 2_000;
 
 /**
  * The search's rows of a request's new accounts that were inserted without them. Each part of a crowd puts the job off; the last one
- * asks for a job of its own, which no worker can have taken before.
+ * asks for a job of its own too, which no worker can have taken before. One after the other, so that the second finds nothing left to do.
  */
 export const queueSearch = (transaction: Transaction, requestId: string, isLast: boolean): Promise<void> =>
   addJobs(transaction, 'directory', [
@@ -32,6 +32,7 @@ export const queueSearch = (transaction: Transaction, requestId: string, isLast:
       task: 'search-request',
       payload: { requestId },
       ...(isLast ? {} : { key: `search:${requestId}` }),
+      queue: 'search',
       runAt: new Date(Date.now() + searchDelayMs),
     },
   ]);
