@@ -273,6 +273,42 @@ test('a job whose worker is killed goes to another within seconds; one whose wor
   }
 });
 
+test('a job that was locked for a worker without its hearing of it is given back, and with it the queue in which others wait', async () => {
+  const ran: string[] = [];
+  let pool = '';
+  await work({
+    tasks: {
+      learn: async () => {
+        const { rows } = await database.raw(
+          'select locked_by from mailbox_jobs._private_jobs where locked_by is not null',
+        );
+        pool = rows[0].locked_by;
+      },
+      unheard: async ({ name }: { name: string }) => void ran.push(name),
+    },
+  });
+  await addJobs(database, 'mailbox', [job('learn')]);
+  await eventually(async () => pool !== '' && (await queued()).length === 0);
+  const later = new Date(Date.now() + 3_600_000);
+  await addJobs(
+    database,
+    'mailbox',
+    ['first', 'second'].map((name) => ({ task: 'unheard', payload: { name }, queue: 'one-line', runAt: later })),
+  );
+  // As the statement leaves it that takes a job and loses its connection.
+  await testDatabase.as('owner').transaction(async (owner) => {
+    const lock = "locked_by = ?, locked_at = now() - interval '10 seconds'";
+    await owner.raw(`update mailbox_jobs._private_job_queues set ${lock} where queue_name = 'one-line'`, [pool]);
+    await owner.raw('update mailbox_jobs._private_jobs set run_at = now()');
+    await owner.raw(
+      `update mailbox_jobs._private_jobs set ${lock} where id = (select min(id) from mailbox_jobs._private_jobs)`,
+      [pool],
+    );
+  });
+  await eventually(() => ran.length === 2);
+  expect(ran.sort()).toEqual(['first', 'second']);
+});
+
 test('what is asked for while the same is under way is done once more, after it, also when that one failed', async () => {
   const ends: ((error?: Error) => void)[] = [];
   const task = inTurn(

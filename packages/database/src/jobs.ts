@@ -265,10 +265,16 @@ async function giveBackLostJobs(
       if (dead.rows.length > 0) {
         log.warn({ pools: dead.rows.map((row) => row.locked_by) }, 'jobs of a dead worker were given back');
       }
-      // A connection that broke just after it had locked a job took the answer with it: ours, and we do not know.
+      // A connection that broke just after it had locked a job took the answer with it: ours, and we do not know. So is its queue.
       const unheard = await pool.query(
-        `update ${queue}._private_jobs set locked_at = null, locked_by = null
-         where locked_by = $1 and locked_at < now() - interval '5 seconds' and not id = any($2::bigint[]) returning id`,
+        `with unheard as (
+           update ${queue}._private_jobs set locked_at = null, locked_by = null
+           where locked_by = $1 and locked_at < now() - interval '5 seconds' and not id = any($2::bigint[])
+           returning id, job_queue_id),
+         unlocked as (
+           update ${queue}._private_job_queues line set locked_at = null, locked_by = null
+           from unheard where line.id = unheard.job_queue_id and line.locked_by = $1)
+         select id from unheard`,
         [own.poolId(), [...own.activeJobs]],
       );
       if (unheard.rows.length > 0) {
