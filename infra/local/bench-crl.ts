@@ -97,10 +97,10 @@ async function insertCertificates(owner: pg.Client, authorityId: string, count: 
          insert into certificate.enrolments (account_id, profile, path, state)
          select ${accounts}, 'person-signature', 'csr', 'revoked' from generate_series(1, ${number}) returning id, account_id)
        insert into certificate.certificates (authority_id, serial_number, enrolment_id, account_id, agency_id, address, profile,
-         key_kind, state, tbs, certificate, not_before, not_after, revoked_at, revocation_reason)
+         key_kind, state, certificate, not_before, not_after, revoked_at, revocation_reason)
        select $1, set_byte(uuid_send(gen_random_uuid()), 0, 64 + (random() * 63)::int), id, account_id,
          coalesce((select agency_id from directory.accounts c where c.id = account_id), gen_random_uuid()), 'bench@example.vn',
-         'person-signature', 'ec-p256', '${state}', '\\x30', '\\x30', now() - interval '1 day', now() + interval '1 year',
+         'person-signature', 'ec-p256', '${state}', '\\x30', now() - interval '1 day', now() + interval '1 year',
          case when '${state}' = 'revoked' then now() - random() * interval '1 day' end,
          case when '${state}' = 'revoked' then (array['unspecified', 'keyCompromise', 'superseded', 'cessationOfOperation'])[1 + (random() * 3)::int] end
        from made`,

@@ -31,7 +31,7 @@ export const measureIssuing =
     const cfssl = await startCfssl(options, kind);
     try {
       // Until both processes have compiled what they do for each: a service runs for months.
-      const warmUp = 6_000;
+      const warmUp = 24_000;
       say(`issuing: ${size} accounts and CSRs (${kind}) …`);
       const csrs = await makeCsrs(kind, size + warmUp);
       await fillAccounts(owner, await samplePeople(), csrs.length);

@@ -168,9 +168,9 @@ async function fill({ options, owner, authority }: Ground, size: number): Promis
        insert into certificate.enrolments (account_id, profile, path, state)
        select gen_random_uuid(), 'person-signature', 'csr', 'issued' from generate_series(1, $2::int) returning id, account_id)
      insert into certificate.certificates (authority_id, serial_number, enrolment_id, account_id, agency_id, address, profile,
-       key_kind, state, tbs, certificate, fingerprint_sha256, not_before, not_after, issued_at, revoked_at, revocation_reason)
+       key_kind, state, certificate, fingerprint_sha256, not_before, not_after, issued_at, revoked_at, revocation_reason)
      select $1, '\\x41'::bytea || substring(uuid_send(id) from 2), id, account_id, gen_random_uuid(), id || '@nghean.gov.vn',
-       'person-signature', 'rsa-2048', case when is_revoked then 'revoked' else 'valid' end, '\\x30', '\\x30',
+       'person-signature', 'rsa-2048', case when is_revoked then 'revoked' else 'valid' end, '\\x30',
        sha256(uuid_send(id)), now() - interval '1 day', now() + interval '700 days', now(),
        case when is_revoked then now() end, case when is_revoked then 'superseded' end
      from (select id, account_id, get_byte(uuid_send(id), 15) % 100 = 0 as is_revoked from enrolment) one`,

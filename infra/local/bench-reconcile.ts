@@ -135,9 +135,9 @@ async function insertPeople(client: pg.Client, people: readonly Person[]): Promi
     `insert into certificate.enrolments (id, account_id, profile, path, state)
      select enrolment, id, 'bench', 'csr', 'issued' from ${table}`,
     `insert into certificate.certificates (authority_id, serial_number, enrolment_id, account_id, agency_id, address, profile,
-       key_kind, state, tbs, certificate, fingerprint_sha256, not_before, not_after)
+       key_kind, state, certificate, fingerprint_sha256, not_before, not_after)
      select (select id from certificate.authorities where kind = 'issuing' limit 1), uuid_send(enrolment), enrolment, id, agency_id,
-       username || '@nghean.gov.vn', 'bench', 'p256', 'valid', '', decode(der, 'hex'), decode(fingerprint, 'hex'), now(),
+       username || '@nghean.gov.vn', 'bench', 'p256', 'valid', decode(der, 'hex'), decode(fingerprint, 'hex'), now(),
        now() + interval '2 years' from ${table}`,
   ])
     await client.query(statement);

@@ -11,6 +11,7 @@ import { up as askedEnrolments } from './0008-asked-enrolments.ts';
 import { up as register } from './0009-register.ts';
 import { up as rowsInOnePiece } from './0010-rows-in-one-piece.ts';
 import { up as rulesWhereTheyApply } from './0011-rules-where-they-apply.ts';
+import { up as intents } from './0012-intents.ts';
 
 export const migrations: Migrations = {
   '0001-initial': initial,
@@ -24,4 +25,5 @@ export const migrations: Migrations = {
   '0009-register': register,
   '0010-rows-in-one-piece': rowsInOnePiece,
   '0011-rules-where-they-apply': rulesWhereTheyApply,
+  '0012-intents': intents,
 };

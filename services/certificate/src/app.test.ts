@@ -459,14 +459,25 @@ describe('revoking', () => {
 
   test('while it is being made: later', async () => {
     const account = await service.account();
-    const allow = await service.forbid('update', 'certificate.certificates');
+    const allow = await service.forbid('insert', 'certificate.certificates');
     await service.converge(account).catch(() => undefined);
     await allow();
-    const [row] = await service.certificates(account);
-    expect((await revoke(row!.serial_number.toString('hex'), { reason: 'superseded' })).body).toMatchObject({
+    const [intent] = await service.intents(account);
+    const serialNumber = intent!.serial_number.toString('hex');
+    expect((await revoke(serialNumber, { reason: 'superseded' })).body).toMatchObject({
       status: 409,
       detail: expect.stringContaining('just being made'),
     });
+    const entry = { serialNumber, state: 'signing', fingerprintSha256: null, issuedAt: null };
+    expect((await get(`/v1/certificates/${serialNumber}`)).body).toMatchObject(entry);
+    expect((await get('/v1/certificates?state=signing')).body.items).toMatchObject([entry]);
+    const { items } = (await get(`/v1/certificates?accountId=${account.id}`)).body;
+    expect(items).toMatchObject([entry]);
+    await service.converge(account);
+    expect((await get('/v1/certificates?state=signing')).body.items).toEqual([]);
+    const [issued] = (await get(`/v1/certificates?accountId=${account.id}`)).body.items;
+    expect({ ...issued, ...entry }).toEqual(items[0]);
+    expect(issued.state).toBe('valid');
   });
 });
 

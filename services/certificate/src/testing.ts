@@ -60,6 +60,9 @@ export interface TestCertificates extends EnrolmentDependencies, CrlDependencies
   converge: (account: TestAccount, parts?: Partial<EnrolmentDependencies>) => Promise<void>;
   enrolments: (account: TestAccount) => Promise<EnrolmentRow[]>;
   certificates: (account: TestAccount) => Promise<CertificateRow[]>;
+  intents: (
+    account: TestAccount,
+  ) => Promise<{ id: string; enrolment_id: string; serial_number: Buffer; tbs: Buffer }[]>;
   /** By an administrator of the province. */
   revoke: (serialNumber: Buffer, reason?: RevocationReason) => Promise<void>;
   /** userCertificate of the entry, in hexadecimal. */
@@ -173,6 +176,7 @@ export async function startTestCertificates(): Promise<TestCertificates> {
     },
     enrolments: async ({ id }) => owner('certificate.enrolments').where({ account_id: id }).orderBy('created_at'),
     certificates: async ({ id }) => owner('certificate.certificates').where({ account_id: id }).orderBy('created_at'),
+    intents: async ({ id }) => owner('certificate.intents').where({ account_id: id }),
     revoke: (serialNumber, reason = 'unspecified') => {
       const decider = { actor: certificateSystem, scope: { agencyCode: 'H41' }, isAdministrator: true };
       return revokeCertificate(dependencies, serialNumber, { reason }, decider);

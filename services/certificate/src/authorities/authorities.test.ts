@@ -147,7 +147,7 @@ describe('one authority follows another', () => {
 
   test('an intent of the older is signed by the older', async () => {
     const account = await service.account();
-    const allow = await service.forbid('update', 'certificate.certificates');
+    const allow = await service.forbid('insert', 'certificate.certificates');
     await service.converge(account).catch(() => undefined);
     await allow();
     await new Promise((resolve) => setTimeout(resolve, 1_100));

@@ -40,6 +40,7 @@ export const findAuthorityCertificate = async (connection: Connection, id: strin
     ?.certificate;
 
 export const hasLiveCertificatesOfOthers = async (connection: Connection, ids: readonly string[]): Promise<boolean> =>
+  (await connection('certificate.intents').whereNotIn('authority_id', ids).first('id')) !== undefined ||
   (await connection('certificate.certificates')
     .whereNotIn('authority_id', ids)
     .where('not_after', '>', connection.fn.now())

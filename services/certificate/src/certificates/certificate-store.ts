@@ -1,4 +1,4 @@
-/** Every query on certificate.certificates. */
+/** Every query on certificate.certificates, and what is read of certificate.intents beside it. */
 import type { Certificate, revocationReasons } from '@congvu/contracts';
 import type { Connection, Transaction } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
@@ -17,9 +17,8 @@ export interface CertificateRow {
   agency_id: string;
   request_id: string | null;
   profile: string;
-  state: 'signing' | 'valid' | 'revoked';
-  tbs: Buffer;
-  certificate: Buffer | null;
+  state: 'valid' | 'revoked';
+  certificate: Buffer;
   fingerprint_sha256: Buffer | null;
   not_after: Date;
   revoked_at: Date | null;
@@ -34,11 +33,17 @@ const rows = (connection: Connection) => connection<CertificateRow>('certificate
 export const findOfEnrolment = (connection: Connection, enrolmentId: string): Promise<CertificateRow | undefined> =>
   rows(connection).where({ enrolment_id: enrolmentId }).first();
 
-export const listCertificates = (connection: Connection, ids: readonly string[]): Promise<CertificateRow[]> =>
-  rows(connection).whereIn('id', ids);
+export const listOfEnrolments = (
+  connection: Connection,
+  enrolmentIds: readonly string[],
+): Promise<Pick<CertificateRow, 'enrolment_id' | 'certificate'>[]> =>
+  rows(connection).whereIn('enrolment_id', enrolmentIds).select('enrolment_id', 'certificate');
 
 /** On hold it may become valid again. */
-export const isRevokedForGood = ({ state, revocation_reason }: CertificateRow): boolean =>
+export const isRevokedForGood = ({
+  state,
+  revocation_reason,
+}: Pick<CertificateRow, 'state' | 'revocation_reason'>): boolean =>
   state === 'revoked' && revocation_reason !== 'certificateHold';
 
 /** With which certificate of the account each is. */
@@ -74,8 +79,7 @@ export const listForsaken = (
   seconds: number,
   limit: number,
 ): Promise<{ enrolment_id: string; account_id: string }[]> =>
-  rows(connection)
-    .where({ state: 'signing' })
+  connection('certificate.intents')
     .whereRaw('created_at < now() - make_interval(secs => ?)', [seconds])
     .orderBy('created_at')
     .limit(limit)
@@ -94,11 +98,18 @@ export async function listValid(
   return Map.groupBy(found, ({ account_id }) => account_id);
 }
 
-/** Locks the certificate until the transaction ends: what is decided about one is decided one after the other. */
+/**
+ * Locks the certificate until the transaction ends: what is decided about one is decided one after the other. What the register has and
+ * is not here is an intent still.
+ */
 export async function lockCertificate(transaction: Transaction, id: string): Promise<CertificateRow> {
   const row = await rows(transaction).where({ id }).forUpdate().first();
-  if (!row) throw new Error('a certificate that was just there is gone');
-  return row;
+  if (row) return row;
+  throw new ServiceError({
+    kind: 'conflict',
+    code: 'certificate_state',
+    detail: 'The certificate is just being made; try again in a moment.',
+  });
 }
 
 /** Revokes what is valid, turns a hold into a final reason, or one that follows the account into a decided one; false otherwise. */
@@ -250,15 +261,18 @@ export interface HolderScope {
 /** An agency whose subtree the reader sees, or one account. */
 export type Scope = { agencyCode: string } | HolderScope;
 
+/** `issued` is undefined while it is being signed. */
 export async function requireCertificate(
   connection: Connection,
   serialNumber: Buffer,
   scope: Scope,
-): Promise<{ wire: Certificate; der: Buffer | null; id: string; authorityId: string }> {
+): Promise<{ wire: Certificate; id: string; issued: { der: Buffer; authorityId: string } | undefined }> {
   const filter = { source: 'own', serialNumber: serialNumber.toString('hex') } as const;
   const [entry] = await listRegister(connection, scope, filter, 'newest', 1, undefined);
-  const row = entry && (await rows(connection).where({ id: entry.id }).first('certificate', 'authority_id'));
-  if (row) return { wire: entry.wire, der: row.certificate, id: entry.id, authorityId: row.authority_id };
+  if (entry) {
+    const row = await rows(connection).where({ id: entry.id }).first('certificate', 'authority_id');
+    return { ...entry, issued: row && { der: row.certificate, authorityId: row.authority_id } };
+  }
   throw new ServiceError({
     kind: 'not_found',
     code: 'certificate_not_found',

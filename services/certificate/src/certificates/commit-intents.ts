@@ -10,14 +10,21 @@ import type { Profile, SubjectFact } from '../authority/profile.ts';
 import { keyKindOf } from '../authority/public-key.ts';
 import { fingerprintOfKey } from '../compromised-keys/compromised-key-store.ts';
 import { type AccountSource, type EnrolmentRow, enrolmentNotFound, openStates } from '../enrolments/enrolment-store.ts';
-import { checkToIssue, type IssuingChecks, listMade, lockToIssue, recordIntents } from '../enrolments/issuing-store.ts';
+import {
+  checkToIssue,
+  type IssuingChecks,
+  listMade,
+  lockToIssue,
+  type Made,
+  recordIntents,
+} from '../enrolments/issuing-store.ts';
 import type { IssuedAccount } from '../enrolments/publish-certificates.ts';
 import { eventJson } from './certificate-event.ts';
-import { type CertificateRow, type Intent, isRevokedForGood, type Scope } from './certificate-store.ts';
+import { type Intent, isRevokedForGood, type Scope } from './certificate-store.ts';
 import type { Outcome } from './gather.ts';
 import type { IssueDependencies, IssueOrder } from './issue-certificate.ts';
 
-export interface Intended {
+interface About {
   id: string;
   authorityId: string;
   enrolmentId: string;
@@ -29,15 +36,21 @@ export interface Intended {
   path: EnrolmentRow['path'];
   profile: string;
   serialNumber: Buffer;
-  tbs: Buffer;
-  /** If it was made before. */
-  certificate: Buffer | null;
 }
+
+/** What is to be signed. */
+export interface Unsigned extends About {
+  tbs: Buffer;
+  certificate: null;
+}
+
+/** Or what was made of it before. */
+export type Intended = Unsigned | (About & { tbs: null; certificate: Buffer });
 
 interface Plan {
   intended: Intended;
-  /** What is to be written, unless it stands already. */
-  intent?: Intent;
+  /** What is to be written, unless it stands already, and the key that is certified. */
+  fresh?: { intent: Intent; subjectPublicKeyInfo: Buffer };
 }
 
 /** No two orders are for the same enrolment. */
@@ -79,23 +92,21 @@ export async function commitIntents(
   // 3. On record.
   const written = outcomes.flatMap((outcome, index) => {
     const order = orders[index] as IssueOrder;
-    return 'value' in outcome && outcome.value.intent
-      ? [{ order, ...outcome.value, intent: outcome.value.intent }]
-      : [];
+    if (!('value' in outcome) || !outcome.value.fresh) return [];
+    const { intended, fresh } = outcome.value;
+    return [{ order, intended, ...fresh }];
   });
-  const taken = written.filter(
-    ({ order }) => order.csr && !locked.get(order.enrolmentId)?.enrolment.subject_public_key_info,
-  );
+  const isTaken = ({ order }: (typeof written)[number]): boolean =>
+    order.csr !== undefined && !locked.get(order.enrolmentId)?.enrolment.subject_public_key_info;
   if (written.length > 0)
     await recordIntents(
       transaction,
-      taken.map(({ order, intended }) => ({
-        id: intended.enrolmentId,
-        subjectPublicKeyInfo: order.csr!.subjectPublicKeyInfo,
-      })),
+      written
+        .filter(({ intended }) => intended.path === 'csr')
+        .map(({ intended, subjectPublicKeyInfo }) => ({ id: intended.enrolmentId, subjectPublicKeyInfo })),
       written.map(({ intent }) => intent),
       [
-        ...taken.map(({ order, intended }) =>
+        ...written.filter(isTaken).map(({ order, intended }) =>
           eventJson({
             actor: order.actor,
             action: 'enrolment.csr_accepted',
@@ -136,7 +147,7 @@ const isInScope = (source: AccountSource, scope: Scope, { within }: IssuingCheck
 interface Found {
   enrolment: EnrolmentRow;
   source: AccountSource;
-  made: CertificateRow | undefined;
+  made: Made | undefined;
   checks: IssuingChecks;
 }
 
@@ -155,8 +166,14 @@ function planOne(dependencies: IssueDependencies, order: IssueOrder, found: Foun
     profile,
   };
   if (made) {
-    const { id, authority_id: authorityId, serial_number: serialNumber, tbs, certificate } = made;
-    return { intended: { ...about, account: null, id, authorityId, serialNumber, tbs, certificate } };
+    const { id, authority_id: authorityId, serial_number: serialNumber } = made;
+    const known = { ...about, account: null, id, authorityId, serialNumber };
+    return {
+      intended:
+        made.certificate === null
+          ? { ...known, tbs: made.tbs, certificate: null }
+          : { ...known, tbs: null, certificate: made.certificate },
+    };
   }
   // Nothing new for one that was closed, that awaits its second person, or that was refused by that person.
   if (!isOpen(enrolment)) throw enrolmentState(enrolment);
@@ -178,7 +195,7 @@ function planOne(dependencies: IssueDependencies, order: IssueOrder, found: Foun
   });
   const key = order.csr?.fingerprint ?? fingerprintOfKey(subjectPublicKeyInfo).toString('hex');
   const account = { id: accountId, version: source.version, key };
-  const intended = {
+  const intended: Unsigned = {
     ...about,
     account,
     id: randomUUIDv7(),
@@ -188,7 +205,8 @@ function planOne(dependencies: IssueDependencies, order: IssueOrder, found: Foun
     certificate: null,
   };
   const keyKind = order.csr?.keyKind ?? keyKindOf(subjectPublicKeyInfo);
-  return { intended, intent: { ...intended, crlPartition, address: source.address, keyKind, ...period } };
+  const intent = { ...intended, crlPartition, address: source.address, keyKind, ...period };
+  return { intended, fresh: { intent, subjectPublicKeyInfo } };
 }
 
 /** Whether the enrolment takes this key: for the first time, or it is the one that it took before. */
@@ -202,7 +220,7 @@ function requireTakes(
   if (!profile.keyKinds.includes(keyKind))
     throw refuse('csr_key_kind', `The profile ${profile.id} takes keys of ${profile.keyKinds.join(', ')}.`);
   if (enrolment.path === 'csr' && enrolment.subject_public_key_info?.equals(subjectPublicKeyInfo)) {
-    if (made && isRevokedForGood(made))
+    if (made?.certificate && isRevokedForGood(made))
       throw conflict('certificate_revoked', 'The certificate for this key was revoked; the key gets no other.');
     return; // the same CSR again gets the same certificate
   }

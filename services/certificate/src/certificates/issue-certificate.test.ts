@@ -16,7 +16,7 @@ afterAll(() => service.stop());
 /** An account whose enrolment has its key and whose certificate stops before the register, its intent committed. */
 async function intended() {
   const account = await service.account();
-  const allow = await service.forbid('update', 'certificate.certificates');
+  const allow = await service.forbid('insert', 'certificate.certificates');
   try {
     await expect(service.converge(account)).rejects.toThrow('forbidden by the test');
   } finally {
@@ -32,8 +32,8 @@ const issue = async (account: { id: string }, parts: Partial<TestCertificates> =
 describe('intent first', () => {
   test('killed after signing: serial number and content are on record, and the retry makes that very certificate', async () => {
     const account = await intended();
-    const [intent] = await service.certificates(account);
-    expect(intent).toMatchObject({ state: 'signing', certificate: null });
+    expect(await service.certificates(account)).toEqual([]);
+    const [intent] = await service.intents(account);
     expect(await service.actions(account)).toEqual(['enrolment.opened', 'certificate.intended']);
 
     await service.converge(account);
@@ -43,9 +43,9 @@ describe('intent first', () => {
       id: intent!.id,
       state: 'valid',
       serial_number: intent!.serial_number,
-      tbs: intent!.tbs,
     });
-    expect(made!.certificate!.includes(intent!.tbs)).toBe(true);
+    expect(made!.certificate.includes(intent!.tbs)).toBe(true);
+    expect(await service.intents(account)).toEqual([]);
     expect(readCertificate(made!.certificate!).serialNumber).toEqual(intent!.serial_number);
     expect(service.verify(made!.certificate!)).toContain('OK');
     expect(await service.actions(account)).toEqual(['enrolment.opened', 'certificate.intended', 'certificate.issued']);
@@ -58,7 +58,7 @@ describe('intent first', () => {
     const watching = {
       ...issuer,
       sign: async (data: Buffer) => {
-        committed = (await service.certificates(account)).length;
+        committed = (await service.intents(account)).length;
         return issuer.sign(data);
       },
     };
@@ -68,7 +68,7 @@ describe('intent first', () => {
 
   test('where the intent cannot be committed nothing is signed', async () => {
     const account = await service.account();
-    const allow = await service.forbid('insert', 'certificate.certificates');
+    const allow = await service.forbid('insert', 'certificate.intents');
     let signed = 0;
     const { issuer } = service.authority;
     const counting = {
@@ -86,7 +86,7 @@ describe('intent first', () => {
       await allow();
     }
     expect(signed).toBe(0);
-    expect(await service.certificates(account)).toEqual([]);
+    expect(await service.intents(account)).toEqual([]);
   });
 
   test('an audit event that cannot be written takes the certificate with it', async () => {
@@ -97,7 +97,8 @@ describe('intent first', () => {
     } finally {
       await allow();
     }
-    expect(await service.certificates(account)).toMatchObject([{ state: 'signing' }]);
+    expect(await service.certificates(account)).toEqual([]);
+    expect(await service.intents(account)).toHaveLength(1);
   });
 
   test('two at once, many times over: one serial number, one certificate, one event', async () => {
@@ -132,51 +133,77 @@ describe('intent first', () => {
 describe('what was signed stays', () => {
   test.each([
     ["certificate = '\\x00'", 'what was signed'],
-    ['certificate = null', 'what was signed'],
-    ["tbs = '\\x00'", 'what was signed'],
     ["serial_number = '\\x01'", 'what was signed'],
     ['authority_id = gen_random_uuid()', 'what was signed'],
     ['enrolment_id = gen_random_uuid()', 'what was signed'],
-    ["state = 'signing'", 'certificates_signed'],
+    ["state = 'signing'", 'certificates_state_check'],
   ])('set %s', async (change, refusal) => {
     const account = await service.account();
     await service.converge(account);
     await expect(
-      service.database.raw(`update certificate.certificates set ${change} where account_id = ?`, [account.id]),
+      service.owner.raw(`update certificate.certificates set ${change} where account_id = ?`, [account.id]),
     ).rejects.toThrow(refusal);
   });
 
-  test('a serial number is used once, an enrolment has one certificate', async () => {
-    const account = await service.account();
-    await service.converge(account);
-    const [row] = await service.certificates(account);
-    const again = { ...row!, id: crypto.randomUUID(), certificate: null, fingerprint_sha256: null, state: 'signing' };
-    await expect(service.database('certificate.certificates').insert(again)).rejects.toThrow(
-      'certificates_serial_unique',
-    );
-    await expect(
-      service.database('certificate.certificates').insert({ ...again, serial_number: Buffer.from('77', 'hex') }),
-    ).rejects.toThrow('certificates_one_per_enrolment');
-  });
-
-  test('a certificate is of an authority and an enrolment that are there', async () => {
-    const account = await service.account();
-    await service.converge(account);
+  /** What may be intended for an enrolment that waits for its CSR. */
+  async function possible() {
     const waiting = await service.account({ certificatePath: 'csr' });
     await service.converge(waiting);
+    const [enrolment] = await service.enrolments(waiting);
+    const { authority } = service;
+    return {
+      enrolment_id: enrolment!.id,
+      authority_id: authority.id,
+      serial_number: Buffer.from('77', 'hex'),
+      crl_partition: 0,
+      account_id: waiting.id,
+      agency_id: waiting.agencyId,
+      address: waiting.address,
+      profile: 'person-signature',
+      key_kind: 'ec-p256',
+      tbs: Buffer.of(0x30),
+      not_before: new Date(),
+      not_after: new Date(Date.now() + 1_000),
+    };
+  }
+  const intend = (intent: object): Promise<unknown> => service.database('certificate.intents').insert(intent);
+
+  test('a serial number is used once, an enrolment has one certificate: looked at before anything is signed', async () => {
+    const account = await service.account();
+    await service.converge(account);
     const [row] = await service.certificates(account);
-    const [free] = await service.enrolments(waiting);
-    const unsigned = { certificate: null, fingerprint_sha256: null, state: 'signing' };
-    const other = { ...row!, ...unsigned, id: crypto.randomUUID(), enrolment_id: free!.id };
-    for (const [column, constraint] of [
-      ['authority_id', 'certificates_authority_id_fkey'],
-      ['enrolment_id', 'certificates_enrolment_id_fkey'],
-    ] as const)
-      await expect(
-        service
-          .database('certificate.certificates')
-          .insert({ ...other, serial_number: Buffer.from('77', 'hex'), [column]: crypto.randomUUID() }),
-      ).rejects.toMatchObject({ code: '23503', constraint });
+    const intent = await possible();
+    await expect(intend({ ...intent, serial_number: row!.serial_number })).rejects.toMatchObject({
+      code: '23505',
+      constraint: 'certificates_serial_unique',
+    });
+    await expect(intend({ ...intent, enrolment_id: row!.enrolment_id })).rejects.toMatchObject({
+      code: '23505',
+      constraint: 'certificates_one_per_enrolment',
+    });
+    await intend(intent);
+    await expect(intend({ ...intent, serial_number: Buffer.from('78', 'hex') })).rejects.toThrow('intents_pkey');
+    await service.owner('certificate.intents').where({ enrolment_id: intent.enrolment_id }).delete();
+  });
+
+  test.each([
+    ['authority_id', 'intents_authority_id_fkey'],
+    ['enrolment_id', 'intents_enrolment_id_fkey'],
+  ])('an intent is of one that is there: %s', async (column, constraint) => {
+    await expect(intend({ ...(await possible()), [column]: crypto.randomUUID() })).rejects.toMatchObject({
+      code: '23503',
+      constraint,
+    });
+  });
+
+  test('a certificate comes from an intent alone', async () => {
+    const { enrolment_id: id } = await possible();
+    const { rows } = await service.database.raw('select certificate.store_signed(?, ?, ?)', [
+      [id],
+      [Buffer.of(0x30)],
+      [Buffer.of(1)],
+    ] as never[]);
+    expect(rows).toEqual([]);
   });
 
   test('an enrolment that was closed does not open again', async () => {

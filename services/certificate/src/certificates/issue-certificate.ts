@@ -16,8 +16,8 @@ import { convergenceJob } from '../enrolments/convergence-job.ts';
 import { recordSigned, type SignedIntent } from '../enrolments/issuing-store.ts';
 import type { SpreadEnds } from '../expiry/spread-ends.ts';
 import { eventJson, type SystemOrActor } from './certificate-event.ts';
-import { listCertificates, type Scope } from './certificate-store.ts';
-import { commitIntents, type Intended, keyReused } from './commit-intents.ts';
+import { listOfEnrolments, type Scope } from './certificate-store.ts';
+import { commitIntents, type Intended, keyReused, type Unsigned } from './commit-intents.ts';
 import { gather, type Outcome, toOutcome } from './gather.ts';
 
 export interface IssueDependencies {
@@ -54,7 +54,7 @@ const mostUnderWay = 1_000;
 const mostInCommit = 250;
 
 interface Signed {
-  intent: Intended;
+  intent: Unsigned;
   certificate: Buffer;
   fingerprint: Buffer;
   actor: SystemOrActor;
@@ -69,12 +69,12 @@ export function openIssuing(dependencies: IssueDependencies): Issue {
   );
   // Together, though each by itself: so those that were committed together are stored together. By authority, for one whose key is in
   // a slow token holds up no other.
-  const signers = new Map<string, (intent: Intended) => Promise<Buffer>>();
-  const signerOf = (authorityId: string): ((intent: Intended) => Promise<Buffer>) => {
+  const signers = new Map<string, (intent: Unsigned) => Promise<Buffer>>();
+  const signerOf = (authorityId: string): ((intent: Unsigned) => Promise<Buffer>) => {
     const { issuer } = authorities.byId(authorityId);
     const signer =
       signers.get(authorityId) ??
-      gather<Intended, Buffer>({ most: mostInCommit, keyOf: ({ id }) => id }, (intents) =>
+      gather<Unsigned, Buffer>({ most: mostInCommit, keyOf: ({ id }) => id }, (intents) =>
         Promise.all(intents.map(({ tbs }) => toOutcome(() => signTbs(issuer, tbs)))),
       );
     signers.set(authorityId, signer);
@@ -92,7 +92,7 @@ export function openIssuing(dependencies: IssueDependencies): Issue {
       // 1. Intent.
       const intent = await commitIntent(order).catch(refuseReusedKey);
       const { authorityId, serialNumber } = intent;
-      if (intent.certificate) return { authorityId, serialNumber, certificate: intent.certificate };
+      if (intent.certificate !== null) return { authorityId, serialNumber, certificate: intent.certificate };
 
       // 2. Signature, off the event loop.
       const certificate = await signerOf(authorityId)(intent);
@@ -137,19 +137,21 @@ function isRefusal(error: unknown): boolean {
 /** The certificate that each has from now on: of two that signed the same intent, the first one's. */
 async function storeSigned(database: Database, signed: readonly Signed[]): Promise<Outcome<Buffer>[]> {
   const stored = await recordSigned(database, signed.map(toRecord));
-  const before = signed.flatMap(({ intent }) => (stored.has(intent.id) ? [] : intent.id));
-  const others = before.length > 0 ? await listCertificates(database, before) : [];
-  const earlier = new Map(others.map(({ id, certificate }) => [id, certificate]));
-  return signed.map(({ intent, certificate }) => ({ value: earlier.get(intent.id) ?? certificate }));
+  const before = signed.flatMap(({ intent: { enrolmentId } }) => (stored.has(enrolmentId) ? [] : enrolmentId));
+  const others = before.length > 0 ? await listOfEnrolments(database, before) : [];
+  const earlier = new Map(others.map(({ enrolment_id, certificate }) => [enrolment_id, certificate]));
+  return signed.map(({ intent: { enrolmentId }, certificate }) => {
+    const value = stored.has(enrolmentId) ? certificate : earlier.get(enrolmentId);
+    return value ? { value } : { error: new Error('an intent is gone, and no certificate was made of it') };
+  });
 }
 
 function toRecord({ intent, certificate, fingerprint, actor }: Signed): SignedIntent {
   const isIssued = intent.path === 'csr';
   return {
-    id: intent.id,
+    enrolmentId: intent.enrolmentId,
     certificate,
     fingerprint,
-    enrolmentId: isIssued ? intent.enrolmentId : null,
     event: eventJson({
       actor,
       action: 'certificate.issued',

@@ -25,10 +25,10 @@ export const certificateRoutes = (database: Database, authorities: Authorities):
     produces: ['application/json', 'application/pem-certificate-chain'],
     handle: async (context) => {
       const found = await requireCertificate(database, octets(context.params.serialNumber), scopeOf(context));
-      const { wire, der, authorityId } = found;
-      if (der && context.accepts('application/pem-certificate-chain')) {
-        const issuer = (await findAuthorityCertificate(database, authorityId)) as Buffer;
-        const pem = [der, issuer, authorities.root.certificate].map((one) => toPem('CERTIFICATE', one)).join('');
+      const { wire, issued } = found;
+      if (issued && context.accepts('application/pem-certificate-chain')) {
+        const issuer = (await findAuthorityCertificate(database, issued.authorityId)) as Buffer;
+        const pem = [issued.der, issuer, authorities.root.certificate].map((one) => toPem('CERTIFICATE', one)).join('');
         return { headers: { 'Content-Type': 'application/pem-certificate-chain' }, body: Buffer.from(pem) };
       }
       return { body: wire };

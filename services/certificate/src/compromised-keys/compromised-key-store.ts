@@ -65,7 +65,6 @@ export const listCompromisedOfAccount = (connection: Connection, accountId: stri
   live(connection)
     .joinRaw('join certificate.compromised_keys k on k.fingerprint = sha256(e.subject_public_key_info)')
     .where('x.account_id', accountId)
-    .whereNot('x.state', 'signing')
     .select('x.*');
 
 export async function requireCompromised(

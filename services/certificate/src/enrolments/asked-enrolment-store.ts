@@ -45,9 +45,7 @@ export const listUnfinished = (connection: Connection, accountId: string): Promi
     .where({ account_id: accountId })
     .whereIn('state', ['awaiting_csr', 'awaiting_pickup'])
     .where((able) => able.where({ path: 'server_key' }).orWhereNotNull('subject_public_key_info'))
-    .whereRaw(
-      `(same_key or not exists (select from certificate.certificates x where x.enrolment_id = enrolments.id and x.state <> 'signing'))`,
-    )
+    .whereRaw(`(same_key or not exists (select from certificate.certificates x where x.enrolment_id = enrolments.id))`)
     .orderBy('created_at');
 
 /** The key of an enrolment that has none yet. */

@@ -287,7 +287,8 @@ const enrolments = (connection: Connection, scope: Scope) =>
       'e.*',
       'c.address',
       connection.raw(
-        '(select x.serial_number from certificate.certificates x where x.enrolment_id = e.id order by x.created_at desc limit 1) as serial_number',
+        `coalesce((select x.serial_number from certificate.certificates x where x.enrolment_id = e.id),
+          (select i.serial_number from certificate.intents i where i.enrolment_id = e.id)) as serial_number`,
       ),
     );
 

@@ -25,14 +25,25 @@ export async function lockToIssue(
   return new Map(rows.map(({ account: source, ...enrolment }) => [enrolment.id, { enrolment, source }]));
 }
 
-/** The certificates of enrolments, by enrolment. A statement of its own, after the lock: it sees what whoever had the lock before left. */
-export async function listMade(transaction: Transaction, ids: readonly string[]): Promise<Map<string, CertificateRow>> {
+/** What an enrolment has: its certificate, or the intent that waits for its signature. */
+export type Made = Pick<CertificateRow, 'id' | 'enrolment_id' | 'authority_id' | 'serial_number'> &
+  (
+    | { tbs: Buffer; certificate: null }
+    | ({ tbs: null } & Pick<CertificateRow, 'certificate' | 'state' | 'revocation_reason'>)
+  );
+
+/** By enrolment. A statement of its own, after the lock: it sees what whoever had the lock before left. */
+export async function listMade(transaction: Transaction, ids: readonly string[]): Promise<Map<string, Made>> {
   if (ids.length === 0) return new Map();
-  const { rows } = await prepared<CertificateRow>(
+  const { rows } = await prepared<Made>(
     transaction,
-    'certificates-of-enrolments',
-    'select * from certificate.certificates where enrolment_id = any(?::uuid[])',
-    [ids],
+    'made-for-enrolments',
+    `select id, enrolment_id, authority_id, serial_number, null::bytea as tbs, certificate, state, revocation_reason
+     from certificate.certificates where enrolment_id = any(?::uuid[])
+     union all
+     select id, enrolment_id, authority_id, serial_number, tbs, null, null, null
+     from certificate.intents where enrolment_id = any(?::uuid[])`,
+    [ids, ids],
   );
   return new Map(rows.map((row) => [row.enrolment_id, row]));
 }
@@ -79,10 +90,14 @@ export async function checkToIssue(
   return found;
 }
 
-/** Before anything is signed: the keys that enrolments take, the serial numbers and all that will stand under the signatures. */
+/**
+ * Before anything is signed: the serial numbers and all that will stand under the signatures. An enrolment whose holder has the key is
+ * issued with that, because nothing can keep its certificate from being made any more; one that is picked up is not.
+ */
 export async function recordIntents(
   transaction: Transaction,
-  keys: readonly { id: string; subjectPublicKeyInfo: Buffer }[],
+  /** With the key that each has from now on. */
+  issued: readonly { id: string; subjectPublicKeyInfo: Buffer }[],
   intents: readonly Intent[],
   /** For `directory.record_events`. */
   events: readonly string[],
@@ -91,18 +106,19 @@ export async function recordIntents(
   await prepared(
     transaction,
     'record-intents',
-    `with keyed as (
-       update certificate.enrolments e set subject_public_key_info = item.key, updated_at = now()
+    `with issued as (
+       update certificate.enrolments e set state = 'issued', updated_at = now(),
+         subject_public_key_info = item.key
        from unnest(?::uuid[], ?::bytea[]) as item(id, key) where e.id = item.id),
      intended as (
-       insert into certificate.certificates (id, authority_id, serial_number, enrolment_id, account_id, agency_id, request_id, address,
+       insert into certificate.intents (id, authority_id, serial_number, enrolment_id, account_id, agency_id, request_id, address,
          profile, key_kind, tbs, not_before, not_after, crl_partition)
        select * from unnest(?::uuid[], ?::uuid[], ?::bytea[], ?::uuid[], ?::uuid[], ?::uuid[], ?::uuid[], ?::text[], ?::text[], ?::text[],
          ?::bytea[], ?::timestamptz[], ?::timestamptz[], ?::int[]))
      select directory.record_events(?::json)`,
     [
-      keys.map(({ id }) => id),
-      byteaArray(keys.map(({ subjectPublicKeyInfo }) => subjectPublicKeyInfo)),
+      issued.map(({ id }) => id),
+      byteaArray(issued.map(({ subjectPublicKeyInfo }) => subjectPublicKeyInfo)),
       column('id'),
       column('authorityId'),
       byteaArray(column('serialNumber')),
@@ -123,11 +139,9 @@ export async function recordIntents(
 }
 
 export interface SignedIntent {
-  id: string;
+  enrolmentId: string;
   certificate: Buffer;
   fingerprint: Buffer;
-  /** If it is issued with this; one that is picked up is not. */
-  enrolmentId: string | null;
   /** For `directory.record_events`. */
   event: string;
   /** What follows, in JSON: an account of the job that publishes many at once, or a job of its own. */
@@ -136,9 +150,8 @@ export interface SignedIntent {
 }
 
 /**
- * Stores the certificates of intents that wait for one, with their events and jobs, in one statement and so in one transaction; the ids
- * of those that it stored. The others were stored before, by another that signed the same intent at the same time. An enrolment that was
- * closed meanwhile stays closed, and its certificate is revoked as soon as it is looked at.
+ * Stores the certificates of intents that wait for one, with their events and jobs, in one statement and so in one transaction; the
+ * enrolments of those that it stored. The others were stored before, by another that signed the same intent at the same time.
  */
 export async function recordSigned(database: Database, signed: readonly SignedIntent[]): Promise<Set<string>> {
   const column = <K extends keyof SignedIntent>(name: K): SignedIntent[K][] => signed.map((one) => one[name]);
@@ -146,35 +159,28 @@ export async function recordSigned(database: Database, signed: readonly SignedIn
     database,
     'record-signed',
     `with item as materialized (
-       select * from unnest(?::uuid[], ?::bytea[], ?::bytea[], ?::text[], ?::text[], ?::text[])
-         as item(id, certificate, fingerprint, event, account, job)),
-     locked as materialized (select id from certificate.enrolments where id = any(?::uuid[]) order by id for update),
-     issued as (
-       update certificate.enrolments e set state = 'issued', updated_at = now()
-       from locked where e.id = locked.id and e.state = 'awaiting_csr'),
-     signed as (
-       update certificate.certificates c
-       set state = 'valid', certificate = item.certificate, fingerprint_sha256 = item.fingerprint, issued_at = now()
-       from item where c.id = item.id and c.state = 'signing' and (select count(*) from locked) >= 0 returning c.id),
-     stored as materialized (select item.* from item join signed on signed.id = item.id),
+       select * from unnest(?::uuid[], ?::text[], ?::text[], ?::text[]) as item(enrolment_id, event, account, job)),
+     stored as materialized (
+       select item.* from certificate.store_signed(?::uuid[], ?::bytea[], ?::bytea[]) as signed(enrolment_id)
+       join item on item.enrolment_id = signed.enrolment_id),
      jobs as materialized (
        select 'publish-certificates' as task, ('{"accounts":[' || string_agg(account, ',') || ']}')::json as payload, null as key
        from stored having count(account) > 0
        union all
        select job::json ->> 'task', job::json -> 'payload', job::json ->> 'key'
        from (select distinct job from stored where job is not null) alone)
-     select array(select id::text from signed) as ids,
+     select array(select enrolment_id::text from stored) as ids,
        directory.record_events(('[' || (select string_agg(event, ',') from stored) || ']')::json),
        (select count(*) from certificate_jobs.add_jobs(array(
          select row(task, payload, null, null, null, key, 0, null)::certificate_jobs.job_spec from jobs)))`,
     [
-      column('id'),
-      byteaArray(column('certificate')),
-      byteaArray(column('fingerprint')),
+      column('enrolmentId'),
       column('event'),
       column('account'),
       column('job'),
-      column('enrolmentId').filter((id) => id !== null),
+      column('enrolmentId'),
+      byteaArray(column('certificate')),
+      byteaArray(column('fingerprint')),
     ],
   );
   return new Set(rows[0]?.ids);

@@ -185,7 +185,7 @@ describe('a certificate of a device', () => {
       subject_public_key_info: null,
     });
     expect((await post(`/v1/enrolments/${body.id}/approve`, {}, approver)).body.state).toBe('awaiting_pickup');
-    const allow = await service.forbid('update', 'certificate.certificates');
+    const allow = await service.forbid('insert', 'certificate.certificates');
     await expect(service.converge(office)).rejects.toThrow('forbidden by the test');
     await allow();
     const keyOf = async () =>

@@ -263,7 +263,7 @@ describe('refused', () => {
 
   test('before the certificate is made: later', async () => {
     account = await service.account();
-    const allow = await service.forbid('update', 'certificate.certificates');
+    const allow = await service.forbid('insert', 'certificate.certificates');
     await service.converge(account).catch(() => undefined);
     await allow();
     id = (await service.enrolments(account))[0]!.id;

@@ -45,7 +45,6 @@ export const listEscrowedKeys = (connection: Connection, accountId: string): Pro
     .join('certificate.recovery_officers as one', 'one.id', 'k.first_officer_id')
     .join('certificate.recovery_officers as other', 'other.id', 'k.second_officer_id')
     .where('k.account_id', accountId)
-    .whereNotNull('x.certificate')
     .orderBy('k.created_at')
     .select(
       'k.*',

@@ -80,7 +80,7 @@ const toSerialOf = (text: string): SerialOf => ({
 });
 
 function toStatus(text: string): KnownStatus | undefined {
-  if (text === 'unknown' || text === 'signing') return undefined;
+  if (text === 'unknown') return undefined;
   if (text === 'valid') return { kind: 'good' };
   const [reason, seconds] = text.split(' ');
   return { kind: 'revoked', reason: reason as RevocationReason, revokedAt: new Date(Number(seconds) * 1000) };
@@ -100,7 +100,6 @@ export async function listIssued(
   const rows: { id: string; authority_id: string; serial_number: Buffer; created_at: Date }[] = await connection(
     'certificate.certificates',
   )
-    .whereNot({ state: 'signing' })
     .where('not_after', '>', connection.fn.now())
     .modify((query) => {
       if (after) query.whereRaw('(created_at, id) < (?::timestamptz, ?::uuid)', [after.createdAt, after.id]);

@@ -77,13 +77,15 @@ const sortColumn = { newest: 'created_at', expiry: 'not_after' } as const;
 const clientName = (column: string): string =>
   `(select n.name from directory.client_names_v n where n.id = case when ${column} ~ '^[0-9a-f-]{36}$' then ${column}::uuid end)`;
 
+const ownFrom = (rows: string): string => `${rows} x join certificate.enrolments e on e.id = x.enrolment_id
+    left join directory.request_provenance_v p on p.request_id = x.request_id`;
+
 /**
- * Rows of certificate.certificates as `x` in the form that both kinds have. What was asked for here, and decided on here by a second
+ * Rows of certificate.certificates as `x` in the form that all kinds have. What was asked for here, and decided on here by a second
  * person, goes before the request that opened the account.
  */
 const own = {
-  from: `certificate.certificates x join certificate.enrolments e on e.id = x.enrolment_id
-    left join directory.request_provenance_v p on p.request_id = x.request_id`,
+  from: ownFrom('certificate.certificates'),
   columns: `'own' as source, x.id, x.created_at, x.serial_number,
     (select i.name from certificate.authorities i where i.id = x.authority_id) as issuer, x.account_id, x.address, x.agency_id,
     x.enrolment_id, e.path, x.profile, x.key_kind,
@@ -98,6 +100,16 @@ const own = {
     coalesce(e.decided_by, p.approver_id::text) as approver_id,
     case when e.decided_by is null then p.approved_by_name else ${clientName('e.decided_by')} end as approved_by_name,
     coalesce(e.decided_at, p.approved_at) as approved_at, p.decision_number`,
+} as const;
+
+/** What is being signed: an entry as its certificate will have it. */
+const intended = {
+  from: ownFrom(
+    `(select i.*, 'signing' as state, null::bytea as fingerprint_sha256, null::timestamptz as issued_at,
+      null::timestamptz as revoked_at, null as revocation_reason, null::timestamptz as invalidity_date
+    from certificate.intents i)`,
+  ),
+  columns: own.columns,
 } as const;
 
 /** Asked for by whoever drew it up, approved by whoever sent it on, with the number of the letter. */
@@ -183,8 +195,9 @@ export async function listRegister(
   const [comparison, direction] = sort === 'newest' ? ['<', 'desc'] : ['>', 'asc'];
   const parts: string[] = [];
   const bindings: unknown[] = [];
-  for (const kind of [own, external]) {
-    const isOwn = kind === own;
+  for (const kind of [own, intended, external]) {
+    const isOwn = kind !== external;
+    if (filter.state !== undefined && (filter.state === 'signing') !== (kind === intended)) continue;
     if (filter.source !== undefined && (filter.source === 'own') !== isOwn) continue;
     // What the other kind alone can have.
     if (isOwn ? filter.path === 'external' : filter.requestId !== undefined) continue;
@@ -202,7 +215,7 @@ export async function listRegister(
   const order = (row: string): string => `${row}.${sortColumn[sort]} ${direction}, ${row}.id ${direction}`;
   const { rows } = await connection.raw<{ rows: Entry[] }>(
     `select entry.*, entry.${sortColumn[sort]} as sort_at, c.display_name, a.code as agency_code, a.name as agency_name
-     from (select * from (${parts.join(' union all ')}) both_kinds order by ${order('both_kinds')} limit ?) entry
+     from (select * from (${parts.join(' union all ')}) all_kinds order by ${order('all_kinds')} limit ?) entry
      join directory.accounts_v c on c.id = entry.account_id
      join directory.agencies_v a on a.id = entry.agency_id
      order by ${order('entry')}`,

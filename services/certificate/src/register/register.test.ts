@@ -50,7 +50,6 @@ async function past(
     agency_id: account.agencyId,
     address: account.address,
     key_kind: keyKind,
-    tbs: randomBytes(4),
     certificate: randomBytes(4),
     fingerprint_sha256: randomBytes(32),
     not_before: issued,

@@ -333,9 +333,9 @@ describe('what a list costs', () => {
          insert into certificate.enrolments (account_id, profile, path, state)
          select gen_random_uuid(), 'person-signature', 'csr', 'revoked' from generate_series(1, ?) returning id, account_id)
        insert into certificate.certificates (authority_id, serial_number, enrolment_id, account_id, agency_id, address, profile, key_kind,
-         state, tbs, certificate, not_before, not_after, revoked_at, revocation_reason)
+         state, certificate, not_before, not_after, revoked_at, revocation_reason)
        select ?, set_byte(uuid_send(gen_random_uuid()), 0, 64), id, account_id, account_id, 'x@y', 'person-signature', 'ec-p256', 'revoked',
-         '\\x30', '\\x30', now(), now() + interval '1 year', now(), 'superseded' from made`,
+         '\\x30', now(), now() + interval '1 year', now(), 'superseded' from made`,
       [count, service.authority.id],
     );
   afterEach(async () => {

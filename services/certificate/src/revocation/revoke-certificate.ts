@@ -119,8 +119,6 @@ function requireTimes({ reason, invalidityDate, revokeAt }: RevocationRequest, n
 /** Not twice, not what has ended; but a hold may become final, and one that follows the account a decided one. */
 function requireRevocable(certificate: CertificateRow, { reason }: RevocationRequest): void {
   const { state, revocation_reason: former, revoked_at: revokedAt, not_after: notAfter } = certificate;
-  if (state === 'signing')
-    throw conflict('certificate_state', 'The certificate is just being made; try again in a moment.');
   if (notAfter <= new Date()) throw conflict('certificate_state', 'The certificate has expired already.');
   if (state === 'valid') return;
   if (former !== 'certificateHold')

@@ -134,7 +134,6 @@ async function insertCertificate(account: TestAccount): Promise<void> {
     profile: 'test',
     key_kind: 'p256',
     state: 'valid',
-    tbs: der,
     certificate: der,
     fingerprint_sha256: createHash('sha256').update(der).digest(),
     not_before: new Date(),

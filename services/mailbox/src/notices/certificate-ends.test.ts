@@ -46,7 +46,6 @@ async function certificateOf(
     profile,
     key_kind: 'ec-p256',
     state,
-    tbs: randomBytes(8),
     certificate: randomBytes(8),
     fingerprint_sha256: randomBytes(32),
     not_before: issuedAt,
