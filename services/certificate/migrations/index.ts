@@ -12,6 +12,7 @@ import { up as register } from './0009-register.ts';
 import { up as rowsInOnePiece } from './0010-rows-in-one-piece.ts';
 import { up as rulesWhereTheyApply } from './0011-rules-where-they-apply.ts';
 import { up as intents } from './0012-intents.ts';
+import { up as publishedTogether } from './0013-published-together.ts';
 
 export const migrations: Migrations = {
   '0001-initial': initial,
@@ -26,4 +27,5 @@ export const migrations: Migrations = {
   '0010-rows-in-one-piece': rowsInOnePiece,
   '0011-rules-where-they-apply': rulesWhereTheyApply,
   '0012-intents': intents,
+  '0013-published-together': publishedTogether,
 };

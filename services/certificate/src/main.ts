@@ -23,7 +23,8 @@ import { configSchema } from './config.ts';
 import { convergeCertificates, type EnrolmentDependencies } from './enrolments/converge-certificates.ts';
 import { convergenceJob } from './enrolments/convergence-job.ts';
 import { forgetDeliveredKeys } from './enrolments/enrolment-store.ts';
-import { type IssuedAccount, publishIssued } from './enrolments/publish-certificates.ts';
+import type { IssuedAccount } from './enrolments/issuing-store.ts';
+import { publishIssued, publishUnpublished } from './enrolments/publish-certificates.ts';
 import { openCsrReader } from './enrolments/read-csrs.ts';
 import { openEndSpread } from './expiry/spread-ends.ts';
 import { withdrawExpired } from './expiry/withdraw-expired.ts';
@@ -91,6 +92,7 @@ async function doJobs(): Promise<never> {
       'forget-keys': '* * * * *',
       'withdraw-expired': '*/5 * * * *',
       'finish-issuing': '* * * * *',
+      'publish-unpublished': '* * * * *',
       'fill-key-pool': '* * * * *',
     },
     atStart: ['renew-crl', 'fill-key-pool'],
@@ -119,6 +121,7 @@ async function doJobs(): Promise<never> {
       'follow-closed-agencies': () => followClosedAgencies(database),
       'withdraw-expired': (_payload: object, signal: AbortSignal) => withdrawExpired(database, signal),
       'publish-certificates': ({ accounts }: { accounts: IssuedAccount[] }) => publishIssued(dependencies, accounts),
+      'publish-unpublished': (_payload: object, signal: AbortSignal) => publishUnpublished(dependencies, signal),
       'finish-issuing': () => finishIssuing(dependencies),
       'fill-key-pool': async () => void keys.fillUp(),
       'await-key': async ({ accountId }: { accountId: string }, signal) => {

@@ -12,13 +12,13 @@ import { fingerprintOfKey } from '../compromised-keys/compromised-key-store.ts';
 import { type AccountSource, type EnrolmentRow, enrolmentNotFound, openStates } from '../enrolments/enrolment-store.ts';
 import {
   checkToIssue,
+  type IssuedAccount,
   type IssuingChecks,
   listMade,
   lockToIssue,
   type Made,
   recordIntents,
 } from '../enrolments/issuing-store.ts';
-import type { IssuedAccount } from '../enrolments/publish-certificates.ts';
 import { eventJson } from './certificate-event.ts';
 import { type Intent, isRevokedForGood, type Scope } from './certificate-store.ts';
 import type { Outcome } from './gather.ts';

@@ -4,8 +4,10 @@ import { once } from 'node:events';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { TestAccount } from '@congvu/database/testing';
+import { openLdap } from '@congvu/ldap';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import supertest from 'supertest';
+import { publishUnpublished } from '../enrolments/publish-certificates.ts';
 import { startTestCertificates, type TestCertificates } from '../testing.ts';
 import { certificateSystem } from './certificate-event.ts';
 import { finishIssuing } from './finish-issuing.ts';
@@ -18,10 +20,13 @@ beforeAll(async () => {
 afterAll(() => service.stop());
 
 /** Accounts whose enrolments wait for a CSR. */
-async function waiting(count: number): Promise<{ account: TestAccount; enrolmentId: string }[]> {
+async function waiting(
+  count: number,
+  make: 'account' | 'accountWithEntry' = 'account',
+): Promise<{ account: TestAccount; enrolmentId: string }[]> {
   return Promise.all(
     Array.from({ length: count }, async () => {
-      const account = await service.account({ certificatePath: 'csr' });
+      const account = await service[make]({ certificatePath: 'csr' });
       await service.converge(account);
       return { account, enrolmentId: (await service.enrolments(account))[0]!.id };
     }),
@@ -78,6 +83,77 @@ describe('one of a batch that the database refuses', () => {
     expect(await service.certificates(refused.account)).toEqual([]);
     expect(await service.intents(refused.account)).toHaveLength(left);
     expect((await service.actions(refused.account)).slice(before)).toEqual(actions);
+  });
+});
+
+describe('a crowd', () => {
+  const signal = new AbortController().signal;
+  const jobs = async () =>
+    (
+      await service.owner.raw(
+        `select t.identifier, j.key, j.run_at > now() as waits from certificate_jobs._private_jobs j
+         join certificate_jobs._private_tasks t on t.id = j.task_id where t.identifier like 'publish%' order by j.id`,
+      )
+    ).rows;
+  const unpublished = () => service.owner('certificate.unpublished').orderBy('id');
+  const issueAll = async (all: Awaited<ReturnType<typeof waiting>>): Promise<void> => {
+    await service.owner('certificate_jobs._private_jobs').delete();
+    await Promise.all(all.map(({ enrolmentId }) => service.issue(orderOf(enrolmentId))));
+  };
+  const isPublished = async ({ account }: { account: TestAccount }): Promise<boolean> =>
+    (await service.published(account)).length === 1;
+
+  test('is published together a second later: what waits is a row each, and one job', async () => {
+    const all = await waiting(24, 'accountWithEntry');
+    await issueAll(all.slice(0, 12));
+    await Promise.all(all.slice(12).map(({ enrolmentId }) => service.issue(orderOf(enrolmentId))));
+    expect(await jobs()).toEqual([{ identifier: 'publish-unpublished', key: 'publish-unpublished', waits: true }]);
+    expect(await unpublished()).toHaveLength(24);
+    expect(await Promise.all(all.map(isPublished))).not.toContain(true);
+
+    await publishUnpublished(service, signal);
+    expect(await Promise.all(all.map(isPublished))).not.toContain(false);
+    expect(await unpublished()).toEqual([]);
+  });
+
+  test('asks for another job when the one that waits begins too soon, was begun, or is put off', async () => {
+    for (const change of [
+      "run_at = now() + interval '100 ms'",
+      'locked_at = now()',
+      "run_at = now() + interval '1 h'",
+    ]) {
+      const all = await waiting(24);
+      await issueAll(all.slice(0, 12));
+      await service.owner.raw(`update certificate_jobs._private_jobs set ${change} where key = 'publish-unpublished'`);
+      await Promise.all(all.slice(12).map(({ enrolmentId }) => service.issue(orderOf(enrolmentId))));
+      const { rows } = await service.owner.raw(
+        `select extract(epoch from run_at - now())::float8 as seconds from certificate_jobs._private_jobs
+         where key = 'publish-unpublished' and locked_at is null`,
+      );
+      expect(rows).toHaveLength(1);
+      expect(rows[0].seconds).toBeGreaterThan(0.3);
+      expect(rows[0].seconds).toBeLessThan(1.1);
+    }
+    await publishUnpublished(service, signal);
+  });
+
+  test('LDAP down, or killed: what waits stays until it is published', async () => {
+    const all = await waiting(12, 'accountWithEntry');
+    await issueAll(all);
+    const ldap = openLdap({ url: 'ldap://127.0.0.1:1', bindDn: 'cn=x', password: 'x' });
+    await expect(publishUnpublished({ ...service, ldap }, signal)).rejects.toMatchObject({ kind: 'unavailable' });
+    expect(await unpublished()).toHaveLength(12);
+    await publishUnpublished(service, signal);
+    expect(await unpublished()).toEqual([]);
+    expect(await Promise.all(all.map(isPublished))).not.toContain(false);
+  });
+
+  test('of a few stored together, the job is their own and at once', async () => {
+    await issueAll(await waiting(9));
+    expect(new Set((await jobs()).map((job: object) => JSON.stringify(job)))).toEqual(
+      new Set([JSON.stringify({ identifier: 'publish-certificates', key: null, waits: false })]),
+    );
+    expect(await unpublished()).toEqual([]);
   });
 });
 

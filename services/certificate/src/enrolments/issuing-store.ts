@@ -2,7 +2,7 @@
  * The queries by which many enrolments are issued at once: what is read of each, under lock, and what is written. Few statements of many
  * rows, because each waits for its turn on both sides of the connection.
  */
-import { byteaArray, type Database, prepared, type Transaction } from '@congvu/database';
+import { byteaArray, type Connection, type Database, prepared, type Transaction } from '@congvu/database';
 import type { CertificateRow, Intent } from '../certificates/certificate-store.ts';
 import { type AccountSource, accountsQuery, type EnrolmentRow } from './enrolment-store.ts';
 
@@ -138,20 +138,34 @@ export async function recordIntents(
   );
 }
 
+/** An account as it was read when its certificate was intended. */
+export interface IssuedAccount {
+  id: string;
+  version: number;
+  /** SHA-256 of the certificate's key, in hexadecimal. */
+  key: string;
+}
+
 export interface SignedIntent {
   enrolmentId: string;
   certificate: Buffer;
   fingerprint: Buffer;
   /** For `directory.record_events`. */
   event: string;
-  /** What follows, in JSON: an account of the job that publishes many at once, or a job of its own. */
+  /** What follows, in JSON: an account of a job that publishes many at once, or a job of its own. */
   account: string | null;
   job: string | null;
 }
 
+/** So many stored together are a crowd, of which more will come. */
+const crowd = 10;
+
 /**
  * Stores the certificates of intents that wait for one, with their events and jobs, in one statement and so in one transaction; the
  * enrolments of those that it stored. The others were stored before, by another that signed the same intent at the same time.
+ *
+ * A few are published by a job of theirs, at once; those of a crowd by one that begins within a second, which need not be asked for if
+ * it waits already and does not begin before this is committed. Should it begin all the same, the job of the minute finds them.
  */
 export async function recordSigned(database: Database, signed: readonly SignedIntent[]): Promise<Set<string>> {
   const column = <K extends keyof SignedIntent>(name: K): SignedIntent[K][] => signed.map((one) => one[name]);
@@ -163,16 +177,26 @@ export async function recordSigned(database: Database, signed: readonly SignedIn
      stored as materialized (
        select item.* from certificate.store_signed(?::uuid[], ?::bytea[], ?::bytea[]) as signed(enrolment_id)
        join item on item.enrolment_id = signed.enrolment_id),
+     published as materialized (select count(account) as number from stored),
+     waiting as (
+       insert into certificate.unpublished (account)
+       select account::json from stored, published where account is not null and number >= ${crowd}),
      jobs as materialized (
-       select 'publish-certificates' as task, ('{"accounts":[' || string_agg(account, ',') || ']}')::json as payload, null as key
-       from stored having count(account) > 0
+       select 'publish-certificates' as task, ('{"accounts":[' || string_agg(account, ',') || ']}')::json as payload, null as queue,
+         null::timestamptz as run_at, null as key
+       from stored having count(account) between 1 and ${crowd - 1}
        union all
-       select job::json ->> 'task', job::json -> 'payload', job::json ->> 'key'
+       select 'publish-unpublished', '{}', 'publish', now() + interval '1 second', 'publish-unpublished'
+       from published where number >= ${crowd} and not exists (select from certificate_jobs._private_jobs waiting
+         where waiting.key = 'publish-unpublished' and waiting.locked_at is null
+           and waiting.run_at between now() + interval '300 ms' and now() + interval '1 second')
+       union all
+       select job::json ->> 'task', job::json -> 'payload', null, null, job::json ->> 'key'
        from (select distinct job from stored where job is not null) alone)
      select array(select enrolment_id::text from stored) as ids,
        directory.record_events(('[' || (select string_agg(event, ',') from stored) || ']')::json),
        (select count(*) from certificate_jobs.add_jobs(array(
-         select row(task, payload, null, null, null, key, 0, null)::certificate_jobs.job_spec from jobs)))`,
+         select row(task, payload, queue, run_at, null, key, 0, null)::certificate_jobs.job_spec from jobs)))`,
     [
       column('enrolmentId'),
       column('event'),
@@ -185,3 +209,13 @@ export async function recordSigned(database: Database, signed: readonly SignedIn
   );
   return new Set(rows[0]?.ids);
 }
+
+/** Certificates of a crowd that are not in LDAP yet, those that were stored first before the others. */
+export const listUnpublished = (
+  connection: Connection,
+  limit: number,
+): Promise<{ id: string; account: IssuedAccount }[]> =>
+  connection('certificate.unpublished').orderBy('id').limit(limit).select('id', 'account');
+
+export const deleteUnpublished = (connection: Connection, ids: readonly string[]): Promise<number> =>
+  connection('certificate.unpublished').whereIn('id', ids).delete();

@@ -9,7 +9,10 @@ import { listValid } from '../certificates/certificate-store.ts';
 import { listCompromised } from '../compromised-keys/compromised-key-store.ts';
 import { convergenceJob } from './convergence-job.ts';
 import { type AccountSource, listAccounts } from './enrolment-store.ts';
+import { deleteUnpublished, type IssuedAccount, listUnpublished } from './issuing-store.ts';
 import { orderedProfile } from './ordered-profile.ts';
+
+const atOnce = 250;
 
 interface PublishDependencies {
   database: Database;
@@ -65,14 +68,6 @@ export async function publishCertificates(
   return failed;
 }
 
-/** An account as it was read when its certificate was intended. */
-export interface IssuedAccount {
-  id: string;
-  version: number;
-  /** SHA-256 of the certificate's key, in hexadecimal. */
-  key: string;
-}
-
 /**
  * After certificates were issued: into LDAP with them. Whose account changed while they were signed, whose key became known meanwhile,
  * and whoever fails, is looked at alone, by a job of its own: what was to be taken from the account was not there yet when it was looked for.
@@ -96,6 +91,21 @@ export async function publishIssued(
   const failed = await publishCertificates(dependencies, ready);
   const alone = [...sources.filter((source) => !isAsBefore(source)).map(({ id }) => id), ...failed.keys()];
   await addJobs(database, 'certificate', alone.map(convergenceJob));
+}
+
+/** Those of a crowd. A row is gone when what it stands for is done, so that whoever is killed loses none. */
+export async function publishUnpublished(dependencies: PublishDependencies, signal: AbortSignal): Promise<void> {
+  const { database } = dependencies;
+  for (;;) {
+    signal.throwIfAborted();
+    const some = await listUnpublished(database, atOnce);
+    if (some.length === 0) return;
+    const accounts = some.map(({ account }) => account);
+    await publishIssued(dependencies, accounts);
+    const ids = some.map(({ id }) => id);
+    await deleteUnpublished(database, ids);
+    if (some.length < atOnce) return;
+  }
 }
 
 const entryMissing = (): ServiceError =>

@@ -6,7 +6,8 @@ import { fromPem, readCertificate } from '../authority/certificate.ts';
 import { finishIssuing } from '../certificates/finish-issuing.ts';
 import { startTestCertificates, type TestCertificates } from '../testing.ts';
 import { findAccount } from './enrolment-store.ts';
-import { type IssuedAccount, publishIssued } from './publish-certificates.ts';
+import type { IssuedAccount } from './issuing-store.ts';
+import { publishIssued } from './publish-certificates.ts';
 
 let service: TestCertificates;
 let account: TestAccount;
