@@ -31,9 +31,16 @@ const names = Object.keys(migrationsOf) as ServiceName[];
  * the machine has more. A service streams and needs little of that; but some it needs, and looking for what could be freed long before
  * that is full costs it time in a crowd. As in infra/docker/Dockerfile.
  */
-const nodeFlags = ['--disable-warning=ExperimentalWarning', '--initial-old-space-size=96', '--max-old-space-size=384'];
-/** What a crowd of certificates under way holds is less than this, and need not be copied to where it is sought later. */
-const semiSpaceOf: Readonly<Record<ServiceName, number>> = { directory: 16, mailbox: 16, certificate: 32 };
+const nodeFlags = ['--disable-warning=ExperimentalWarning', '--max-old-space-size=384'];
+/**
+ * In MB. What a crowd of certificates under way holds is less than the young half, and need not be copied to where it is sought later;
+ * the old half has to be larger than the young by more than what stays, or V8 begins to seek before there is anything to find.
+ */
+const heapOf: Readonly<Record<ServiceName, { young: number; old: number }>> = {
+  directory: { young: 16, old: 96 },
+  mailbox: { young: 16, old: 96 },
+  certificate: { young: 64, old: 192 },
+};
 
 /** For a measurement that wants something else than is usual. */
 export interface CertificateOptions {
@@ -84,8 +91,9 @@ export async function startServices(
         command: process.execPath,
         args: [
           ...nodeFlags,
-          `--min-semi-space-size=${semiSpaceOf[name]}`,
-          `--max-semi-space-size=${semiSpaceOf[name]}`,
+          `--min-semi-space-size=${heapOf[name].young}`,
+          `--max-semi-space-size=${heapOf[name].young}`,
+          `--initial-old-space-size=${heapOf[name].old}`,
           join(repository, `services/${name}/src/main.ts`),
         ],
         env: { PATH: process.env.PATH, TZ: 'UTC', HOST: '127.0.0.1', PORT: String(ports[name]), ...environments[name] },

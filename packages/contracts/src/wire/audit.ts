@@ -47,7 +47,7 @@ export const auditActions = {
   'compromised_key.reported': 'A key is certified no more',
   'enrolment.approved': 'A second person agreed to a certificate',
   'enrolment.asked': 'A certificate was asked for',
-  'enrolment.csr_accepted': 'The holder brought a key of their own',
+  'enrolment.csr_accepted': 'The holder brought a key of their own, and a serial number was taken for it',
   'enrolment.opened': 'A certificate is to be issued',
   'enrolment.key_escrowed': 'An encryption key was put where two recovery officers can recover it',
   'enrolment.passphrase_shown': 'The holder was shown the passphrase of the file with the key',

@@ -9,9 +9,10 @@ import { buildTbsCertificate, newSerialNumber, validityPeriod } from '../authori
 import type { Profile, SubjectFact } from '../authority/profile.ts';
 import { keyKindOf } from '../authority/public-key.ts';
 import { fingerprintOfKey } from '../compromised-keys/compromised-key-store.ts';
-import { type AccountSource, type EnrolmentRow, enrolmentNotFound, openStates } from '../enrolments/enrolment-store.ts';
+import { type AccountSource, enrolmentNotFound, openStates } from '../enrolments/enrolment-store.ts';
 import {
   checkToIssue,
+  type EnrolmentToIssue,
   type IssuedAccount,
   type IssuingChecks,
   listMade,
@@ -33,7 +34,7 @@ interface About {
   account: IssuedAccount | null;
   agencyId: string;
   requestId: string | null;
-  path: EnrolmentRow['path'];
+  path: EnrolmentToIssue['path'];
   profile: string;
   serialNumber: Buffer;
 }
@@ -105,24 +106,19 @@ export async function commitIntents(
         .filter(({ intended }) => intended.path === 'csr')
         .map(({ intended, subjectPublicKeyInfo }) => ({ id: intended.enrolmentId, subjectPublicKeyInfo })),
       written.map(({ intent }) => intent),
-      [
-        ...written.filter(isTaken).map(({ order, intended }) =>
-          eventJson({
-            actor: order.actor,
-            action: 'enrolment.csr_accepted',
-            subject: intended,
-            after: { enrolmentId: intended.enrolmentId },
-          }),
-        ),
-        ...written.map(({ order, intended }) =>
-          eventJson({
-            actor: order.actor,
-            action: 'certificate.intended',
-            subject: intended,
-            after: { serialNumber: intended.serialNumber.toString('hex') },
-          }),
-        ),
-      ],
+      // One for each, and it names the serial number: a key of the holder's, or another that is certified.
+      written.map((one) => {
+        const { order, intended } = one;
+        const { enrolmentId } = intended;
+        const serialNumber = intended.serialNumber.toString('hex');
+        return eventJson({
+          actor: order.actor,
+          subject: intended,
+          ...(isTaken(one)
+            ? { action: 'enrolment.csr_accepted', after: { enrolmentId, serialNumber } }
+            : { action: 'certificate.intended', after: { serialNumber } }),
+        });
+      }),
     );
   return outcomes.map((outcome) => ('value' in outcome ? { value: outcome.value.intended } : outcome));
 }
@@ -145,7 +141,7 @@ const isInScope = (source: AccountSource, scope: Scope, { within }: IssuingCheck
     : source.agencyCode === scope.agencyCode || within.has(`${source.agencyId} ${scope.agencyCode}`);
 
 interface Found {
-  enrolment: EnrolmentRow;
+  enrolment: EnrolmentToIssue;
   source: AccountSource;
   made: Made | undefined;
   checks: IssuingChecks;
@@ -230,13 +226,13 @@ function requireTakes(
   if (checks.inUse.has(fingerprint)) throw keyReused();
 }
 
-const isOpen = ({ state }: EnrolmentRow): boolean =>
+const isOpen = ({ state }: EnrolmentToIssue): boolean =>
   state !== 'awaiting_approval' && (openStates as readonly string[]).includes(state);
 
 export const keyReused = (): ServiceError =>
   refuse('csr_key_reused', 'This key has or had a certificate, or is enrolled, already; make a new key pair.');
 
-const enrolmentState = ({ state }: EnrolmentRow): ServiceError =>
+const enrolmentState = ({ state }: EnrolmentToIssue): ServiceError =>
   conflict('enrolment_state', `The enrolment is ${state} and takes no CSR.`);
 
 const conflict = (code: string, detail: string): ServiceError => new ServiceError({ kind: 'conflict', code, detail });

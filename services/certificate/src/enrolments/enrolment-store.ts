@@ -50,6 +50,20 @@ export const accountsQuery = `select c.id, c.kind, c.state, c.username, c.addres
 export const listAccounts = async (connection: Connection, ids: readonly string[]): Promise<AccountSource[]> =>
   (await prepared<AccountSource>(connection, 'accounts', `${accountsQuery} where c.id = any(?::uuid[])`, [ids])).rows;
 
+/** What of an account decides about its certificates in LDAP. */
+export type PublishedAccount = Pick<AccountSource, 'id' | 'kind' | 'certificatePath' | 'version' | 'entryVersion'>;
+
+export const listPublished = async (connection: Connection, ids: readonly string[]): Promise<PublishedAccount[]> =>
+  (
+    await prepared<PublishedAccount>(
+      connection,
+      'published-accounts',
+      `select c.id, c.kind, o.certificate_path as "certificatePath", c.version, c.entry_version as "entryVersion"
+       from directory.accounts_v c join directory.certificate_orders_v o on o.account_id = c.id where c.id = any(?::uuid[])`,
+      [ids],
+    )
+  ).rows;
+
 export const findAccount = async (connection: Connection, id: string): Promise<AccountSource | undefined> =>
   (await listAccounts(connection, [id]))[0];
 

@@ -6,6 +6,12 @@ import { byteaArray, type Connection, type Database, prepared, type Transaction 
 import type { CertificateRow, Intent } from '../certificates/certificate-store.ts';
 import { type AccountSource, accountsQuery, type EnrolmentRow } from './enrolment-store.ts';
 
+/** What of an enrolment decides about its certificate. */
+export type EnrolmentToIssue = Pick<
+  EnrolmentRow,
+  'id' | 'profile' | 'path' | 'state' | 'dns_names' | 'subject_public_key_info'
+>;
+
 /**
  * Locks the enrolments until the transaction ends, always in the same order, so that nobody waits for each other in a circle, each with
  * its account. Those that are not there are left out.
@@ -13,12 +19,12 @@ import { type AccountSource, accountsQuery, type EnrolmentRow } from './enrolmen
 export async function lockToIssue(
   transaction: Transaction,
   ids: readonly string[],
-): Promise<Map<string, { enrolment: EnrolmentRow; source: AccountSource | null }>> {
-  const { rows } = await prepared<EnrolmentRow & { account: AccountSource | null }>(
+): Promise<Map<string, { enrolment: EnrolmentToIssue; source: AccountSource | null }>> {
+  const { rows } = await prepared<EnrolmentToIssue & { account: AccountSource | null }>(
     transaction,
     'lock-to-issue',
     `with locked as materialized (select * from certificate.enrolments where id = any(?::uuid[]) order by id for update)
-     select locked.*, to_json(account) as account
+     select locked.id, profile, path, locked.state, dns_names, subject_public_key_info, to_json(account) as account
      from locked left join lateral (${accountsQuery} where c.id = locked.account_id offset 0) account on true`,
     [ids],
   );

@@ -8,7 +8,7 @@ import { diffAttributes, type Ldap, type Operation } from '@congvu/ldap';
 import { listValid } from '../certificates/certificate-store.ts';
 import { listCompromised } from '../compromised-keys/compromised-key-store.ts';
 import { convergenceJob } from './convergence-job.ts';
-import { type AccountSource, listAccounts } from './enrolment-store.ts';
+import { listPublished, type PublishedAccount } from './enrolment-store.ts';
 import { deleteUnpublished, type IssuedAccount, listUnpublished } from './issuing-store.ts';
 import { orderedProfile } from './ordered-profile.ts';
 
@@ -23,7 +23,7 @@ interface PublishDependencies {
 /** The accounts must have their entries. Answers with what failed, by account; throws when LDAP cannot be reached. */
 export async function publishCertificates(
   dependencies: PublishDependencies,
-  sources: readonly AccountSource[],
+  sources: readonly PublishedAccount[],
 ): Promise<Map<string, Error>> {
   const { database, ldap, baseDn } = dependencies;
   const failed = new Map<string, Error>();
@@ -54,11 +54,11 @@ export async function publishCertificates(
 
   // Revoked between reading and writing: their own job may have looked before we wrote.
   const now = await listValid(database, ids);
-  const isSettled = ({ id }: AccountSource): boolean =>
+  const isSettled = ({ id }: PublishedAccount): boolean =>
     diffAttributes({ valid: octetsOf(valid, id) }, { valid: octetsOf(now, id) }).length === 0;
   const done = sources.filter((source) => !failed.has(source.id) && isSettled(source));
   // The one that the directory ordered; others were asked for here, and say nothing of what it waits for.
-  const hasOrdered = ({ id, kind }: AccountSource): boolean =>
+  const hasOrdered = ({ id, kind }: PublishedAccount): boolean =>
     valid.get(id)?.some(({ profile }) => profile === orderedProfile[kind]) ?? false;
   const reported = done.filter((source) => source.certificatePath === 'none' || hasOrdered(source));
   if (reported.length > 0)
@@ -77,7 +77,7 @@ export async function publishIssued(
   accounts: readonly IssuedAccount[],
 ): Promise<void> {
   const { database } = dependencies;
-  const sources = await listAccounts(database, [...new Set(accounts.map(({ id }) => id))]);
+  const sources = await listPublished(database, [...new Set(accounts.map(({ id }) => id))]);
   const known = await listCompromised(
     database,
     accounts.map(({ key }) => Buffer.from(key, 'hex')),
@@ -86,7 +86,7 @@ export async function publishIssued(
   const changed = new Set(
     accounts.flatMap(({ id, version, key }) => (versions.get(id) !== version || known.has(key) ? [id] : [])),
   );
-  const isAsBefore = ({ id }: AccountSource): boolean => !changed.has(id);
+  const isAsBefore = ({ id }: PublishedAccount): boolean => !changed.has(id);
   const ready = sources.filter((source) => isAsBefore(source) && source.entryVersion > 0);
   const failed = await publishCertificates(dependencies, ready);
   const alone = [...sources.filter((source) => !isAsBefore(source)).map(({ id }) => id), ...failed.keys()];

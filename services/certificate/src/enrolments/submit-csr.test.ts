@@ -66,8 +66,11 @@ describe('a good CSR', () => {
     expect(await service.actions(account)).toEqual([
       'enrolment.opened',
       'enrolment.csr_accepted',
-      'certificate.intended',
       'certificate.issued',
+    ]);
+    const accepted = { subject_id: account.id, action: 'enrolment.csr_accepted' };
+    expect(await service.owner('directory.audit_events').where(accepted).pluck('after')).toEqual([
+      { enrolmentId: id, serialNumber: answer.body.serialNumber },
     ]);
   });
 
