@@ -8,7 +8,7 @@ import type { Database, Transaction } from '@congvu/database';
 import type { Logger } from 'pino';
 import { countAliasUse } from '../aliases/alias-store.ts';
 import { type LogEvent, parseDovecotLine, parsePostfixLine } from './log-lines.ts';
-import { readStretch } from './read-log.ts';
+import { readStretch, stateOfLog } from './read-log.ts';
 import { tally } from './tally.ts';
 import {
   addAddressUses,
@@ -38,10 +38,15 @@ export function followLogs(options: { database: Database; logs: readonly Followe
   const { signal } = stopping;
   const follow = async (followed: FollowedLog): Promise<void> => {
     let isDisturbed = false;
+    /** As the log was when it was read to its end: the database need not be asked as long as nothing is written. */
+    let readToEnd: string | undefined;
     while (!signal.aborted) {
       let pause = pauseMs;
       try {
-        const outcome = await countStretch(database, followed);
+        const state = await stateOfLog(followed.path);
+        const outcome =
+          state === readToEnd ? { lineCount: 0, isAfterLoss: false } : await countStretch(database, followed);
+        readToEnd = outcome.lineCount === 0 ? state : undefined;
         if (outcome.isAfterLoss)
           log.warn({ path: followed.path }, 'lines of a mail log were gone before they were counted');
         if (outcome.lineCount > 0) pause = 0;

@@ -56,6 +56,10 @@ export async function readStretch(path: string, from: LogPosition | undefined): 
   return readFrom(following, 0, following === files.at(-1));
 }
 
+/** Another whenever something was written to the log, or to what it was renamed to. */
+export const stateOfLog = async (path: string): Promise<string> =>
+  JSON.stringify((await generations(path)).map(({ inode, size, changedAt }) => [inode, size, changedAt]));
+
 /** The log and what it was renamed to, oldest first. Compressed ones cannot be read. */
 async function generations(path: string): Promise<Generation[]> {
   const name = basename(path);
