@@ -32,6 +32,7 @@ create table certificate.intents (
   not_after timestamptz not null,
   created_at timestamptz(3) not null default now()
 ) with (toast_tuple_target = 4080, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
+alter table certificate.intents add constraint intents_serial_unique unique (authority_id, serial_number);
 create index intents_list on certificate.intents (created_at desc, id desc);
 
 insert into certificate.intents (enrolment_id, id, authority_id, serial_number, crl_partition, account_id, agency_id, request_id, address,
@@ -96,10 +97,11 @@ end $$;
 create trigger nothing_unapproved after insert on certificate.intents referencing new table as added
   for each statement execute function certificate.nothing_unapproved();
 
--- Certificates in the place of their intents; the enrolments of those whose intent was there. Locked in one order, so that two who
+-- Certificates in the place of their intents, of those whose intent was there. Locked in one order, so that two who
 -- store the same do not wait for each other in a circle. By the index: to the planner a table whose rows come and go is always small,
 -- but what went stays in its pages until it is vacuumed.
-create function certificate.store_signed(enrolment_ids uuid[], signed_certificates bytea[], fingerprints bytea[]) returns setof uuid
+create function certificate.store_signed(enrolment_ids uuid[], signed_certificates bytea[], fingerprints bytea[])
+  returns setof certificate.certificates
 language plpgsql security definer set search_path = certificate, pg_temp set enable_seqscan = off as $$
 begin
   return query
@@ -112,7 +114,7 @@ begin
       i.address, i.profile, i.key_kind, i.not_before, i.not_after, i.created_at, signed.certificate, signed.fingerprint, now()
     from unnest(enrolment_ids, signed_certificates, fingerprints) as signed(enrolment_id, certificate, fingerprint)
     join intended i on i.enrolment_id = signed.enrolment_id
-    returning c.enrolment_id;
+    returning c.*;
 end $$;
 
 revoke execute on function certificate.store_signed from public;

@@ -1,5 +1,5 @@
 /**
- * Of a crowd of certificates, one job a second brings to LDAP what was issued meanwhile, in place of one for each handful that was stored
+ * Of a crowd of certificates, one job every second or two brings to LDAP what was issued meanwhile, in place of one for each handful that was stored
  * together: each job costs as much as some certificates, and wakes every service. What waits for it is a row, stored with the certificate.
  */
 import type { Knex } from 'knex';

@@ -24,7 +24,7 @@ import { convergeCertificates, type EnrolmentDependencies } from './enrolments/c
 import { convergenceJob } from './enrolments/convergence-job.ts';
 import { forgetDeliveredKeys } from './enrolments/enrolment-store.ts';
 import type { IssuedAccount } from './enrolments/issuing-store.ts';
-import { publishIssued, publishUnpublished } from './enrolments/publish-certificates.ts';
+import { askForUnpublished, publishIssued, publishUnpublished } from './enrolments/publish-certificates.ts';
 import { openCsrReader } from './enrolments/read-csrs.ts';
 import { openEndSpread } from './expiry/spread-ends.ts';
 import { withdrawExpired } from './expiry/withdraw-expired.ts';
@@ -92,7 +92,7 @@ async function doJobs(): Promise<never> {
       'forget-keys': '* * * * *',
       'withdraw-expired': '*/5 * * * *',
       'finish-issuing': '* * * * *',
-      'publish-unpublished': '* * * * *',
+      'ask-for-unpublished': '* * * * *',
       'fill-key-pool': '* * * * *',
     },
     atStart: ['renew-crl', 'fill-key-pool'],
@@ -122,6 +122,7 @@ async function doJobs(): Promise<never> {
       'withdraw-expired': (_payload: object, signal: AbortSignal) => withdrawExpired(database, signal),
       'publish-certificates': ({ accounts }: { accounts: IssuedAccount[] }) => publishIssued(dependencies, accounts),
       'publish-unpublished': (_payload: object, signal: AbortSignal) => publishUnpublished(dependencies, signal),
+      'ask-for-unpublished': () => askForUnpublished(database),
       'finish-issuing': () => finishIssuing(dependencies),
       'fill-key-pool': async () => void keys.fillUp(),
       'await-key': async ({ accountId }: { accountId: string }, signal) => {

@@ -22,6 +22,7 @@ import { up as linesInPlace } from './0019-lines-in-place.ts';
 import { up as factsByThemselves } from './0020-facts-by-themselves.ts';
 import { up as searchFollows } from './0021-search-follows.ts';
 import { up as approvedWithTheRequest } from './0022-approved-with-the-request.ts';
+import { up as eventsByColumns } from './0023-events-by-columns.ts';
 
 export const migrations: Migrations = {
   '0001-initial': initial,
@@ -46,4 +47,5 @@ export const migrations: Migrations = {
   '0020-facts-by-themselves': factsByThemselves,
   '0021-search-follows': searchFollows,
   '0022-approved-with-the-request': approvedWithTheRequest,
+  '0023-events-by-columns': eventsByColumns,
 };

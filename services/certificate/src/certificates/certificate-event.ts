@@ -56,24 +56,3 @@ export const recordCertificateEvent = (
     before,
     after,
   );
-export interface CertificateEvent {
-  actor: SystemOrActor;
-  action: AuditAction;
-  subject: { accountId: string; agencyId: string; requestId: string | null };
-  after: object;
-}
-
-/** As a row for `directory.record_events`, which takes many at once. */
-export const eventJson = ({ actor, action, subject, after }: CertificateEvent): string =>
-  JSON.stringify({
-    actor_kind: actor.kind,
-    actor_id: actor.id,
-    source_ip: actor.ip,
-    action,
-    subject_type: 'account',
-    subject_id: subject.accountId,
-    agency_id: subject.agencyId,
-    request_id: subject.requestId,
-    before: null,
-    after,
-  });

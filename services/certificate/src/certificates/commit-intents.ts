@@ -20,7 +20,6 @@ import {
   type Made,
   recordIntents,
 } from '../enrolments/issuing-store.ts';
-import { eventJson } from './certificate-event.ts';
 import { type Intent, isRevokedForGood, type Scope } from './certificate-store.ts';
 import type { Outcome } from './gather.ts';
 import type { IssueDependencies, IssueOrder } from './issue-certificate.ts';
@@ -105,20 +104,12 @@ export async function commitIntents(
       written
         .filter(({ intended }) => intended.path === 'csr')
         .map(({ intended, subjectPublicKeyInfo }) => ({ id: intended.enrolmentId, subjectPublicKeyInfo })),
-      written.map(({ intent }) => intent),
-      // One for each, and it names the serial number: a key of the holder's, or another that is certified.
-      written.map((one) => {
-        const { order, intended } = one;
-        const { enrolmentId } = intended;
-        const serialNumber = intended.serialNumber.toString('hex');
-        return eventJson({
-          actor: order.actor,
-          subject: intended,
-          ...(isTaken(one)
-            ? { action: 'enrolment.csr_accepted', after: { enrolmentId, serialNumber } }
-            : { action: 'certificate.intended', after: { serialNumber } }),
-        });
-      }),
+      // One event for each, and it names the serial number: a key of the holder's, or another that is certified.
+      written.map((one) => ({
+        ...one.intent,
+        actor: one.order.actor,
+        action: isTaken(one) ? 'enrolment.csr_accepted' : 'certificate.intended',
+      })),
     );
   return outcomes.map((outcome) => ('value' in outcome ? { value: outcome.value.intended } : outcome));
 }

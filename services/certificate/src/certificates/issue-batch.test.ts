@@ -112,24 +112,64 @@ describe('a crowd', () => {
     expect(await unpublished()).toEqual([]);
   });
 
-  test('asks for another job when the one that waits begins too soon, was begun, or is put off', async () => {
-    for (const change of [
-      "run_at = now() + interval '100 ms'",
-      'locked_at = now()',
-      "run_at = now() + interval '1 h'",
-    ]) {
-      const all = await waiting(24);
-      await issueAll(all.slice(0, 12));
-      await service.owner.raw(`update certificate_jobs._private_jobs set ${change} where key = 'publish-unpublished'`);
-      await Promise.all(all.slice(12).map(({ enrolmentId }) => service.issue(orderOf(enrolmentId))));
-      const { rows } = await service.owner.raw(
-        `select extract(epoch from run_at - now())::float8 as seconds from certificate_jobs._private_jobs
-         where key = 'publish-unpublished' and locked_at is null`,
-      );
-      expect(rows).toHaveLength(1);
-      expect(rows[0].seconds).toBeGreaterThan(0.3);
-      expect(rows[0].seconds).toBeLessThan(1.1);
+  const issueMore = (all: Awaited<ReturnType<typeof waiting>>) =>
+    Promise.all(all.map(({ enrolmentId }) => service.issue(orderOf(enrolmentId))));
+  const publishing = () => service.owner('certificate_jobs._private_jobs').where({ key: 'publish-unpublished' });
+
+  test('a job that waits is not put off by those who come later', async () => {
+    const all = await waiting(36);
+    await issueAll(all.slice(0, 12));
+    const [first] = await publishing();
+    for (const from of [12, 24]) {
+      await service.owner.raw("update certificate_jobs._private_jobs set run_at = run_at - interval '500 ms'");
+      await issueMore(all.slice(from, from + 12));
     }
+    expect(await publishing()).toMatchObject([
+      { id: first.id, run_at: new Date(first.run_at.getTime() - 1_000), attempts: 0 },
+    ]);
+    await publishUnpublished(service, signal);
+  });
+
+  test('it does not begin before those are stored that rely on it', async () => {
+    const all = await waiting(24);
+    await issueAll(all.slice(0, 12));
+    const take = async () =>
+      (await publishing().whereNull('locked_at').forUpdate().skipLocked().select('id')).length === 1;
+    expect(await take()).toBe(true);
+    // Held at its last step, when it has looked for the job.
+    await service.owner.raw(
+      `create function certificate.wait_here() returns trigger language plpgsql as $$ begin perform pg_sleep(0.2); return null; end $$;
+       create constraint trigger wait_here after insert on certificate.unpublished deferrable initially deferred
+         for each row when (pg_backend_pid() > 0) execute function certificate.wait_here()`,
+    );
+    try {
+      const more = issueMore(all.slice(12, 22));
+      await until(async () => !(await take()));
+      expect(await unpublished()).toHaveLength(12);
+      await more;
+      expect(await take()).toBe(true);
+      expect(await unpublished()).toHaveLength(22);
+    } finally {
+      await service.owner.raw('drop function certificate.wait_here cascade');
+      await publishUnpublished(service, signal);
+    }
+  }, 60_000);
+
+  test.each([
+    ['was begun', 'locked_at = now()', 2],
+    ['failed', "attempts = 1, run_at = now() + interval '1 h'", 1],
+  ])('another is asked for when the one that waits %s', async (_what, change, count) => {
+    const all = await waiting(24);
+    await issueAll(all.slice(0, 12));
+    await service.owner.raw(`update certificate_jobs._private_jobs set ${change} where key = 'publish-unpublished'`);
+    await issueMore(all.slice(12));
+    const { rows } = await service.owner.raw(
+      `select extract(epoch from run_at - now())::float8 as seconds from certificate_jobs._private_jobs j
+       join certificate_jobs._private_tasks t on t.id = j.task_id where t.identifier = 'publish-unpublished' order by j.id desc`,
+    );
+    expect(rows).toHaveLength(count);
+    expect(rows[0].seconds).toBeGreaterThan(0.3);
+    expect(rows[0].seconds).toBeLessThan(1.1);
     await publishUnpublished(service, signal);
   });
 

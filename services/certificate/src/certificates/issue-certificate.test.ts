@@ -183,6 +183,7 @@ describe('what was signed stays', () => {
     });
     await intend(intent);
     await expect(intend({ ...intent, serial_number: Buffer.from('78', 'hex') })).rejects.toThrow('intents_pkey');
+    await expect(intend(await possible())).rejects.toThrow('intents_serial_unique');
     await service.owner('certificate.intents').where({ enrolment_id: intent.enrolment_id }).delete();
   });
 

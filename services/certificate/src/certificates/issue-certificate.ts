@@ -15,7 +15,7 @@ import type { KeyKind } from '../authority/public-key.ts';
 import { convergenceJob } from '../enrolments/convergence-job.ts';
 import { recordSigned, type SignedIntent } from '../enrolments/issuing-store.ts';
 import type { SpreadEnds } from '../expiry/spread-ends.ts';
-import { eventJson, type SystemOrActor } from './certificate-event.ts';
+import type { SystemOrActor } from './certificate-event.ts';
 import { listOfEnrolments, type Scope } from './certificate-store.ts';
 import { commitIntents, type Intended, keyReused, type Unsigned } from './commit-intents.ts';
 import { gather, type Outcome, toOutcome } from './gather.ts';
@@ -152,16 +152,7 @@ function toRecord({ intent, certificate, fingerprint, actor }: Signed): SignedIn
     enrolmentId: intent.enrolmentId,
     certificate,
     fingerprint,
-    event: eventJson({
-      actor,
-      action: 'certificate.issued',
-      subject: intent,
-      after: {
-        serialNumber: intent.serialNumber.toString('hex'),
-        profile: intent.profile,
-        fingerprintSha256: fingerprint.toString('hex'),
-      },
-    }),
+    actor,
     // Into LDAP; and whatever became of an account while we signed, the certificate follows it.
     account: isIssued && intent.account ? JSON.stringify(intent.account) : null,
     job: isIssued && !intent.account ? JSON.stringify(convergenceJob(intent.accountId)) : null,

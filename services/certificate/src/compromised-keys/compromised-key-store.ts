@@ -45,20 +45,30 @@ const live = (connection: Connection) =>
     .where('x.not_after', '>', connection.fn.now())
     .where((open) => open.whereNot('x.state', 'revoked').orWhere('x.revocation_reason', 'certificateHold'));
 
-/** Live certificates of a key, each with whether it lies at or below the agency. */
-export const listLiveOfKey = (
+/** Live certificates of a key, and what is being signed for it, each with whether it lies at or below the agency. */
+export async function listLiveOfKey(
   connection: Connection,
   fingerprint: Buffer,
   agencyCode: string,
-): Promise<{ serial_number: Buffer; account_id: string; is_below: boolean }[]> =>
-  live(connection)
+): Promise<{ serial_number: Buffer; account_id: string; is_below: boolean }[]> {
+  const ofKey = live(connection)
     .whereRaw('sha256(e.subject_public_key_info) = ?', [fingerprint])
+    .select('x.serial_number', 'x.account_id', 'x.agency_id', 'x.created_at')
+    .unionAll(
+      connection('certificate.intents as i')
+        .join('certificate.enrolments as e', 'e.id', 'i.enrolment_id')
+        .whereRaw('e.subject_public_key_info is not null and sha256(e.subject_public_key_info) = ?', [fingerprint])
+        .select('i.serial_number', 'i.account_id', 'i.agency_id', 'i.created_at'),
+    );
+  return connection
+    .from(ofKey.as('x'))
     .orderBy('x.created_at')
     .select(
       'x.serial_number',
       'x.account_id',
       connection.raw('x.agency_id in (select directory.agency_subtree(?)) as is_below', [agencyCode]),
     );
+}
 
 /** Live certificates of an account whose keys are known to others. */
 export const listCompromisedOfAccount = (connection: Connection, accountId: string): Promise<CertificateRow[]> =>

@@ -39,7 +39,10 @@ export async function closeEnded(
   );
 }
 
-/** Those that can go on without their holder: a key to be made here, or a certificate to be made for a key. */
+/**
+ * Those that can go on without their holder: a key to be made here, or a certificate to be made for a key. What is intended and not
+ * signed, because a process was killed, is finished by `finishIssuing`.
+ */
 export const listUnfinished = (connection: Connection, accountId: string): Promise<EnrolmentRow[]> =>
   rows(connection)
     .where({ account_id: accountId })

@@ -21,7 +21,7 @@ export async function convergeAskedEnrolments(
     if (!enrolment.subject_public_key_info && !(await makeKey(dependencies, source, enrolment))) continue;
     await dependencies.issue({ enrolmentId: enrolment.id, actor: certificateSystem });
     // The holder has the key already and only fetches the certificate.
-    if (enrolment.same_key && (await findOfEnrolment(database, enrolment.id))?.certificate)
+    if (enrolment.same_key && (await findOfEnrolment(database, enrolment.id)))
       await database.transaction((transaction) => setEnrolmentState(transaction, enrolment.id, 'issued'));
   }
 }

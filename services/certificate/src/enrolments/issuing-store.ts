@@ -2,7 +2,9 @@
  * The queries by which many enrolments are issued at once: what is read of each, under lock, and what is written. Few statements of many
  * rows, because each waits for its turn on both sides of the connection.
  */
+import type { AuditAction } from '@congvu/contracts';
 import { byteaArray, type Connection, type Database, prepared, type Transaction } from '@congvu/database';
+import type { SystemOrActor } from '../certificates/certificate-event.ts';
 import type { CertificateRow, Intent } from '../certificates/certificate-store.ts';
 import { type AccountSource, accountsQuery, type EnrolmentRow } from './enrolment-store.ts';
 
@@ -96,6 +98,12 @@ export async function checkToIssue(
   return found;
 }
 
+/** By whom, and as which event an intent is on record. */
+export interface Act {
+  actor: SystemOrActor;
+  action: AuditAction;
+}
+
 /**
  * Before anything is signed: the serial numbers and all that will stand under the signatures. An enrolment whose holder has the key is
  * issued with that, because nothing can keep its certificate from being made any more; one that is picked up is not.
@@ -104,27 +112,30 @@ export async function recordIntents(
   transaction: Transaction,
   /** With the key that each has from now on. */
   issued: readonly { id: string; subjectPublicKeyInfo: Buffer }[],
-  intents: readonly Intent[],
-  /** For `directory.record_events`. */
-  events: readonly string[],
+  intents: readonly (Intent & Act)[],
 ): Promise<void> {
   const column = <K extends keyof Intent>(name: K): Intent[K][] => intents.map((intent) => intent[name]);
   await prepared(
     transaction,
     'record-intents',
-    `with issued as (
-       update certificate.enrolments e set state = 'issued', updated_at = now(),
-         subject_public_key_info = item.key
-       from unnest(?::uuid[], ?::bytea[]) as item(id, key) where e.id = item.id),
+    `with item as materialized (
+       select * from unnest(?::uuid[], ?::uuid[], ?::bytea[], ?::uuid[], ?::uuid[], ?::uuid[], ?::uuid[], ?::text[], ?::text[], ?::text[],
+         ?::bytea[], ?::timestamptz[], ?::timestamptz[], ?::int[], ?::text[], ?::text[], ?::inet[], ?::text[])
+         as item(id, authority_id, serial_number, enrolment_id, account_id, agency_id, request_id, address, profile, key_kind,
+           tbs, not_before, not_after, crl_partition, actor_kind, actor_id, source_ip, action)),
      intended as (
        insert into certificate.intents (id, authority_id, serial_number, enrolment_id, account_id, agency_id, request_id, address,
          profile, key_kind, tbs, not_before, not_after, crl_partition)
-       select * from unnest(?::uuid[], ?::uuid[], ?::bytea[], ?::uuid[], ?::uuid[], ?::uuid[], ?::uuid[], ?::text[], ?::text[], ?::text[],
-         ?::bytea[], ?::timestamptz[], ?::timestamptz[], ?::int[]))
-     select directory.record_events(?::json)`,
+       select id, authority_id, serial_number, enrolment_id, account_id, agency_id, request_id, address,
+         profile, key_kind, tbs, not_before, not_after, crl_partition from item),
+     issued as (
+       update certificate.enrolments e set state = 'issued', updated_at = now(), subject_public_key_info = taken.key
+       from unnest(?::uuid[], ?::bytea[]) as taken(id, key) where e.id = taken.id and e.state in ('awaiting_csr', 'issued'))
+     select directory.record_account_events(array_agg(actor_kind), array_agg(actor_id), array_agg(source_ip), array_agg(action),
+       array_agg(account_id), array_agg(agency_id), array_agg(request_id),
+       array_agg(jsonb_build_object('enrolmentId', enrolment_id, 'serialNumber', encode(serial_number, 'hex'))))
+     from item`,
     [
-      issued.map(({ id }) => id),
-      byteaArray(issued.map(({ subjectPublicKeyInfo }) => subjectPublicKeyInfo)),
       column('id'),
       column('authorityId'),
       byteaArray(column('serialNumber')),
@@ -139,10 +150,20 @@ export async function recordIntents(
       column('notBefore'),
       column('notAfter'),
       column('crlPartition'),
-      `[${events.join(',')}]`,
+      ...actorColumns(intents),
+      intents.map(({ action }) => action),
+      issued.map(({ id }) => id),
+      byteaArray(issued.map(({ subjectPublicKeyInfo }) => subjectPublicKeyInfo)),
     ],
   );
 }
+
+/** Kind, id and address of who did what is recorded. */
+const actorColumns = (acts: readonly { actor: SystemOrActor }[]): unknown[] => [
+  acts.map(({ actor }) => actor.kind),
+  acts.map(({ actor }) => actor.id),
+  acts.map(({ actor }) => actor.ip),
+];
 
 /** An account as it was read when its certificate was intended. */
 export interface IssuedAccount {
@@ -156,8 +177,7 @@ export interface SignedIntent {
   enrolmentId: string;
   certificate: Buffer;
   fingerprint: Buffer;
-  /** For `directory.record_events`. */
-  event: string;
+  actor: SystemOrActor;
   /** What follows, in JSON: an account of a job that publishes many at once, or a job of its own. */
   account: string | null;
   job: string | null;
@@ -170,8 +190,8 @@ const crowd = 10;
  * Stores the certificates of intents that wait for one, with their events and jobs, in one statement and so in one transaction; the
  * enrolments of those that it stored. The others were stored before, by another that signed the same intent at the same time.
  *
- * A few are published by a job of theirs, at once; those of a crowd by one that begins within a second, which need not be asked for if
- * it waits already and does not begin before this is committed. Should it begin all the same, the job of the minute finds them.
+ * A few are published by a job of theirs, at once; those of a crowd by one that begins a second after the first of them. One that waits
+ * already is held until this is committed, so that it begins afterwards and finds what is stored here; none is held back by the next.
  */
 export async function recordSigned(database: Database, signed: readonly SignedIntent[]): Promise<Set<string>> {
   const column = <K extends keyof SignedIntent>(name: K): SignedIntent[K][] => signed.map((one) => one[name]);
@@ -179,33 +199,40 @@ export async function recordSigned(database: Database, signed: readonly SignedIn
     database,
     'record-signed',
     `with item as materialized (
-       select * from unnest(?::uuid[], ?::text[], ?::text[], ?::text[]) as item(enrolment_id, event, account, job)),
+       select * from unnest(?::uuid[], ?::text[], ?::text[], ?::inet[], ?::text[], ?::text[])
+         as item(enrolment_id, actor_kind, actor_id, source_ip, account, job)),
      stored as materialized (
-       select item.* from certificate.store_signed(?::uuid[], ?::bytea[], ?::bytea[]) as signed(enrolment_id)
+       select item.*, account_id, agency_id, request_id, jsonb_build_object('serialNumber', encode(serial_number, 'hex'),
+         'profile', profile, 'fingerprintSha256', encode(fingerprint_sha256, 'hex')) as after
+       from certificate.store_signed(?::uuid[], ?::bytea[], ?::bytea[]) signed
        join item on item.enrolment_id = signed.enrolment_id),
      published as materialized (select count(account) as number from stored),
      waiting as (
        insert into certificate.unpublished (account)
        select account::json from stored, published where account is not null and number >= ${crowd}),
+     waits as materialized (
+       select id from certificate_jobs._private_jobs waiting
+       where waiting.key = 'publish-unpublished' and waiting.locked_at is null and waiting.attempts = 0
+         and waiting.run_at <= now() + interval '1 second' for share),
      jobs as materialized (
        select 'publish-certificates' as task, ('{"accounts":[' || string_agg(account, ',') || ']}')::json as payload, null as queue,
          null::timestamptz as run_at, null as key
        from stored having count(account) between 1 and ${crowd - 1}
        union all
        select 'publish-unpublished', '{}', 'publish', now() + interval '1 second', 'publish-unpublished'
-       from published where number >= ${crowd} and not exists (select from certificate_jobs._private_jobs waiting
-         where waiting.key = 'publish-unpublished' and waiting.locked_at is null
-           and waiting.run_at between now() + interval '300 ms' and now() + interval '1 second')
+       from published where number >= ${crowd} and not exists (select from waits)
        union all
        select job::json ->> 'task', job::json -> 'payload', null, null, job::json ->> 'key'
        from (select distinct job from stored where job is not null) alone)
      select array(select enrolment_id::text from stored) as ids,
-       directory.record_events(('[' || (select string_agg(event, ',') from stored) || ']')::json),
+       (select directory.record_account_events(array_agg(actor_kind), array_agg(actor_id), array_agg(source_ip),
+           array_agg('certificate.issued'::text), array_agg(account_id), array_agg(agency_id), array_agg(request_id), array_agg(after))
+         from stored),
        (select count(*) from certificate_jobs.add_jobs(array(
          select row(task, payload, queue, run_at, null, key, 0, null)::certificate_jobs.job_spec from jobs)))`,
     [
       column('enrolmentId'),
-      column('event'),
+      ...actorColumns(signed),
       column('account'),
       column('job'),
       column('enrolmentId'),

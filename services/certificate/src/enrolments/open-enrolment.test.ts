@@ -3,6 +3,7 @@ import { inflateRawSync } from 'node:zlib';
 import { changeAccount, insertClient, insertRequest, type TestAccount } from '@congvu/database/testing';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import supertest from 'supertest';
+import { certificateSystem } from '../certificates/certificate-event.ts';
 import type { Intent } from '../certificates/certificate-store.ts';
 import { startTestCertificates, type TestCertificates } from '../testing.ts';
 import { recordIntents } from './issuing-store.ts';
@@ -147,7 +148,13 @@ describe('a certificate of a device', () => {
     const csr = newCsr();
     expect((await post(`/v1/enrolments/${id}/csr`, { csr }, agency)).body.code).toBe('enrolment_state');
     await expect(
-      service.database.transaction((transaction) => recordIntents(transaction, [], [intentFor(id, office)], [])),
+      service.database.transaction((transaction) =>
+        recordIntents(
+          transaction,
+          [{ id, subjectPublicKeyInfo: Buffer.of(1) }],
+          [{ ...intentFor(id, office), actor: certificateSystem, action: 'certificate.intended' }],
+        ),
+      ),
     ).rejects.toThrow('without the approval');
     const decided = await post(`/v1/enrolments/${id}/approve`, { remark: 'Máy chủ mới' }, approver);
     expect(decided.body).toMatchObject({

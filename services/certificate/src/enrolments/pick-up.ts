@@ -40,7 +40,7 @@ export async function pickUp(
     throw conflict('certificate_revoked', 'The certificate of this key was revoked; there is nothing to pick up.');
   if (enrolment.state === 'awaiting_approval' || enrolment.state === 'rejected')
     throw conflict('enrolment_state', `The enrolment is ${enrolment.state}; there is nothing to pick up.`);
-  if (!certificate?.certificate || certificate.state !== 'valid') {
+  if (certificate?.state !== 'valid') {
     throw new ServiceError({
       kind: 'unavailable',
       code: 'certificate_not_ready',

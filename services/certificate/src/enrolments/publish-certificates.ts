@@ -108,6 +108,13 @@ export async function publishUnpublished(dependencies: PublishDependencies, sign
   }
 }
 
+/** Each minute, for what nobody else asked for. */
+export async function askForUnpublished(database: Database): Promise<void> {
+  const key = 'publish-unpublished';
+  if ((await listUnpublished(database, 1)).length > 0)
+    await addJobs(database, 'certificate', [{ task: key, payload: {}, key, queue: 'publish' }]);
+}
+
 const entryMissing = (): ServiceError =>
   new ServiceError({
     kind: 'conflict',

@@ -1,6 +1,6 @@
 /**
  * A CSR for an enrolment that waits for one: its proof of possession is checked, its key is taken, its subject is not.
- * The certificate is in the answer; it is in LDAP a moment later.
+ * The certificate is in the answer; it is in LDAP a moment later, in a crowd some seconds.
  */
 import type { SystemOrActor } from '../certificates/certificate-event.ts';
 import type { Scope } from '../certificates/certificate-store.ts';

@@ -21,7 +21,7 @@ export interface Revocation {
   holdDecided?: boolean;
 }
 
-/** False when the certificate is revoked already, or is just being made: nothing happened. A hold may become final. */
+/** False when the certificate is revoked already: nothing happened. A hold may become final. */
 export async function applyRevocation(
   transaction: Transaction,
   certificate: CertificateRow,

@@ -46,7 +46,7 @@ export function followLogs(options: { database: Database; logs: readonly Followe
         const state = await stateOfLog(followed.path);
         const outcome =
           state === readToEnd ? { lineCount: 0, isAfterLoss: false } : await countStretch(database, followed);
-        readToEnd = outcome.lineCount === 0 ? state : undefined;
+        readToEnd = outcome.lineCount === 0 && !outcome.isAfterLoss ? state : undefined;
         if (outcome.isAfterLoss)
           log.warn({ path: followed.path }, 'lines of a mail log were gone before they were counted');
         if (outcome.lineCount > 0) pause = 0;
