@@ -133,7 +133,7 @@ const figures: Readonly<
     stack: () => ({ issuingKeyKind: 'rsa-2048' }),
   },
   'issue-rsa3072': {
-    size: 9_000,
+    size: 3_000,
     about: 'the same with RSA-3072',
     measure: measureIssuing('rsa-3072'),
     stack: () => ({ issuingKeyKind: 'rsa-3072' }),
