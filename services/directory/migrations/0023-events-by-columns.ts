@@ -21,4 +21,5 @@ language sql security definer set search_path = directory, pg_temp as $$
 $$;
 revoke execute on function directory.record_account_events from public;
 grant execute on function directory.record_account_events to congvu_certificate;
+revoke execute on function directory.record_events from congvu_certificate; -- which it no longer calls
 `);

@@ -7,7 +7,7 @@ import type { TestAccount } from '@congvu/database/testing';
 import { openLdap } from '@congvu/ldap';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import supertest from 'supertest';
-import { publishUnpublished } from '../enrolments/publish-certificates.ts';
+import { askForUnpublished, publishUnpublished } from '../enrolments/publish-certificates.ts';
 import { startTestCertificates, type TestCertificates } from '../testing.ts';
 import { certificateSystem } from './certificate-event.ts';
 import { finishIssuing } from './finish-issuing.ts';
@@ -179,9 +179,16 @@ describe('a crowd', () => {
     const ldap = openLdap({ url: 'ldap://127.0.0.1:1', bindDn: 'cn=x', password: 'x' });
     await expect(publishUnpublished({ ...service, ldap }, signal)).rejects.toMatchObject({ kind: 'unavailable' });
     expect(await unpublished()).toHaveLength(12);
+    // Should its job be lost, the minute's asks for another.
+    await publishing().delete();
+    await askForUnpublished(service.database);
+    expect(await publishing()).toHaveLength(1);
     await publishUnpublished(service, signal);
     expect(await unpublished()).toEqual([]);
     expect(await Promise.all(all.map(isPublished))).not.toContain(false);
+    await publishing().delete();
+    await askForUnpublished(service.database);
+    expect(await publishing()).toEqual([]);
   });
 
   test('of a few stored together, the job is their own and at once', async () => {

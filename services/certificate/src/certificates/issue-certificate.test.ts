@@ -133,6 +133,7 @@ describe('intent first', () => {
 describe('what was signed stays', () => {
   test.each([
     ["certificate = '\\x00'", 'what was signed'],
+    ['certificate = null', 'null value'],
     ["serial_number = '\\x01'", 'what was signed'],
     ['authority_id = gen_random_uuid()', 'what was signed'],
     ['enrolment_id = gen_random_uuid()', 'what was signed'],

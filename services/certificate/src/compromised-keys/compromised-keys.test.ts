@@ -88,6 +88,19 @@ describe('a key that was reported', () => {
     expect(await service.owner('directory.audit_events').where({ subject_id: key.fingerprint })).toHaveLength(1);
   });
 
+  test('while a certificate is signed for it: the account is looked at, and who has no right learns no more', async () => {
+    const key = newKey();
+    const { account, submit } = await enrolled();
+    const allow = await service.forbid('insert', 'certificate.certificates');
+    expect((await submit(key.csr)).status).toBe(500);
+    await allow();
+    const [intent] = await service.intents(account);
+    const told = { publicKey: key.publicKey, reason };
+    expect((await report(told, 'H41.02')).body).toMatchObject({ status: 403, code: 'key_of_others' });
+    expect((await report(told, 'H41.12')).body.certificates).toEqual([intent!.serial_number.toString('hex')]);
+    expect(await service.queued()).toContain(`certificates:${account.id}`);
+  });
+
   test('is told by one of the two, and by what holds a key', async () => {
     const { publicKey, fingerprint } = newKey();
     for (const body of [{}, { publicKey, fingerprintSha256: fingerprint }, { publicKey: 'nothing' }])

@@ -6,6 +6,7 @@ import type { AuditAction } from '@congvu/contracts';
 import { byteaArray, type Connection, type Database, prepared, type Transaction } from '@congvu/database';
 import type { SystemOrActor } from '../certificates/certificate-event.ts';
 import type { CertificateRow, Intent } from '../certificates/certificate-store.ts';
+import { publishingJob } from './convergence-job.ts';
 import { type AccountSource, accountsQuery, type EnrolmentRow } from './enrolment-store.ts';
 
 /** What of an enrolment decides about its certificate. */
@@ -207,20 +208,19 @@ export async function recordSigned(database: Database, signed: readonly SignedIn
        from certificate.store_signed(?::uuid[], ?::bytea[], ?::bytea[]) signed
        join item on item.enrolment_id = signed.enrolment_id),
      published as materialized (select count(account) as number from stored),
-     waiting as (
+     unpublished as (
        insert into certificate.unpublished (account)
        select account::json from stored, published where account is not null and number >= ${crowd}),
-     waits as materialized (
-       select id from certificate_jobs._private_jobs waiting
-       where waiting.key = 'publish-unpublished' and waiting.locked_at is null and waiting.attempts = 0
-         and waiting.run_at <= now() + interval '1 second' for share),
+     asked as materialized (
+       select id from certificate_jobs._private_jobs
+       where key = '${publishingJob.key}' and locked_at is null and attempts = 0 and run_at <= now() + interval '1 second' for share),
      jobs as materialized (
        select 'publish-certificates' as task, ('{"accounts":[' || string_agg(account, ',') || ']}')::json as payload, null as queue,
          null::timestamptz as run_at, null as key
        from stored having count(account) between 1 and ${crowd - 1}
        union all
-       select 'publish-unpublished', '{}', 'publish', now() + interval '1 second', 'publish-unpublished'
-       from published where number >= ${crowd} and not exists (select from waits)
+       select '${publishingJob.task}', '{}', '${publishingJob.queue}', now() + interval '1 second', '${publishingJob.key}'
+       from published where number >= ${crowd} and not exists (select from asked)
        union all
        select job::json ->> 'task', job::json -> 'payload', null, null, job::json ->> 'key'
        from (select distinct job from stored where job is not null) alone)

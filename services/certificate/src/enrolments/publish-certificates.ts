@@ -7,7 +7,7 @@ import { ServiceError } from '@congvu/errors';
 import { diffAttributes, type Ldap, type Operation } from '@congvu/ldap';
 import { listValid } from '../certificates/certificate-store.ts';
 import { listCompromised } from '../compromised-keys/compromised-key-store.ts';
-import { convergenceJob } from './convergence-job.ts';
+import { convergenceJob, publishingJob } from './convergence-job.ts';
 import { listPublished, type PublishedAccount } from './enrolment-store.ts';
 import { deleteUnpublished, type IssuedAccount, listUnpublished } from './issuing-store.ts';
 import { orderedProfile } from './ordered-profile.ts';
@@ -100,19 +100,21 @@ export async function publishUnpublished(dependencies: PublishDependencies, sign
     signal.throwIfAborted();
     const some = await listUnpublished(database, atOnce);
     if (some.length === 0) return;
-    const accounts = some.map(({ account }) => account);
-    await publishIssued(dependencies, accounts);
-    const ids = some.map(({ id }) => id);
-    await deleteUnpublished(database, ids);
+    await publishIssued(
+      dependencies,
+      some.map(({ account }) => account),
+    );
+    await deleteUnpublished(
+      database,
+      some.map(({ id }) => id),
+    );
     if (some.length < atOnce) return;
   }
 }
 
 /** Each minute, for what nobody else asked for. */
 export async function askForUnpublished(database: Database): Promise<void> {
-  const key = 'publish-unpublished';
-  if ((await listUnpublished(database, 1)).length > 0)
-    await addJobs(database, 'certificate', [{ task: key, payload: {}, key, queue: 'publish' }]);
+  if ((await listUnpublished(database, 1)).length > 0) await addJobs(database, 'certificate', [publishingJob]);
 }
 
 const entryMissing = (): ServiceError =>

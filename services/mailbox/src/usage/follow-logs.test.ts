@@ -7,8 +7,9 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { TestAccount } from '@congvu/database/testing';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from '@jest/globals';
+import pino from 'pino';
 import { startTestMailbox, type TestMailbox } from '../testing.ts';
-import { countStretch } from './follow-logs.ts';
+import { countStretch, followLogs } from './follow-logs.ts';
 
 let mailbox: TestMailbox;
 let directory: string;
@@ -136,6 +137,39 @@ test('truncated without a copy, or gone: the loss is told, and counting goes on'
   await appendFile(path(), several(20));
   expect(await countAll()).toBe(true);
   expect(await counted()).toEqual(all(30));
+});
+
+test('while nothing is written the database is not asked; what is written is counted, to a renamed log too', async () => {
+  const counts = async (count: number): Promise<void> => {
+    for (const until = Date.now() + 10_000; (await counted()).received < count && Date.now() < until; ) await sleep(50);
+    expect(await counted()).toEqual(all(count));
+  };
+  await writeFile(path(), several(2));
+  const follower = followLogs({ database: mailbox.database, logs: [postfix()], log: pino({ level: 'silent' }) });
+  try {
+    await counts(2);
+    await sleep(700); // read to its end
+    let queries = 0;
+    const note = (): void => {
+      queries += 1;
+    };
+    mailbox.database.on('query', note);
+    await sleep(1_600);
+    mailbox.database.off('query', note);
+    expect(queries).toBe(0);
+
+    await appendFile(path(), several(1));
+    await counts(3);
+    await rename(path(), `${path()}.1`);
+    await writeFile(path(), '');
+    await sleep(1_200);
+    await appendFile(`${path()}.1`, several(1)); // Postfix has it open still
+    await counts(4);
+    await appendFile(path(), several(1));
+    await counts(5);
+  } finally {
+    await follower.stop();
+  }
 });
 
 test('what is no line of ours is passed over, a line without an end too', async () => {
