@@ -41,6 +41,7 @@ let request: RequestDetail;
 let holders: [Holder, Holder, Holder];
 let pickedUp: Awaited<ReturnType<typeof pickUpKey>>;
 const lines = threePeople();
+const nationalIds = lines.flatMap((line) => ('nationalId' in line && line.nationalId ? line.nationalId : []));
 const NewClient = Client.extend({ clientSecret: z.string() });
 
 beforeAll(async () => {
@@ -65,7 +66,7 @@ test('the district asks for its own mailbox and for three people; it cannot appr
   request = await submit(requester, 'H41.32', lines);
   expect(request.state).toBe('submitted');
   expect(await kindOf(approve(requester, request.id))).toBe('forbidden permission_missing');
-  expect(JSON.stringify(request)).not.toMatch(/\d{12}"/);
+  for (const nationalId of nationalIds) expect(JSON.stringify(request)).not.toContain(nationalId);
 });
 
 test('the IT admin approves, and within seconds entries, mailboxes and certificates are there', async () => {
@@ -244,7 +245,6 @@ test('another agency does not see the request, and without a token, or with one 
 
 test('no secret, code, password or identity number stands in any log', () => {
   const logs = platform.logs();
-  const nationalIds = lines.map((line) => ('nationalId' in line ? line.nationalId : ''));
   const secrets = Object.values(platform.description.clients).map((client) => client.clientSecret);
   for (const secret of [
     ...nationalIds,

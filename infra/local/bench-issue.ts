@@ -1,7 +1,7 @@
 /**
  * `issue-rsa2048`, `issue-rsa3072`, `issue-p256`: certificates a second from ready CSRs over HTTP, the authority's key and the
  * subscribers' of that kind: proof of possession, names from the directory, serial number on record before the signature, everything
- * stored durably with its audit events when the answer leaves. Beside it, in turns, Debian's `cfssl serve` on the same CSRs over as many
+ * stored durably with its audit event when the answer leaves. Beside it, in turns, Debian's `cfssl serve` on the same CSRs over as many
  * connections, which stores nothing and is as fast with fewer. Into LDAP the certificates go by a job each
  * second or two, within what is measured but for the last ones; these accounts have no entries.
  */
@@ -109,16 +109,15 @@ export async function fillEnrolments(owner: pg.Client): Promise<string[]> {
   return rows.map(({ id }) => id as string);
 }
 
-/** What was answered is what is stored: every one signed and on record, with its two events. */
+/** What was answered is what is stored: every one signed and on record, with its event. */
 async function requireOnRecord(owner: pg.Client, count: number): Promise<void> {
   const { rows } = await owner.query(
     `select (select count(*)::int from certificate.certificates where state = 'valid') as certificates,
        (select count(*)::int from certificate.enrolments where state = 'issued') as enrolments,
-       (select count(*)::int from directory.audit_events
-        where action in ('enrolment.csr_accepted', 'certificate.issued')) as events`,
+       (select count(*)::int from directory.audit_events where action = 'certificate.issued') as events`,
   );
   const { certificates, enrolments, events } = rows[0];
-  if (certificates !== count || enrolments !== count || events !== 2 * count)
+  if (certificates !== count || enrolments !== count || events !== count)
     throw new Error(`of ${count} there are ${certificates} certificates, ${enrolments} enrolments, ${events} events`);
 }
 

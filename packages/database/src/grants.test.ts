@@ -62,6 +62,7 @@ describe('what is on record stays', () => {
     ['certificate', 'delete from certificate.intents'],
     ['certificate', "update certificate.intents set tbs = ''"],
     ['certificate', 'delete from certificate.enrolments'],
+    ['certificate', 'delete from certificate.enrolled_keys'],
     ['certificate', "update certificate.crls set changed = '{}'"],
     ...roles.map((role): [Role, string] => [role, `delete from ${role}.migrations`]),
   ])('%s: %s', async (role, statement) => {

@@ -13,6 +13,7 @@ import { up as rowsInOnePiece } from './0010-rows-in-one-piece.ts';
 import { up as rulesWhereTheyApply } from './0011-rules-where-they-apply.ts';
 import { up as intents } from './0012-intents.ts';
 import { up as publishedTogether } from './0013-published-together.ts';
+import { up as writtenOnce } from './0014-written-once.ts';
 
 export const migrations: Migrations = {
   '0001-initial': initial,
@@ -28,4 +29,5 @@ export const migrations: Migrations = {
   '0011-rules-where-they-apply': rulesWhereTheyApply,
   '0012-intents': intents,
   '0013-published-together': publishedTogether,
+  '0014-written-once': writtenOnce,
 };

@@ -1,6 +1,6 @@
 /**
- * What will be signed, for many enrolments in one transaction: serial number and TBSCertificate of each, on record with its events
- * before anything is signed. The enrolments are locked from the first look to the commit; what must be refused is said of that one.
+ * What will be signed, for many enrolments in one transaction: serial number and TBSCertificate of each, on record with who asked
+ * for it before anything is signed. The enrolments are locked from the first look to the commit; what must be refused is said of that one.
  */
 import { randomInt, randomUUIDv7 } from 'node:crypto';
 import type { Transaction } from '@congvu/database';
@@ -9,7 +9,7 @@ import { buildTbsCertificate, newSerialNumber, validityPeriod } from '../authori
 import type { Profile, SubjectFact } from '../authority/profile.ts';
 import { keyKindOf } from '../authority/public-key.ts';
 import { fingerprintOfKey } from '../compromised-keys/compromised-key-store.ts';
-import { type AccountSource, enrolmentNotFound, openStates } from '../enrolments/enrolment-store.ts';
+import { type AccountSource, enrolmentNotFound } from '../enrolments/enrolment-store.ts';
 import {
   checkToIssue,
   type EnrolmentToIssue,
@@ -96,20 +96,13 @@ export async function commitIntents(
     const { intended, fresh } = outcome.value;
     return [{ order, intended, ...fresh }];
   });
-  const isTaken = ({ order }: (typeof written)[number]): boolean =>
-    order.csr !== undefined && !locked.get(order.enrolmentId)?.enrolment.subject_public_key_info;
   if (written.length > 0)
     await recordIntents(
       transaction,
       written
         .filter(({ intended }) => intended.path === 'csr')
         .map(({ intended, subjectPublicKeyInfo }) => ({ id: intended.enrolmentId, subjectPublicKeyInfo })),
-      // One event for each, and it names the serial number: a key of the holder's, or another that is certified.
-      written.map((one) => ({
-        ...one.intent,
-        actor: one.order.actor,
-        action: isTaken(one) ? 'enrolment.csr_accepted' : 'certificate.intended',
-      })),
+      written.map(({ intent, order: { actor } }) => ({ ...intent, actor })),
     );
   return outcomes.map((outcome) => ('value' in outcome ? { value: outcome.value.intended } : outcome));
 }
@@ -217,8 +210,7 @@ function requireTakes(
   if (checks.inUse.has(fingerprint)) throw keyReused();
 }
 
-const isOpen = ({ state }: EnrolmentToIssue): boolean =>
-  state !== 'awaiting_approval' && (openStates as readonly string[]).includes(state);
+const isOpen = ({ is_open, state }: EnrolmentToIssue): boolean => is_open && state !== 'awaiting_approval';
 
 export const keyReused = (): ServiceError =>
   refuse('csr_key_reused', 'This key has or had a certificate, or is enrolled, already; make a new key pair.');

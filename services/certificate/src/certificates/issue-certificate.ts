@@ -9,7 +9,6 @@
 import { brokenConstraint, type Database } from '@congvu/database';
 import { ServiceError } from '@congvu/errors';
 import type { Authorities } from '../authorities/authorities.ts';
-import { fingerprintOf } from '../authority/certificate.ts';
 import { signTbs } from '../authority/issuer.ts';
 import type { KeyKind } from '../authority/public-key.ts';
 import { convergenceJob } from '../enrolments/convergence-job.ts';
@@ -56,8 +55,6 @@ const mostInCommit = 250;
 interface Signed {
   intent: Unsigned;
   certificate: Buffer;
-  fingerprint: Buffer;
-  actor: SystemOrActor;
 }
 
 export function openIssuing(dependencies: IssueDependencies): Issue {
@@ -98,8 +95,7 @@ export function openIssuing(dependencies: IssueDependencies): Issue {
       const certificate = await signerOf(authorityId)(intent);
 
       // 3. The register.
-      const fingerprint = Buffer.from(fingerprintOf(certificate), 'hex');
-      const stored = await store({ intent, certificate, fingerprint, actor: order.actor });
+      const stored = await store({ intent, certificate });
       return { authorityId, serialNumber, certificate: stored };
     } finally {
       underWay -= 1;
@@ -109,7 +105,7 @@ export function openIssuing(dependencies: IssueDependencies): Issue {
 
 /** Enrolled by another process in the same moment. */
 function refuseReusedKey(error: unknown): never {
-  throw brokenConstraint(error) === 'enrolments_key_unique' ? keyReused() : error;
+  throw brokenConstraint(error) === 'enrolled_keys_unique' ? keyReused() : error;
 }
 
 /** In one transaction; where the database refuses it, in halves, until those that it refuses stand alone. */
@@ -146,13 +142,11 @@ async function storeSigned(database: Database, signed: readonly Signed[]): Promi
   });
 }
 
-function toRecord({ intent, certificate, fingerprint, actor }: Signed): SignedIntent {
+function toRecord({ intent, certificate }: Signed): SignedIntent {
   const isIssued = intent.path === 'csr';
   return {
     enrolmentId: intent.enrolmentId,
     certificate,
-    fingerprint,
-    actor,
     // Into LDAP; and whatever became of an account while we signed, the certificate follows it.
     account: isIssued && intent.account ? JSON.stringify(intent.account) : null,
     job: isIssued && !intent.account ? JSON.stringify(convergenceJob(intent.accountId)) : null,

@@ -3,6 +3,7 @@ import { hash } from 'node:crypto';
 import type { CompromisedKey } from '@congvu/contracts';
 import type { Connection, Transaction } from '@congvu/database';
 import type { CertificateRow } from '../certificates/certificate-store.ts';
+import { enrolmentsOfKey } from '../enrolments/enrolment-store.ts';
 
 export const fingerprintOfKey = (subjectPublicKeyInfo: Buffer): Buffer =>
   hash('sha256', subjectPublicKeyInfo, 'buffer');
@@ -52,12 +53,11 @@ export async function listLiveOfKey(
   agencyCode: string,
 ): Promise<{ serial_number: Buffer; account_id: string; is_below: boolean }[]> {
   const ofKey = live(connection)
-    .whereRaw('sha256(e.subject_public_key_info) = ?', [fingerprint])
+    .whereRaw(`e.id in (${enrolmentsOfKey})`, [fingerprint])
     .select('x.serial_number', 'x.account_id', 'x.agency_id', 'x.created_at')
     .unionAll(
       connection('certificate.intents as i')
-        .join('certificate.enrolments as e', 'e.id', 'i.enrolment_id')
-        .whereRaw('e.subject_public_key_info is not null and sha256(e.subject_public_key_info) = ?', [fingerprint])
+        .whereRaw(`i.enrolment_id in (${enrolmentsOfKey})`, [fingerprint])
         .select('i.serial_number', 'i.account_id', 'i.agency_id', 'i.created_at'),
     );
   return connection

@@ -123,11 +123,16 @@ export interface EnrolmentRow {
   renews: string | null;
   same_key: boolean;
   wrapped_passphrase: Buffer | null;
+  /** An account has one at most, for each profile and set of host names. */
+  is_open: boolean;
   created_at: Date;
 }
 
-/** One of these an account has at most, for each profile and set of host names. */
-export const openStates = ['awaiting_approval', 'awaiting_csr', 'awaiting_pickup', 'issued'] as const;
+/** Ids, by the key's fingerprint: the enrolment that brought it, and renewals that kept it. */
+export const enrolmentsOfKey = `select e.id from certificate.enrolled_keys k
+  join certificate.enrolments first on first.id = k.enrolment_id
+  join certificate.enrolments e on e.account_id = first.account_id and e.subject_public_key_info = first.subject_public_key_info
+  where k.fingerprint = ?`;
 
 const rows = (connection: Connection) => connection<EnrolmentRow>('certificate.enrolments');
 
@@ -140,7 +145,7 @@ export const findOpenEnrolment = (
   rows(connection)
     .where({ account_id: accountId, profile })
     .whereRaw('dns_names = ?::text[]', [dnsNames as string[]])
-    .whereIn('state', openStates)
+    .where('is_open', true)
     .first();
 
 export interface NewEnrolment {
@@ -169,8 +174,7 @@ export async function insertEnrolment(transaction: Transaction, enrolment: NewEn
     `insert into certificate.enrolments (id, account_id, number, profile, path, state, wrapped_private_key, subject_public_key_info,
        credential_epoch, dns_names, asked_by_kind, asked_by, idempotency_key, body_hash, renews, same_key)
      values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-     on conflict (account_id, profile, dns_names) where state in ('awaiting_approval', 'awaiting_csr', 'awaiting_pickup', 'issued')
-     do nothing`,
+     on conflict (account_id, profile, dns_names) where is_open do nothing`,
     [
       enrolment.id,
       enrolment.accountId,
@@ -231,7 +235,7 @@ export async function closeEnrolment(transaction: Transaction, id: string): Prom
 
 /** Closes those of every profile. */
 export async function closeOpenEnrolments(transaction: Transaction, accountId: string): Promise<void> {
-  await rows(transaction).where({ account_id: accountId }).whereIn('state', openStates).update(closed(transaction));
+  await rows(transaction).where({ account_id: accountId, is_open: true }).update(closed(transaction));
 }
 
 /** Locks the enrolment until the transaction ends: what is done to one is done one after the other. */

@@ -2,7 +2,6 @@
  * The queries by which many enrolments are issued at once: what is read of each, under lock, and what is written. Few statements of many
  * rows, because each waits for its turn on both sides of the connection.
  */
-import type { AuditAction } from '@congvu/contracts';
 import { byteaArray, type Connection, type Database, prepared, type Transaction } from '@congvu/database';
 import type { SystemOrActor } from '../certificates/certificate-event.ts';
 import type { CertificateRow, Intent } from '../certificates/certificate-store.ts';
@@ -12,7 +11,7 @@ import { type AccountSource, accountsQuery, type EnrolmentRow } from './enrolmen
 /** What of an enrolment decides about its certificate. */
 export type EnrolmentToIssue = Pick<
   EnrolmentRow,
-  'id' | 'profile' | 'path' | 'state' | 'dns_names' | 'subject_public_key_info'
+  'id' | 'profile' | 'path' | 'state' | 'is_open' | 'dns_names' | 'subject_public_key_info'
 >;
 
 /**
@@ -27,7 +26,7 @@ export async function lockToIssue(
     transaction,
     'lock-to-issue',
     `with locked as materialized (select * from certificate.enrolments where id = any(?::uuid[]) order by id for update)
-     select locked.id, profile, path, locked.state, dns_names, subject_public_key_info, to_json(account) as account
+     select locked.id, profile, path, locked.state, is_open, dns_names, subject_public_key_info, to_json(account) as account
      from locked left join lateral (${accountsQuery} where c.id = locked.account_id offset 0) account on true`,
     [ids],
   );
@@ -89,20 +88,13 @@ export async function checkToIssue(
          select above.code, above.parent_code from directory.agencies_v above join upwards on above.code = upwards.parent_code)
        select from upwards where code = item.above)
      union all
-     select 'inUse', encode(sha256(subject_public_key_info), 'hex') from certificate.enrolments
-     where sha256(subject_public_key_info) = any(?::bytea[]) and subject_public_key_info is not null and not same_key
+     select 'inUse', encode(fingerprint, 'hex') from certificate.enrolled_keys where fingerprint = any(?::bytea[])
      union all
      select 'compromised', encode(fingerprint, 'hex') from certificate.compromised_keys where fingerprint = any(?::bytea[])`,
     [pairs.map(({ agencyId }) => agencyId), pairs.map(({ above }) => above), octets, octets],
   );
   for (const { what, value } of rows) found[what].add(value);
   return found;
-}
-
-/** By whom, and as which event an intent is on record. */
-export interface Act {
-  actor: SystemOrActor;
-  action: AuditAction;
 }
 
 /**
@@ -113,30 +105,22 @@ export async function recordIntents(
   transaction: Transaction,
   /** With the key that each has from now on. */
   issued: readonly { id: string; subjectPublicKeyInfo: Buffer }[],
-  intents: readonly (Intent & Act)[],
+  intents: readonly (Intent & { actor: SystemOrActor })[],
 ): Promise<void> {
   const column = <K extends keyof Intent>(name: K): Intent[K][] => intents.map((intent) => intent[name]);
   await prepared(
     transaction,
     'record-intents',
-    `with item as materialized (
-       select * from unnest(?::uuid[], ?::uuid[], ?::bytea[], ?::uuid[], ?::uuid[], ?::uuid[], ?::uuid[], ?::text[], ?::text[], ?::text[],
-         ?::bytea[], ?::timestamptz[], ?::timestamptz[], ?::int[], ?::text[], ?::text[], ?::inet[], ?::text[])
-         as item(id, authority_id, serial_number, enrolment_id, account_id, agency_id, request_id, address, profile, key_kind,
-           tbs, not_before, not_after, crl_partition, actor_kind, actor_id, source_ip, action)),
-     intended as (
-       insert into certificate.intents (id, authority_id, serial_number, enrolment_id, account_id, agency_id, request_id, address,
-         profile, key_kind, tbs, not_before, not_after, crl_partition)
-       select id, authority_id, serial_number, enrolment_id, account_id, agency_id, request_id, address,
-         profile, key_kind, tbs, not_before, not_after, crl_partition from item),
-     issued as (
+    `with issued as (
        update certificate.enrolments e set state = 'issued', updated_at = now(), subject_public_key_info = taken.key
        from unnest(?::uuid[], ?::bytea[]) as taken(id, key) where e.id = taken.id and e.state in ('awaiting_csr', 'issued'))
-     select directory.record_account_events(array_agg(actor_kind), array_agg(actor_id), array_agg(source_ip), array_agg(action),
-       array_agg(account_id), array_agg(agency_id), array_agg(request_id),
-       array_agg(jsonb_build_object('enrolmentId', enrolment_id, 'serialNumber', encode(serial_number, 'hex'))))
-     from item`,
+     insert into certificate.intents (id, authority_id, serial_number, enrolment_id, account_id, agency_id, request_id, address,
+       profile, key_kind, tbs, not_before, not_after, crl_partition, actor_kind, actor_id, source_ip)
+     select * from unnest(?::uuid[], ?::uuid[], ?::bytea[], ?::uuid[], ?::uuid[], ?::uuid[], ?::uuid[], ?::text[], ?::text[], ?::text[],
+       ?::bytea[], ?::timestamptz[], ?::timestamptz[], ?::int[], ?::text[], ?::text[], ?::inet[])`,
     [
+      issued.map(({ id }) => id),
+      byteaArray(issued.map(({ subjectPublicKeyInfo }) => subjectPublicKeyInfo)),
       column('id'),
       column('authorityId'),
       byteaArray(column('serialNumber')),
@@ -151,20 +135,12 @@ export async function recordIntents(
       column('notBefore'),
       column('notAfter'),
       column('crlPartition'),
-      ...actorColumns(intents),
-      intents.map(({ action }) => action),
-      issued.map(({ id }) => id),
-      byteaArray(issued.map(({ subjectPublicKeyInfo }) => subjectPublicKeyInfo)),
+      intents.map(({ actor }) => actor.kind),
+      intents.map(({ actor }) => actor.id),
+      intents.map(({ actor }) => actor.ip),
     ],
   );
 }
-
-/** Kind, id and address of who did what is recorded. */
-const actorColumns = (acts: readonly { actor: SystemOrActor }[]): unknown[] => [
-  acts.map(({ actor }) => actor.kind),
-  acts.map(({ actor }) => actor.id),
-  acts.map(({ actor }) => actor.ip),
-];
 
 /** An account as it was read when its certificate was intended. */
 export interface IssuedAccount {
@@ -177,8 +153,6 @@ export interface IssuedAccount {
 export interface SignedIntent {
   enrolmentId: string;
   certificate: Buffer;
-  fingerprint: Buffer;
-  actor: SystemOrActor;
   /** What follows, in JSON: an account of a job that publishes many at once, or a job of its own. */
   account: string | null;
   job: string | null;
@@ -199,14 +173,9 @@ export async function recordSigned(database: Database, signed: readonly SignedIn
   const { rows } = await prepared<{ ids: string[] }>(
     database,
     'record-signed',
-    `with item as materialized (
-       select * from unnest(?::uuid[], ?::text[], ?::text[], ?::inet[], ?::text[], ?::text[])
-         as item(enrolment_id, actor_kind, actor_id, source_ip, account, job)),
-     stored as materialized (
-       select item.*, account_id, agency_id, request_id, jsonb_build_object('serialNumber', encode(serial_number, 'hex'),
-         'profile', profile, 'fingerprintSha256', encode(fingerprint_sha256, 'hex')) as after
-       from certificate.store_signed(?::uuid[], ?::bytea[], ?::bytea[]) signed
-       join item on item.enrolment_id = signed.enrolment_id),
+    `with stored as materialized (
+       select item.* from unnest(certificate.store_issued(?::uuid[], ?::bytea[])) signed(enrolment_id)
+       join unnest(?::uuid[], ?::text[], ?::text[]) as item(enrolment_id, account, job) on item.enrolment_id = signed.enrolment_id),
      published as materialized (select count(account) as number from stored),
      unpublished as (
        insert into certificate.unpublished (account)
@@ -225,20 +194,9 @@ export async function recordSigned(database: Database, signed: readonly SignedIn
        select job::json ->> 'task', job::json -> 'payload', null, null, job::json ->> 'key'
        from (select distinct job from stored where job is not null) alone)
      select array(select enrolment_id::text from stored) as ids,
-       (select directory.record_account_events(array_agg(actor_kind), array_agg(actor_id), array_agg(source_ip),
-           array_agg('certificate.issued'::text), array_agg(account_id), array_agg(agency_id), array_agg(request_id), array_agg(after))
-         from stored),
        (select count(*) from certificate_jobs.add_jobs(array(
          select row(task, payload, queue, run_at, null, key, 0, null)::certificate_jobs.job_spec from jobs)))`,
-    [
-      column('enrolmentId'),
-      ...actorColumns(signed),
-      column('account'),
-      column('job'),
-      column('enrolmentId'),
-      byteaArray(column('certificate')),
-      byteaArray(column('fingerprint')),
-    ],
+    [column('enrolmentId'), byteaArray(column('certificate')), column('enrolmentId'), column('account'), column('job')],
   );
   return new Set(rows[0]?.ids);
 }

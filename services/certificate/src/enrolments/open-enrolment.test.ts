@@ -152,7 +152,7 @@ describe('a certificate of a device', () => {
         recordIntents(
           transaction,
           [{ id, subjectPublicKeyInfo: Buffer.of(1) }],
-          [{ ...intentFor(id, office), actor: certificateSystem, action: 'certificate.intended' }],
+          [{ ...intentFor(id, office), actor: certificateSystem }],
         ),
       ),
     ).rejects.toThrow('without the approval');
@@ -170,7 +170,6 @@ describe('a certificate of a device', () => {
     expect((await service.actions(office)).filter((action) => action.startsWith('enrolment.'))).toEqual([
       'enrolment.asked',
       'enrolment.approved',
-      'enrolment.csr_accepted',
     ]);
     expect((await post(`/v1/enrolments/${id}/approve`, {}, approver)).body.code).toBe('enrolment_state');
   });

@@ -2,7 +2,7 @@ import { changeAccount, type TestAccount } from '@congvu/database/testing';
 import { openLdap } from '@congvu/ldap';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import supertest from 'supertest';
-import { fromPem, readCertificate } from '../authority/certificate.ts';
+import { fingerprintOf, fromPem, readCertificate } from '../authority/certificate.ts';
 import { finishIssuing } from '../certificates/finish-issuing.ts';
 import { startTestCertificates, type TestCertificates } from '../testing.ts';
 import { findAccount } from './enrolment-store.ts';
@@ -63,14 +63,22 @@ describe('a good CSR', () => {
     await publishIssued(service, await issued());
     expect(await service.published(account)).toEqual([der.toString('hex')]);
     expect(await service.enrolments(account)).toMatchObject([{ state: 'issued', wrapped_private_key: null }]);
-    expect(await service.actions(account)).toEqual([
-      'enrolment.opened',
-      'enrolment.csr_accepted',
-      'certificate.issued',
-    ]);
-    const accepted = { subject_id: account.id, action: 'enrolment.csr_accepted' };
-    expect(await service.owner('directory.audit_events').where(accepted).pluck('after')).toEqual([
-      { enrolmentId: id, serialNumber: answer.body.serialNumber },
+    expect(await service.actions(account)).toEqual(['enrolment.opened', 'certificate.issued']);
+    const event = { subject_id: account.id, action: 'certificate.issued' };
+    expect(await service.owner('directory.audit_events').where(event)).toMatchObject([
+      {
+        service: 'certificate',
+        actor_kind: 'holder',
+        actor_id: account.id,
+        source_ip: expect.stringContaining('127.0.0.1'),
+        agency_id: account.agencyId,
+        after: {
+          enrolmentId: id,
+          serialNumber: answer.body.serialNumber,
+          profile: 'person-signature',
+          fingerprintSha256: fingerprintOf(der),
+        },
+      },
     ]);
   });
 
@@ -139,6 +147,10 @@ describe('killed or cut off', () => {
     expect(row).toMatchObject({ state: 'valid' });
     expect(await service.queued()).toContain(`certificates:${account.id}`);
     expect(await service.enrolments(account)).toMatchObject([{ state: 'issued' }]);
+    // By who asked for it, though another finished.
+    expect(
+      await service.owner('directory.audit_events').where({ subject_id: account.id, action: 'certificate.issued' }),
+    ).toMatchObject([{ actor_kind: 'holder', actor_id: account.id }]);
     expect((await send(csr)).body.serialNumber).toBe(row!.serial_number.toString('hex'));
   });
 

@@ -146,8 +146,8 @@ export async function lockExternal(
 export async function isKeyOfAnother(connection: Connection, keySha256: Buffer, accountId: string): Promise<boolean> {
   const { rows: found } = await connection.raw<{ rows: [{ taken: boolean }] }>(
     `select exists (select from certificate.external_credentials where key_sha256 = :key and account_id <> :account)
-       or exists (select from certificate.enrolments where sha256(subject_public_key_info) = :key and account_id <> :account
-         and subject_public_key_info is not null and state <> 'rejected') as taken`,
+       or exists (select from certificate.enrolled_keys k join certificate.enrolments e on e.id = k.enrolment_id
+         where k.fingerprint = :key and e.account_id <> :account and e.state <> 'rejected') as taken`,
     { key: keySha256, account: accountId } as never,
   );
   return found[0].taken;
