@@ -1,9 +1,9 @@
 /**
- * What will be signed, for many enrolments in one transaction: serial number and TBSCertificate of each, on record with who asked
- * for it before anything is signed. The enrolments are locked from the first look to the commit; what must be refused is said of that one.
+ * What will be signed, for many enrolments together: serial number and TBSCertificate of each, on record with who asked for it before
+ * anything is signed. What must be refused is said of that one. One that somebody changes between the first look and the record is
+ * looked at again, which costs less than to keep all of them locked meanwhile.
  */
 import { randomInt, randomUUIDv7 } from 'node:crypto';
-import type { Transaction } from '@congvu/database';
 import { invalid, ServiceError } from '@congvu/errors';
 import { buildTbsCertificate, newSerialNumber, validityPeriod } from '../authority/issuer.ts';
 import type { Profile, SubjectFact } from '../authority/profile.ts';
@@ -11,13 +11,12 @@ import { keyKindOf } from '../authority/public-key.ts';
 import { fingerprintOfKey } from '../compromised-keys/compromised-key-store.ts';
 import { type AccountSource, enrolmentNotFound } from '../enrolments/enrolment-store.ts';
 import {
-  checkToIssue,
   type EnrolmentToIssue,
+  type FoundToIssue,
   type IssuedAccount,
-  type IssuingChecks,
   listMade,
-  lockToIssue,
   type Made,
+  readToIssue,
   recordIntents,
 } from '../enrolments/issuing-store.ts';
 import { type Intent, isRevokedForGood, type Scope } from './certificate-store.ts';
@@ -49,40 +48,49 @@ export type Intended = Unsigned | (About & { tbs: null; certificate: Buffer });
 
 interface Plan {
   intended: Intended;
-  /** What is to be written, unless it stands already, and the key that is certified. */
-  fresh?: { intent: Intent; subjectPublicKeyInfo: Buffer };
+  /** What is to be written, unless it stands already; the key that is certified, and which version of the enrolment was read. */
+  fresh?: Intent & { subjectPublicKeyInfo: Buffer; xmin: string };
 }
+
+/** Each time somebody else was faster, and so came further. */
+const mostLooks = 5;
 
 /** No two orders are for the same enrolment. */
 export async function commitIntents(
-  transaction: Transaction,
   dependencies: IssueDependencies,
   orders: readonly IssueOrder[],
+  looks = 1,
 ): Promise<Outcome<Intended>[]> {
+  const { database } = dependencies;
   // 1. What is there.
-  const locked = await lockToIssue(
-    transaction,
-    orders.map(({ enrolmentId }) => enrolmentId),
-  );
-  const sources = [...locked.values()].flatMap(({ source }) => source ?? []);
-  const checks = await checkToIssue(
-    transaction,
-    pairsOf(orders, sources),
-    orders.flatMap(({ csr }) => csr?.fingerprint ?? []),
+  const found = await readToIssue(
+    database,
+    orders.map(({ enrolmentId: id, csr }) => ({
+      id,
+      agencyCode: csr && 'agencyCode' in csr.scope ? csr.scope.agencyCode : null,
+      fingerprint: csr ? Buffer.from(csr.fingerprint, 'hex') : null,
+    })),
   );
   const made = await listMade(
-    transaction,
-    [...locked.values()].flatMap(({ enrolment }) => (enrolment.subject_public_key_info ? enrolment.id : [])),
+    database,
+    [...found.values()].flatMap(({ enrolment }) => (enrolment.subject_public_key_info ? enrolment.id : [])),
   );
 
   // 2. What is to be, of each.
-  const outcomes = orders.map((order): Outcome<Plan> => {
+  const broughtHere = new Set<string>();
+  const plans = orders.map((order): Outcome<Plan> => {
     const { enrolmentId, csr } = order;
     try {
-      const { enrolment, source } = locked.get(enrolmentId) ?? {};
-      if (!enrolment || !source || (csr && !isInScope(source, csr.scope, checks))) throw enrolmentNotFound();
-      const plan = planOne(dependencies, order, { enrolment, source, made: made.get(enrolmentId), checks });
-      if (csr) checks.inUse.add(csr.fingerprint);
+      const one = found.get(enrolmentId);
+      if (!one?.source || (csr && !isInScope(one.source, csr.scope, one.isBelow))) throw enrolmentNotFound();
+      const isKeyInUse = one.isKeyInUse || (csr !== undefined && broughtHere.has(csr.fingerprint));
+      const plan = planOne(dependencies, order, {
+        ...one,
+        source: one.source,
+        isKeyInUse,
+        made: made.get(enrolmentId),
+      });
+      if (csr) broughtHere.add(csr.fingerprint);
       return { value: plan };
     } catch (error) {
       return { error };
@@ -90,45 +98,29 @@ export async function commitIntents(
   });
 
   // 3. On record.
-  const written = outcomes.flatMap((outcome, index) => {
-    const order = orders[index] as IssueOrder;
-    if (!('value' in outcome) || !outcome.value.fresh) return [];
-    const { intended, fresh } = outcome.value;
-    return [{ order, intended, ...fresh }];
+  const fresh = plans.flatMap((plan, index) => {
+    const { fresh: one } = 'value' in plan ? plan.value : {};
+    return one ? [{ ...one, actor: (orders[index] as IssueOrder).actor }] : [];
   });
-  if (written.length > 0)
-    await recordIntents(
-      transaction,
-      written
-        .filter(({ intended }) => intended.path === 'csr')
-        .map(({ intended, subjectPublicKeyInfo }) => ({ id: intended.enrolmentId, subjectPublicKeyInfo })),
-      written.map(({ intent, order: { actor } }) => ({ ...intent, actor })),
-    );
-  return outcomes.map((outcome) => ('value' in outcome ? { value: outcome.value.intended } : outcome));
-}
-
-/** Of agencies and scopes that have to be compared, each once. */
-function pairsOf(
-  orders: readonly IssueOrder[],
-  sources: readonly AccountSource[],
-): { agencyId: string; above: string }[] {
-  const codes = new Set(orders.flatMap(({ csr }) => (csr && 'agencyCode' in csr.scope ? [csr.scope.agencyCode] : [])));
-  const agencies = new Map(sources.map(({ agencyId, agencyCode }) => [agencyId, agencyCode]));
-  return [...codes].flatMap((above) =>
-    [...agencies].flatMap(([agencyId, code]) => (code === above ? [] : [{ agencyId, above }])),
+  const recorded = fresh.length > 0 ? await recordIntents(database, fresh) : new Set();
+  const isBehind = new Set(fresh.flatMap(({ enrolmentId: id }) => (recorded.has(id) ? [] : id)));
+  const behind = orders.filter(({ enrolmentId }) => isBehind.has(enrolmentId));
+  if (behind.length > 0 && looks === mostLooks) throw new Error('an enrolment changes faster than it can be issued');
+  const again = behind.length > 0 ? await commitIntents(dependencies, behind, looks + 1) : [];
+  const outcomes = new Map(behind.map(({ enrolmentId }, index) => [enrolmentId, again[index]!]));
+  return plans.map(
+    (plan, index) =>
+      outcomes.get((orders[index] as IssueOrder).enrolmentId) ??
+      ('value' in plan ? { value: plan.value.intended } : plan),
   );
 }
 
-const isInScope = (source: AccountSource, scope: Scope, { within }: IssuingChecks): boolean =>
-  'accountId' in scope
-    ? source.id === scope.accountId && source.credentialEpoch === scope.credentialEpoch
-    : source.agencyCode === scope.agencyCode || within.has(`${source.agencyId} ${scope.agencyCode}`);
+const isInScope = (source: AccountSource, scope: Scope, isBelow: boolean): boolean =>
+  'accountId' in scope ? source.id === scope.accountId && source.credentialEpoch === scope.credentialEpoch : isBelow;
 
-interface Found {
-  enrolment: EnrolmentToIssue;
+interface Found extends FoundToIssue {
   source: AccountSource;
   made: Made | undefined;
-  checks: IssuingChecks;
 }
 
 /** Throws what is wrong with this order alone. */
@@ -185,15 +177,16 @@ function planOne(dependencies: IssueDependencies, order: IssueOrder, found: Foun
     certificate: null,
   };
   const keyKind = order.csr?.keyKind ?? keyKindOf(subjectPublicKeyInfo);
-  const intent = { ...intended, crlPartition, address: source.address, keyKind, ...period };
-  return { intended, fresh: { intent, subjectPublicKeyInfo } };
+  const { xmin } = enrolment;
+  const { address } = source;
+  return { intended, fresh: { ...intended, crlPartition, address, keyKind, ...period, subjectPublicKeyInfo, xmin } };
 }
 
 /** Whether the enrolment takes this key: for the first time, or it is the one that it took before. */
 function requireTakes(
   { authorities }: IssueDependencies,
-  { subjectPublicKeyInfo, keyKind, fingerprint }: NonNullable<IssueOrder['csr']>,
-  { enrolment, source, made, checks }: Found,
+  { subjectPublicKeyInfo, keyKind }: NonNullable<IssueOrder['csr']>,
+  { enrolment, source, made, isKeyInUse, isKeyCompromised }: Found,
 ): void {
   if (source.state !== 'active') throw conflict('account_state', 'The account is not active.');
   const profile = authorities.profile(enrolment.profile);
@@ -205,9 +198,8 @@ function requireTakes(
     return; // the same CSR again gets the same certificate
   }
   if (enrolment.state !== 'awaiting_csr' || enrolment.subject_public_key_info) throw enrolmentState(enrolment);
-  if (checks.compromised.has(fingerprint))
-    throw refuse('csr_key_compromised', 'This key is known to others; make a new key pair.');
-  if (checks.inUse.has(fingerprint)) throw keyReused();
+  if (isKeyCompromised) throw refuse('csr_key_compromised', 'This key is known to others; make a new key pair.');
+  if (isKeyInUse) throw keyReused();
 }
 
 const isOpen = ({ is_open, state }: EnrolmentToIssue): boolean => is_open && state !== 'awaiting_approval';

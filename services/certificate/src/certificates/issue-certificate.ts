@@ -61,8 +61,7 @@ export function openIssuing(dependencies: IssueDependencies): Issue {
   const { database, authorities } = dependencies;
   const commitIntent = gather<IssueOrder, Intended>(
     { most: mostInCommit, keyOf: (order) => order.enrolmentId },
-    (orders) =>
-      together(orders, (some) => database.transaction((transaction) => commitIntents(transaction, dependencies, some))),
+    (orders) => together(orders, (some) => commitIntents(dependencies, some)),
   );
   // Together, though each by itself: so those that were committed together are stored together. By authority, for one whose key is in
   // a slow token holds up no other.

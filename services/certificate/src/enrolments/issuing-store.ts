@@ -1,8 +1,8 @@
 /**
- * The queries by which many enrolments are issued at once: what is read of each, under lock, and what is written. Few statements of many
+ * The queries by which many enrolments are issued at once: what is read of each, and what is written. Few statements of many
  * rows, because each waits for its turn on both sides of the connection.
  */
-import { byteaArray, type Connection, type Database, prepared, type Transaction } from '@congvu/database';
+import { byteaArray, type Connection, type Database, prepared } from '@congvu/database';
 import type { SystemOrActor } from '../certificates/certificate-event.ts';
 import type { CertificateRow, Intent } from '../certificates/certificate-store.ts';
 import { publishingJob } from './convergence-job.ts';
@@ -12,25 +12,68 @@ import { type AccountSource, accountsQuery, type EnrolmentRow } from './enrolmen
 export type EnrolmentToIssue = Pick<
   EnrolmentRow,
   'id' | 'profile' | 'path' | 'state' | 'is_open' | 'dns_names' | 'subject_public_key_info'
->;
+> & {
+  /** Which version of the row was read: the transaction that wrote it. */
+  xmin: string;
+};
 
-/**
- * Locks the enrolments until the transaction ends, always in the same order, so that nobody waits for each other in a circle, each with
- * its account. Those that are not there are left out.
- */
-export async function lockToIssue(
-  transaction: Transaction,
-  ids: readonly string[],
-): Promise<Map<string, { enrolment: EnrolmentToIssue; source: AccountSource | null }>> {
-  const { rows } = await prepared<EnrolmentToIssue & { account: AccountSource | null }>(
-    transaction,
-    'lock-to-issue',
-    `with locked as materialized (select * from certificate.enrolments where id = any(?::uuid[]) order by id for update)
-     select locked.id, profile, path, locked.state, is_open, dns_names, subject_public_key_info, to_json(account) as account
-     from locked left join lateral (${accountsQuery} where c.id = locked.account_id offset 0) account on true`,
-    [ids],
+export interface ToIssue {
+  id: string;
+  /** Of the agency that must be the account's, or above it; null where none is asked for. */
+  agencyCode: string | null;
+  /** SHA-256 of the key that it is to take, if it brings one. */
+  fingerprint: Buffer | null;
+}
+
+export interface FoundToIssue {
+  enrolment: EnrolmentToIssue;
+  source: AccountSource | null;
+  isBelow: boolean;
+  /** An enrolment has it (a renewal that kept its key has the one of another). */
+  isKeyInUse: boolean;
+  isKeyCompromised: boolean;
+}
+
+/** By enrolment; those that are not there are left out. Nothing is locked: `recordIntents` looks whether they are as they were. */
+export async function readToIssue(database: Database, asked: readonly ToIssue[]): Promise<Map<string, FoundToIssue>> {
+  const none = Buffer.alloc(0);
+  const { rows } = await prepared<EnrolmentToIssue & { account: AccountSource | null } & Omit<FoundToIssue, 'source'>>(
+    database,
+    'read-to-issue',
+    // Upwards it is a few steps, where the subtree of a province is a thousand; and once for all accounts of an agency. Keys by their
+    // index: for an "exists" PostgreSQL may read all of them first.
+    `with found as materialized (
+       select e.id, e.xmin, profile, path, e.state, is_open, dns_names, subject_public_key_info, asked.above, asked.fingerprint,
+         account, account."agencyId" as agency_id, account."agencyCode" as agency_code
+       from unnest(?::uuid[], ?::text[], ?::bytea[]) as asked(id, above, fingerprint)
+       join certificate.enrolments e on e.id = asked.id
+       left join lateral (${accountsQuery} where c.id = e.account_id offset 0) account on true),
+     pair as (select distinct agency_id, above from found where above <> agency_code),
+     below as materialized (
+       select agency_id, above from pair where exists (
+         with recursive upwards as (
+           select code, parent_code from directory.agencies_v where id = pair.agency_id
+           union
+           select a.code, a.parent_code from directory.agencies_v a join upwards on a.code = upwards.parent_code)
+         select from upwards where code = pair.above))
+     select id, xmin, profile, path, state, is_open, dns_names, subject_public_key_info, to_json(account) as account,
+       above = agency_code or (agency_id, above) in (select agency_id, above from below) as "isBelow",
+       (select k.fingerprint from certificate.enrolled_keys k where k.fingerprint = found.fingerprint) is not null as "isKeyInUse",
+       (select k.fingerprint from certificate.compromised_keys k where k.fingerprint = found.fingerprint) is not null
+         as "isKeyCompromised"
+     from found`,
+    [
+      asked.map(({ id }) => id),
+      asked.map(({ agencyCode }) => agencyCode),
+      byteaArray(asked.map(({ fingerprint }) => fingerprint ?? none)),
+    ],
   );
-  return new Map(rows.map(({ account: source, ...enrolment }) => [enrolment.id, { enrolment, source }]));
+  return new Map(
+    rows.map(({ account: source, isBelow, isKeyInUse, isKeyCompromised, ...enrolment }) => [
+      enrolment.id,
+      { enrolment, source, isBelow, isKeyInUse, isKeyCompromised },
+    ]),
+  );
 }
 
 /** What an enrolment has: its certificate, or the intent that waits for its signature. */
@@ -40,11 +83,11 @@ export type Made = Pick<CertificateRow, 'id' | 'enrolment_id' | 'authority_id' |
     | ({ tbs: null } & Pick<CertificateRow, 'certificate' | 'state' | 'revocation_reason'>)
   );
 
-/** By enrolment. A statement of its own, after the lock: it sees what whoever had the lock before left. */
-export async function listMade(transaction: Transaction, ids: readonly string[]): Promise<Map<string, Made>> {
+/** By enrolment. */
+export async function listMade(database: Database, ids: readonly string[]): Promise<Map<string, Made>> {
   if (ids.length === 0) return new Map();
   const { rows } = await prepared<Made>(
-    transaction,
+    database,
     'made-for-enrolments',
     `select id, enrolment_id, authority_id, serial_number, null::bytea as tbs, certificate, state, revocation_reason
      from certificate.certificates where enrolment_id = any(?::uuid[])
@@ -56,75 +99,46 @@ export async function listMade(transaction: Transaction, ids: readonly string[])
   return new Map(rows.map((row) => [row.enrolment_id, row]));
 }
 
-export interface IssuingChecks {
-  /** "id code". */
-  within: ReadonlySet<string>;
-  /** SHA-256, in hexadecimal. */
-  inUse: Set<string>;
-  compromised: ReadonlySet<string>;
-}
-
 /**
- * Of pairs of an agency and the code of one that may be above it, or the same, those where it is. Of the fingerprints of keys those that
- * an enrolment has (a renewal that kept its key has the one of another), and those that are known to others.
- */
-export async function checkToIssue(
-  transaction: Transaction,
-  pairs: readonly { agencyId: string; above: string }[],
-  fingerprints: readonly string[],
-): Promise<IssuingChecks> {
-  const found = { within: new Set<string>(), inUse: new Set<string>(), compromised: new Set<string>() };
-  if (pairs.length === 0 && fingerprints.length === 0) return found;
-  const octets = byteaArray(fingerprints.map((one) => Buffer.from(one, 'hex')));
-  // Upwards it is a few steps, where the subtree of a province is a thousand.
-  const { rows } = await prepared<{ what: keyof IssuingChecks; value: string }>(
-    transaction,
-    'check-to-issue',
-    `select 'within' as what, item.id || ' ' || item.above as value from unnest(?::uuid[], ?::text[]) as item(id, above)
-     where exists (
-       with recursive upwards as (
-         select code, parent_code from directory.agencies_v where id = item.id
-         union
-         select above.code, above.parent_code from directory.agencies_v above join upwards on above.code = upwards.parent_code)
-       select from upwards where code = item.above)
-     union all
-     select 'inUse', encode(fingerprint, 'hex') from certificate.enrolled_keys where fingerprint = any(?::bytea[])
-     union all
-     select 'compromised', encode(fingerprint, 'hex') from certificate.compromised_keys where fingerprint = any(?::bytea[])`,
-    [pairs.map(({ agencyId }) => agencyId), pairs.map(({ above }) => above), octets, octets],
-  );
-  for (const { what, value } of rows) found[what].add(value);
-  return found;
-}
-
-/**
- * Before anything is signed: the serial numbers and all that will stand under the signatures. An enrolment whose holder has the key is
- * issued with that, because nothing can keep its certificate from being made any more; one that is picked up is not.
+ * Before anything is signed: the serial numbers, all that will stand under the signatures, and who asked for it; the enrolments of which it
+ * is on record now. Left out are those that are not as they were read any more. An enrolment whose holder has the key is issued with
+ * that, because nothing can keep its certificate from being made any more; one that is picked up is not.
+ *
+ * In one statement, which locks in one order, so that nobody waits for each other in a circle. Whoever comes second finds another version.
  */
 export async function recordIntents(
-  transaction: Transaction,
-  /** With the key that each has from now on. */
-  issued: readonly { id: string; subjectPublicKeyInfo: Buffer }[],
-  intents: readonly (Intent & { actor: SystemOrActor })[],
-): Promise<void> {
-  const column = <K extends keyof Intent>(name: K): Intent[K][] => intents.map((intent) => intent[name]);
-  await prepared(
-    transaction,
+  database: Database,
+  /** With the key that the enrolment has from now on, and as which version it was read. */
+  intents: readonly (Intent & { actor: SystemOrActor; subjectPublicKeyInfo: Buffer; xmin: string })[],
+): Promise<Set<string>> {
+  const column = <K extends keyof (typeof intents)[number]>(name: K): (typeof intents)[number][K][] =>
+    intents.map((intent) => intent[name]);
+  const { rows } = await prepared<{ enrolment_id: string }>(
+    database,
     'record-intents',
-    `with issued as (
-       update certificate.enrolments e set state = 'issued', updated_at = now(), subject_public_key_info = taken.key
-       from unnest(?::uuid[], ?::bytea[]) as taken(id, key) where e.id = taken.id and e.state in ('awaiting_csr', 'issued'))
+    `with item as materialized (
+       select * from unnest(?::uuid[], ?::xid[], ?::bytea[], ?::uuid[], ?::uuid[], ?::bytea[], ?::uuid[], ?::uuid[], ?::uuid[], ?::text[],
+         ?::text[], ?::text[], ?::bytea[], ?::timestamptz[], ?::timestamptz[], ?::int[], ?::text[], ?::text[], ?::inet[])
+         as item(enrolment_id, seen, key, id, authority_id, serial_number, account_id, agency_id, request_id, address,
+           profile, key_kind, tbs, not_before, not_after, crl_partition, actor_kind, actor_id, source_ip)),
+     locked as materialized (
+       select item.* from item join certificate.enrolments e on e.id = enrolment_id and e.xmin = seen order by e.id for update of e),
+     taken as (
+       update certificate.enrolments e set subject_public_key_info = locked.key, updated_at = now(),
+         state = case when e.path = 'csr' and e.state = 'awaiting_csr' then 'issued' else e.state end
+       from locked where e.id = locked.enrolment_id)
      insert into certificate.intents (id, authority_id, serial_number, enrolment_id, account_id, agency_id, request_id, address,
        profile, key_kind, tbs, not_before, not_after, crl_partition, actor_kind, actor_id, source_ip)
-     select * from unnest(?::uuid[], ?::uuid[], ?::bytea[], ?::uuid[], ?::uuid[], ?::uuid[], ?::uuid[], ?::text[], ?::text[], ?::text[],
-       ?::bytea[], ?::timestamptz[], ?::timestamptz[], ?::int[], ?::text[], ?::text[], ?::inet[])`,
+     select id, authority_id, serial_number, enrolment_id, account_id, agency_id, request_id, address,
+       profile, key_kind, tbs, not_before, not_after, crl_partition, actor_kind, actor_id, source_ip from locked
+     returning enrolment_id`,
     [
-      issued.map(({ id }) => id),
-      byteaArray(issued.map(({ subjectPublicKeyInfo }) => subjectPublicKeyInfo)),
+      column('enrolmentId'),
+      column('xmin'),
+      byteaArray(column('subjectPublicKeyInfo')),
       column('id'),
       column('authorityId'),
       byteaArray(column('serialNumber')),
-      column('enrolmentId'),
       column('accountId'),
       column('agencyId'),
       column('requestId'),
@@ -140,6 +154,7 @@ export async function recordIntents(
       intents.map(({ actor }) => actor.ip),
     ],
   );
+  return new Set(rows.map(({ enrolment_id }) => enrolment_id));
 }
 
 /** An account as it was read when its certificate was intended. */

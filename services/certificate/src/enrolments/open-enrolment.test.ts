@@ -147,15 +147,9 @@ describe('a certificate of a device', () => {
     const { id } = opened.body;
     const csr = newCsr();
     expect((await post(`/v1/enrolments/${id}/csr`, { csr }, agency)).body.code).toBe('enrolment_state');
-    await expect(
-      service.database.transaction((transaction) =>
-        recordIntents(
-          transaction,
-          [{ id, subjectPublicKeyInfo: Buffer.of(1) }],
-          [{ ...intentFor(id, office), actor: certificateSystem }],
-        ),
-      ),
-    ).rejects.toThrow('without the approval');
+    const [{ xmin }] = await service.owner('certificate.enrolments').where({ id }).select('xmin');
+    const intent = { ...intentFor(id, office), actor: certificateSystem, subjectPublicKeyInfo: Buffer.of(1) };
+    await expect(recordIntents(service.database, [{ ...intent, xmin }])).rejects.toThrow('without the approval');
     const decided = await post(`/v1/enrolments/${id}/approve`, { remark: 'Máy chủ mới' }, approver);
     expect(decided.body).toMatchObject({
       state: 'awaiting_csr',
