@@ -178,7 +178,7 @@ async function fill({ options, owner, authority }: Ground, size: number): Promis
   );
   // What a fill leaves to be done later shall not be done while it is measured.
   await owner.query('vacuum analyze certificate.enrolments, certificate.certificates');
-  await checkpoint(stack);
+  await stack.engines.postgres.checkpoint();
   const service = stack.services.processes.certificate;
   await service.stop();
   await service.start();
@@ -189,12 +189,6 @@ async function fill({ options, owner, authority }: Ground, size: number): Promis
     if (Date.now() - began > 1_200_000) throw new Error('the answers were not ready after 20 minutes');
   }
   say(`  their answers were ready after ${((Date.now() - began) / 1_000).toFixed(0)} s`);
-}
-
-async function checkpoint(stack: BenchOptions['stack']): Promise<void> {
-  const client = new pg.Client({ connectionString: stack.engines.postgres.url('postgres') });
-  await client.connect();
-  await client.query('checkpoint').finally(() => client.end());
 }
 
 const pathOf = ({ authority }: Ground, serialNumber: Buffer, nonce?: Buffer): string => {

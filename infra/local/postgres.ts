@@ -22,6 +22,8 @@ export interface Postgres extends Pick<SupervisedProcess, 'start' | 'stop' | 're
   url(role: PostgresRole, database?: string): string;
   /** Makes a database with the schemas and grants of roles.sql, empty or as a copy of `template`. Refuses an existing name. */
   createDatabase(name: string, template?: string): Promise<void>;
+  /** What is in memory alone is written, so that none of it is written while something is measured. */
+  checkpoint(): Promise<void>;
   /** Drops a database, ending its connections; harmless when it does not exist. */
   dropDatabase(name: string): Promise<void>;
 }
@@ -110,6 +112,8 @@ export async function startPostgres(state: State, port: number, log: (line: stri
     kill: server.kill,
     url,
     createDatabase,
+    checkpoint: () =>
+      withClient(url('postgres', 'postgres'), async (client) => void (await client.query('CHECKPOINT'))),
     async dropDatabase(name) {
       await withClient(url('postgres', 'postgres'), (client) =>
         client.query(`DROP DATABASE IF EXISTS ${pg.escapeIdentifier(name)} WITH (FORCE)`),

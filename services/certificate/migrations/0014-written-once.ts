@@ -46,22 +46,23 @@ create trigger enrol_key after update on certificate.enrolments for each row
 revoke execute on function certificate.enrol_key from public;
 grant select on certificate.enrolled_keys to congvu_certificate;
 
+-- They are few, and read all together.
+drop index certificate.intents_list;
 alter table certificate.intents
   add column actor_kind text not null default 'system',
   add column actor_id text not null default 'certificate',
   add column source_ip inet;
 
 drop function certificate.store_signed;
--- Certificates in the place of their intents, with their events, of those whose intent was there; the enrolments of these. Locked in one
--- order, so that two who store the same do not wait for each other in a circle. By the index: to the planner a table whose rows come and
--- go is always small, but what went stays in its pages until it is vacuumed.
+-- Certificates in the place of their intents, with their events, of those whose intent was there; the enrolments of these. By the index,
+-- and so in its order: two who store the same do not wait for each other in a circle; and to the planner a table whose rows come and go
+-- is always small, but what went stays in its pages until it is vacuumed.
 create function certificate.store_issued(enrolment_ids uuid[], signed_certificates bytea[]) returns uuid[]
-language plpgsql security definer set search_path = certificate, pg_temp set enable_seqscan = off as $$
+language plpgsql security definer set search_path = certificate, pg_temp
+  set enable_seqscan = off set enable_bitmapscan = off as $$
 declare stored uuid[];
 begin
-  with locked as materialized (
-    select i.enrolment_id from intents i where i.enrolment_id = any(enrolment_ids) order by i.enrolment_id for update),
-  intended as (delete from intents i using locked where i.enrolment_id = locked.enrolment_id returning i.*),
+  with intended as (delete from intents i where i.enrolment_id = any(enrolment_ids) returning i.*),
   signed as materialized (
     select i.*, given.certificate, sha256(given.certificate) as fingerprint
     from unnest(enrolment_ids, signed_certificates) as given(enrolment_id, certificate)

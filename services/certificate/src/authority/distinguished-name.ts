@@ -76,6 +76,11 @@ export function nameFaults(attributes: readonly NameAttribute[]): Fault[] {
 export function encodeName(attributes: readonly NameAttribute[]): Buffer {
   const faults = nameFaults(attributes);
   if (faults.length > 0) throw invalid('subject_invalid', faults);
+  return encodeCheckedName(attributes);
+}
+
+/** The same of attributes in which `nameFaults` found nothing. */
+export function encodeCheckedName(attributes: readonly NameAttribute[]): Buffer {
   return der.sequence(
     ...attributes.map(({ attribute, value }) => {
       const printable = attribute === 'countryName' || attribute === 'serialNumber';

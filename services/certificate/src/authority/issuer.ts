@@ -17,7 +17,7 @@ import {
   subjectKeyIdentifierOf,
 } from './certificate.ts';
 import * as der from './der.ts';
-import { encodeName, nameFaults } from './distinguished-name.ts';
+import { encodeCheckedName, nameFaults } from './distinguished-name.ts';
 import * as extension from './extension.ts';
 import { type AttributeName, keyPurpose, keyUsageBit } from './oids.ts';
 import { checkProfile, type Profile } from './profile.ts';
@@ -258,7 +258,7 @@ export function buildTbsCertificate(
   return assembleTbs({
     ...request,
     algorithmAndIssuer: template.algorithmAndIssuer,
-    subject: encodeName(subject),
+    subject: encodeCheckedName(subject),
     extensions,
   });
 }

@@ -82,6 +82,39 @@ describe('one of a batch that the database refuses', () => {
   });
 });
 
+describe('one of a batch that somebody changes between the look and the record', () => {
+  const waitsForUs = async () => (await service.owner('pg_locks').where({ granted: false })).length > 0;
+
+  test.each([
+    ['closed: it is refused alone', { state: 'revoked' }, 'rejected', 0],
+    [
+      'of another version, but as open as before: it is issued like the others',
+      { updated_at: new Date() },
+      'fulfilled',
+      1,
+    ],
+  ] as const)('%s', async (_what, change, status, certificates) => {
+    const all = await waiting(5);
+    const changed = all[2]!;
+    const holding = await service.owner.transaction();
+    await holding('certificate.enrolments').where({ id: changed.enrolmentId }).update(change);
+    const outcomes = Promise.allSettled(all.map(({ enrolmentId }) => service.issue(orderOf(enrolmentId))));
+    try {
+      await until(waitsForUs);
+    } finally {
+      await holding.commit();
+    }
+    const others = all.filter((one) => one !== changed);
+    expect((await outcomes).map((outcome) => outcome.status)).toEqual(
+      all.map((one) => (one === changed ? status : 'fulfilled')),
+    );
+    if (status === 'rejected') expect((await outcomes)[2]).toMatchObject({ reason: { code: 'enrolment_state' } });
+    for (const { account } of others) expect(await service.certificates(account)).toHaveLength(1);
+    expect(await service.certificates(changed.account)).toHaveLength(certificates);
+    expect(await service.intents(changed.account)).toEqual([]);
+  });
+});
+
 describe('a crowd', () => {
   const signal = new AbortController().signal;
   const jobs = async () =>

@@ -103,16 +103,16 @@ export async function listMade(database: Database, ids: readonly string[]): Prom
  * Before anything is signed: the serial numbers, all that will stand under the signatures, and who asked for it; the enrolments of which it
  * is on record now. Left out are those that are not as they were read any more. An enrolment whose holder has the key is issued with
  * that, because nothing can keep its certificate from being made any more; one that is picked up is not.
- *
- * In one statement, which locks in one order, so that nobody waits for each other in a circle. Whoever comes second finds another version.
+ * In one statement, and in one order, so that two do not wait for each other in a circle: whoever comes second finds another version.
  */
 export async function recordIntents(
   database: Database,
   /** With the key that the enrolment has from now on, and as which version it was read. */
   intents: readonly (Intent & { actor: SystemOrActor; subjectPublicKeyInfo: Buffer; xmin: string })[],
 ): Promise<Set<string>> {
+  const ordered = intents.toSorted((one, other) => (one.enrolmentId < other.enrolmentId ? -1 : 1));
   const column = <K extends keyof (typeof intents)[number]>(name: K): (typeof intents)[number][K][] =>
-    intents.map((intent) => intent[name]);
+    ordered.map((intent) => intent[name]);
   const { rows } = await prepared<{ enrolment_id: string }>(
     database,
     'record-intents',
@@ -121,16 +121,14 @@ export async function recordIntents(
          ?::text[], ?::text[], ?::bytea[], ?::timestamptz[], ?::timestamptz[], ?::int[], ?::text[], ?::text[], ?::inet[])
          as item(enrolment_id, seen, key, id, authority_id, serial_number, account_id, agency_id, request_id, address,
            profile, key_kind, tbs, not_before, not_after, crl_partition, actor_kind, actor_id, source_ip)),
-     locked as materialized (
-       select item.* from item join certificate.enrolments e on e.id = enrolment_id and e.xmin = seen order by e.id for update of e),
      taken as (
-       update certificate.enrolments e set subject_public_key_info = locked.key, updated_at = now(),
+       update certificate.enrolments e set subject_public_key_info = key, updated_at = now(),
          state = case when e.path = 'csr' and e.state = 'awaiting_csr' then 'issued' else e.state end
-       from locked where e.id = locked.enrolment_id)
+       from item where e.id = enrolment_id and e.xmin = seen returning item.*)
      insert into certificate.intents (id, authority_id, serial_number, enrolment_id, account_id, agency_id, request_id, address,
        profile, key_kind, tbs, not_before, not_after, crl_partition, actor_kind, actor_id, source_ip)
      select id, authority_id, serial_number, enrolment_id, account_id, agency_id, request_id, address,
-       profile, key_kind, tbs, not_before, not_after, crl_partition, actor_kind, actor_id, source_ip from locked
+       profile, key_kind, tbs, not_before, not_after, crl_partition, actor_kind, actor_id, source_ip from taken
      returning enrolment_id`,
     [
       column('enrolmentId'),
@@ -149,9 +147,9 @@ export async function recordIntents(
       column('notBefore'),
       column('notAfter'),
       column('crlPartition'),
-      intents.map(({ actor }) => actor.kind),
-      intents.map(({ actor }) => actor.id),
-      intents.map(({ actor }) => actor.ip),
+      ordered.map(({ actor }) => actor.kind),
+      ordered.map(({ actor }) => actor.id),
+      ordered.map(({ actor }) => actor.ip),
     ],
   );
   return new Set(rows.map(({ enrolment_id }) => enrolment_id));
