@@ -64,8 +64,10 @@ async function startReceiver() {
   const recipients: string[] = [];
   const server = createServer((socket) => {
     let isText = false;
-    socket.on('error', () => undefined).write('220 x ESMTP\r\n');
-    createInterface({ input: socket }).on('line', (line) => {
+    socket.write('220 x ESMTP\r\n');
+    const lines = createInterface({ input: socket });
+    lines.on('error', () => undefined); // the client may close on QUIT; the socket's errors are passed on here
+    lines.on('line', (line) => {
       if (isText && line !== '.') return;
       isText = line === 'DATA';
       const recipient = /^RCPT TO:<(.+?)>/.exec(line)?.[1];
