@@ -42,6 +42,9 @@ const heapOf: Readonly<Record<ServiceName, { young: number; old: number }>> = {
   certificate: { young: 64, old: 192 },
 };
 
+/** A million OCSP answers lie far apart: in pages of 2 MB, where the kernel gives them to who asks, they are found sooner. */
+const hugePages = { GLIBC_TUNABLES: 'glibc.malloc.hugetlb=1' };
+
 /** For a measurement that wants something else than is usual. */
 export interface CertificateOptions {
   issuingKeyKind?: KeyKind;
@@ -96,7 +99,14 @@ export async function startServices(
           `--initial-old-space-size=${heapOf[name].old}`,
           join(repository, `services/${name}/src/main.ts`),
         ],
-        env: { PATH: process.env.PATH, TZ: 'UTC', HOST: '127.0.0.1', PORT: String(ports[name]), ...environments[name] },
+        env: {
+          PATH: process.env.PATH,
+          TZ: 'UTC',
+          HOST: '127.0.0.1',
+          PORT: String(ports[name]),
+          ...environments[name],
+          ...(name === 'certificate' ? hugePages : {}),
+        },
         account,
         logFile: join(logs, `${name}.log`),
         stopSignal: 'SIGTERM',

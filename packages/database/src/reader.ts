@@ -1,5 +1,5 @@
 /**
- * One connection for one statement that is asked thousands of times a second: planned once and never waiting for the pool; its
+ * One connection for a few statements that are asked thousands of times a second: planned once and never waiting for the pool; their
  * columns are not described each time, so they come as PostgreSQL writes them. A connection that was lost is made anew at the next
  * read, after `onLost` was told: what was known from the old one may be the past of a server that is no longer there.
  */
@@ -8,23 +8,23 @@ import pg from 'pg';
 /** Its columns as text. */
 export type ReadRow = readonly (string | null)[];
 
-export interface Reader {
+export interface Reader<Name extends string> {
   /** Values are text as well. Rejects when the database does not answer within `timeoutMs`. */
-  read(values: (string | null)[]): Promise<readonly ReadRow[]>;
+  read(statement: Name, values: (string | null)[]): Promise<readonly ReadRow[]>;
   close(): Promise<void>;
 }
 
-export function openReader(options: {
+export function openReader<Name extends string>(options: {
   url: string;
   name: string;
-  statement: string;
+  statements: Readonly<Record<Name, string>>;
   timeoutMs: number;
   onLost: () => void;
-}): Reader {
-  const { url, name, statement, timeoutMs, onLost } = options;
+}): Reader<Name> {
+  const { url, name, statements, timeoutMs, onLost } = options;
   let open: Promise<pg.Client> | undefined;
-  /** Those that know the statement. */
-  const prepared = new WeakSet<pg.Client>();
+  /** The statements that each knows. */
+  const prepared = new WeakMap<pg.Client, Set<Name>>();
   let closed = false;
 
   const connect = (): Promise<pg.Client> => {
@@ -39,6 +39,7 @@ export function openReader(options: {
       // while a table was small goes by its indexes all the same.
       options: '-c plan_cache_mode=force_generic_plan -c enable_seqscan=off',
     });
+    prepared.set(client, new Set());
     const connecting = client.connect().then(() => client);
     const lost = (): void => {
       if (open !== connecting) return;
@@ -51,17 +52,18 @@ export function openReader(options: {
   };
 
   return {
-    read: async (values) => {
+    read: async (statement, values) => {
       if (closed) throw new Error(`the reader ${name} is closed`);
       open ??= connect();
       const connection = open;
       const client = await connection;
       try {
         return await new Promise<ReadRow[]>((resolve, reject) => {
-          const known = prepared.has(client);
-          prepared.add(client);
+          const known = prepared.get(client) as Set<Name>;
+          const text = known.has(statement) ? undefined : statements[statement];
+          known.add(statement);
           const done = (error: Error | null, rows: ReadRow[]): void => (error ? reject(error) : resolve(rows));
-          client.query(plainQuery(known ? { name } : { name, text: statement }, values, done));
+          client.query(plainQuery({ name: statement, text }, values, done));
         });
       } catch (error) {
         // Whatever went wrong, the next read begins afresh.
@@ -87,7 +89,7 @@ export function openReader(options: {
  * is read after a fault: its connection is given up.
  */
 function plainQuery(
-  statement: { name: string; text?: string },
+  statement: { name: string; text: string | undefined },
   values: (string | null)[],
   callback: (error: Error | null, rows: ReadRow[]) => void,
 ) {

@@ -34,6 +34,12 @@ export interface CurrentStatuses {
 }
 
 const maximumWaiting = 10_000;
+/**
+ * A read costs as much as several answers. So it waits for others to share it: until the event loop has gone round so often without
+ * bringing one, which takes some microseconds, and no longer than this.
+ */
+const quietRounds = 3;
+const maximumGatherMs = 1;
 
 interface Waiting {
   wanted: Wanted;
@@ -52,10 +58,10 @@ export function createCurrentStatuses(options: {
   const { read, prepared, issuersOf, isUsable } = options;
   let waiting: Waiting[] = [];
   let reading = false;
-  let since: string | undefined;
+  let since: string | null = null;
 
   const forget = (): void => {
-    since = undefined;
+    since = null;
     prepared.clear();
   };
   const isKnown = ({ issuer, serialNumber }: Wanted): boolean => prepared.has(issuer, serialNumber, isUsable);
@@ -67,10 +73,18 @@ export function createCurrentStatuses(options: {
     void run();
   };
 
+  const gather = async (): Promise<void> => {
+    const end = performance.now() + maximumGatherMs;
+    for (let quiet = 0; quiet < quietRounds && performance.now() < end; ) {
+      const before = waiting.length;
+      await nextRound();
+      quiet = waiting.length > before ? 0 : quiet + 1;
+    }
+  };
+
   const run = async (): Promise<void> => {
     while (waiting.length > 0) {
-      // After all that the event loop has at hand, so that they share the read.
-      await new Promise((resolve) => setImmediate(resolve));
+      await gather();
       const batch = waiting;
       waiting = [];
       const known: Waiting[] = [];
@@ -123,6 +137,8 @@ export function createCurrentStatuses(options: {
     },
   };
 }
+
+const nextRound = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 const unreadable = (cause: unknown): ServiceError =>
   new ServiceError({

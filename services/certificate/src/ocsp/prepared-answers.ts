@@ -52,7 +52,8 @@ const offset = {
   signature: 39,
 };
 const slotSize = 112;
-const slotsPerChunk = 4096;
+/** Of some MB each, so that pages of 2 MB can be used for them. */
+const slotsPerChunk = 65_536;
 const good = 0xff;
 
 const reasonOfCode = new Map<number, RevocationReason>(

@@ -1,5 +1,5 @@
-/** The one query by which statuses are read: of those that are asked for, and which others have changed since the last time. */
-import { type Connection, openReader, type Reader } from '@congvu/database';
+/** The queries by which statuses are read: which have changed since the last time, and of those that are asked for. */
+import { type Connection, openReader } from '@congvu/database';
 import type { RevocationReason } from '../authority/crl.ts';
 import type { KnownStatus } from './prepared-answers.ts';
 
@@ -18,7 +18,7 @@ export interface StatusesRead {
 }
 
 export interface StatusReader {
-  read(since: string | undefined, asked: readonly SerialOf[]): Promise<StatusesRead>;
+  read(since: string | null, asked: readonly SerialOf[]): Promise<StatusesRead>;
   close(): Promise<void>;
 }
 
@@ -27,17 +27,18 @@ const maximumChanged = 10_000;
 const timeoutMs = 5_000;
 
 /**
- * All in one statement, so of one snapshot. A change is new if its transaction is not visible in the snapshot of the last time: that
+ * Each in one statement, so of one snapshot. A change is new if its transaction is not visible in the snapshot of the last time: that
  * holds whatever the order in which transactions begin and end. Numbers from beyond our snapshot come from a restored dump.
- * An intent that nobody has signed yet was not issued.
+ * An intent that nobody has signed yet was not issued. Nearly always nothing is asked but whether anything has changed.
  */
-const statement = `
+const changes = `
 select pg_current_snapshot(),
   array_to_string(array(select authority_id::text || encode(serial_number, 'hex') from certificate.certificates
     where status_changed_in >= pg_snapshot_xmin($1::pg_snapshot)
       and status_changed_in < pg_snapshot_xmax(pg_current_snapshot())
       and not pg_visible_in_snapshot(status_changed_in, $1::pg_snapshot)
-    limit ${maximumChanged + 1}), ','),
+    limit ${maximumChanged + 1}), ',')`;
+const changesAndStatuses = `${changes},
   array_to_string(array(select coalesce(
     (select case x.state when 'revoked'
         then x.revocation_reason || ' ' || floor(extract(epoch from x.revoked_at))::text else x.state end
@@ -52,19 +53,23 @@ select pg_current_snapshot(),
 
 /** `onLost`: the database may be another from now on, and what was read before is worth nothing. */
 export function openStatusReader(url: string, onLost: () => void): StatusReader {
-  const reader: Reader = openReader({ url, name: 'certificate ocsp', statement, timeoutMs, onLost });
+  const statements = { changes, changesAndStatuses };
+  const reader = openReader({ url, name: 'certificate ocsp', statements, timeoutMs, onLost });
   return {
     read: async (since, asked) => {
-      const [row] = await reader.read([
-        since ?? null,
-        `{${asked.map(({ authorityId }) => authorityId).join()}}`,
-        `{${asked.map(({ serialNumber }) => serialNumber.toString('hex')).join()}}`,
-      ]);
-      const [snapshot, changed, statuses] = row as [string, string, string];
-      const changes = partsOf(changed);
+      const [row] =
+        asked.length === 0
+          ? await reader.read('changes', [since])
+          : await reader.read('changesAndStatuses', [
+              since,
+              `{${asked.map(({ authorityId }) => authorityId).join()}}`,
+              `{${asked.map(({ serialNumber }) => serialNumber.toString('hex')).join()}}`,
+            ]);
+      const [snapshot, changed, statuses = ''] = row as [string, string, string?];
+      const found = partsOf(changed);
       return {
         snapshot,
-        changed: changes.length > maximumChanged ? undefined : changes.map(toSerialOf),
+        changed: found.length > maximumChanged ? undefined : found.map(toSerialOf),
         statuses: partsOf(statuses).map(toStatus),
       };
     },
