@@ -1,4 +1,4 @@
-/** What an earlier version left is kept: every key stays enrolled once, and what it had begun to sign is finished, by the service itself. */
+/** What an earlier version left is kept: every key stays enrolled once, and what it had begun to sign can be stored, as the service's own doing. */
 import { createTestDatabase, type TestDatabase } from '@congvu/database/testing';
 import { afterAll, beforeAll, expect, it } from '@jest/globals';
 import { migrations } from './index.ts';
@@ -49,9 +49,18 @@ it('keys that are enrolled stay so, and an account keeps one open enrolment', as
     });
   await expect(enrol({ subject_public_key_info: Buffer.from('second') })).rejects.toThrow('enrolled_keys_unique');
   await expect(enrol({ state: 'awaiting_csr' })).rejects.toThrow('enrolments_one_open');
-  const first = keys.find(({ number }) => number === 1).id;
+  const { id: first } = keys.find(({ number }) => number === 1);
   await expect(enrol({ state: 'expired', renews: first })).rejects.toThrow('enrolments_one_renewal');
   await enrol({ renews: first });
+  const renewed = owner('certificate.enrolments').where({ number: 4 });
+  await expect(renewed.clone().update({ same_key: false })).rejects.toThrow('enrolled_keys_unique');
+
+  const [begun] = await renewed.clone();
+  await owner.raw(`select certificate.store_issued(array[?::uuid], array['\\x30'::bytea])`, [begun.id]);
+  expect(await owner('certificate.certificates')).toMatchObject([{ enrolment_id: begun.id, state: 'valid' }]);
+  expect(await owner('directory.audit_events').where({ action: 'certificate.issued' })).toMatchObject([
+    { actor_kind: 'system', actor_id: 'certificate', subject_id: account, after: { enrolmentId: begun.id } },
+  ]);
   await enrol({ subject_public_key_info: Buffer.from('third') });
   const third = owner('certificate.enrolments').where({ subject_public_key_info: Buffer.from('third') });
   await expect(third.clone().update({ subject_public_key_info: Buffer.from('first') })).rejects.toThrow(

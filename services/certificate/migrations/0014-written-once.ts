@@ -12,15 +12,16 @@ import type { Knex } from 'knex';
 
 export const up = (transaction: Knex.Transaction): Promise<unknown> =>
   transaction.raw(`
+set local statement_timeout = 0; -- the table is written anew, and may be large
 -- In the order in which issuing takes them.
 lock table certificate.enrolments, certificate.intents, certificate.certificates in access exclusive mode;
 
+drop index certificate.enrolments_one_open, certificate.enrolments_one_renewal, certificate.enrolments_key_unique;
 alter table certificate.enrolments set (fillfactor = 50); -- before the table is written anew
 alter table certificate.enrolments
   add column is_open boolean not null
     generated always as (state in ('awaiting_approval', 'awaiting_csr', 'awaiting_pickup', 'issued')) stored,
   add column renewing uuid generated always as (case when state not in ('rejected', 'revoked') then renews end) stored;
-drop index certificate.enrolments_one_open, certificate.enrolments_one_renewal, certificate.enrolments_key_unique;
 create unique index enrolments_one_open on certificate.enrolments (account_id, profile, dns_names) where is_open;
 create unique index enrolments_one_renewal on certificate.enrolments (renewing) where renewing is not null;
 
@@ -41,7 +42,8 @@ end $$;
 create trigger enrol_key_of_new after insert on certificate.enrolments for each row
   when (new.subject_public_key_info is not null and not new.same_key) execute function certificate.enrol_key();
 create trigger enrol_key after update on certificate.enrolments for each row
-  when (new.subject_public_key_info is distinct from old.subject_public_key_info and not new.same_key)
+  when ((new.subject_public_key_info, new.same_key) is distinct from (old.subject_public_key_info, old.same_key)
+    and new.subject_public_key_info is not null and not new.same_key)
   execute function certificate.enrol_key();
 revoke execute on function certificate.enrol_key from public;
 grant select on certificate.enrolled_keys to congvu_certificate;
@@ -49,9 +51,11 @@ grant select on certificate.enrolled_keys to congvu_certificate;
 -- They are few, and read all together.
 drop index certificate.intents_list;
 alter table certificate.intents
-  add column actor_kind text not null default 'system',
+  -- As in directory.audit_events. Of what waits already it is not known any more.
+  add column actor_kind text not null default 'system' check (actor_kind in ('client', 'holder', 'system')),
   add column actor_id text not null default 'certificate',
   add column source_ip inet;
+alter table certificate.intents alter column actor_kind drop default, alter column actor_id drop default;
 
 drop function certificate.store_signed;
 -- Certificates in the place of their intents, with their events, of those whose intent was there; the enrolments of these. By the index,
@@ -76,7 +80,7 @@ begin
     select directory.record_account_events(array_agg(actor_kind), array_agg(actor_id), array_agg(source_ip),
       array_agg('certificate.issued'::text), array_agg(account_id), array_agg(agency_id), array_agg(request_id),
       array_agg(jsonb_build_object('enrolmentId', enrolment_id, 'serialNumber', encode(serial_number, 'hex'), 'profile', profile,
-        'fingerprintSha256', encode(fingerprint, 'hex'))))
+        'fingerprintSha256', encode(fingerprint, 'hex'), 'intendedAt', created_at)))
     from signed)
   select array_agg(enrolment_id) into stored from signed, recorded;
   return coalesce(stored, '{}');
@@ -84,4 +88,5 @@ end $$;
 revoke execute on function certificate.store_issued from public;
 grant execute on function certificate.store_issued to congvu_certificate;
 revoke execute on function directory.record_account_events from congvu_certificate; -- which no longer calls it
+analyze certificate.enrolments, certificate.enrolled_keys;
 `);

@@ -1,6 +1,6 @@
 /**
  * What will be signed, for many enrolments together: serial number and TBSCertificate of each, on record with who asked for it before
- * anything is signed. What must be refused is said of that one. One that somebody changes between the first look and the record is
+ * anything is signed. What must be refused is said of that one. One that somebody changes between the look and the record is to be
  * looked at again, which costs less than to keep all of them locked meanwhile.
  */
 import { randomInt, randomUUIDv7 } from 'node:crypto';
@@ -52,15 +52,11 @@ interface Plan {
   fresh?: Intent & { subjectPublicKeyInfo: Buffer; xmin: string };
 }
 
-/** Each time somebody else was faster, and so came further. */
-const mostLooks = 5;
-
-/** No two orders are for the same enrolment. */
+/** No two orders are for the same enrolment. Undefined is said of one that was changed meanwhile, of which nothing was written. */
 export async function commitIntents(
   dependencies: IssueDependencies,
   orders: readonly IssueOrder[],
-  looks = 1,
-): Promise<Outcome<Intended>[]> {
+): Promise<Outcome<Intended | undefined>[]> {
   const { database } = dependencies;
   // 1. What is there.
   const found = await readToIssue(
@@ -103,16 +99,11 @@ export async function commitIntents(
     return one ? [{ ...one, actor: (orders[index] as IssueOrder).actor }] : [];
   });
   const recorded = fresh.length > 0 ? await recordIntents(database, fresh) : new Set();
-  const isBehind = new Set(fresh.flatMap(({ enrolmentId: id }) => (recorded.has(id) ? [] : id)));
-  const behind = orders.filter(({ enrolmentId }) => isBehind.has(enrolmentId));
-  if (behind.length > 0 && looks === mostLooks) throw new Error('an enrolment changes faster than it can be issued');
-  const again = behind.length > 0 ? await commitIntents(dependencies, behind, looks + 1) : [];
-  const outcomes = new Map(behind.map(({ enrolmentId }, index) => [enrolmentId, again[index]!]));
-  return plans.map(
-    (plan, index) =>
-      outcomes.get((orders[index] as IssueOrder).enrolmentId) ??
-      ('value' in plan ? { value: plan.value.intended } : plan),
-  );
+  return plans.map((plan) => {
+    if ('error' in plan) return plan;
+    const { fresh: one, intended } = plan.value;
+    return { value: !one || recorded.has(one.enrolmentId) ? intended : undefined };
+  });
 }
 
 const isInScope = (source: AccountSource, scope: Scope, isBelow: boolean): boolean =>

@@ -83,7 +83,8 @@ describe('one of a batch that the database refuses', () => {
 });
 
 describe('one of a batch that somebody changes between the look and the record', () => {
-  const waitsForUs = async () => (await service.owner('pg_locks').where({ granted: false })).length > 0;
+  const waitsFor = async (pid: number) =>
+    (await service.owner('pg_stat_activity').whereRaw('? = any(pg_blocking_pids(pid))', [pid])).length > 0;
 
   test.each([
     ['closed: it is refused alone', { state: 'revoked' }, 'rejected', 0],
@@ -97,10 +98,11 @@ describe('one of a batch that somebody changes between the look and the record',
     const all = await waiting(5);
     const changed = all[2]!;
     const holding = await service.owner.transaction();
+    const { rows } = await holding.raw<{ rows: { pid: number }[] }>('select pg_backend_pid() as pid');
     await holding('certificate.enrolments').where({ id: changed.enrolmentId }).update(change);
     const outcomes = Promise.allSettled(all.map(({ enrolmentId }) => service.issue(orderOf(enrolmentId))));
     try {
-      await until(waitsForUs);
+      await until(() => waitsFor(rows[0]!.pid));
     } finally {
       await holding.commit();
     }

@@ -165,6 +165,8 @@ describe('what was signed stays', () => {
       tbs: Buffer.of(0x30),
       not_before: new Date(),
       not_after: new Date(Date.now() + 1_000),
+      actor_kind: 'system',
+      actor_id: 'certificate',
     };
   }
   const intend = (intent: object): Promise<unknown> => service.database('certificate.intents').insert(intent);

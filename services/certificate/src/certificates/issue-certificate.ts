@@ -51,6 +51,8 @@ export type Issue = (order: IssueOrder) => Promise<Issued>;
 /** More of them would only make each wait longer. */
 const mostUnderWay = 1_000;
 const mostInCommit = 250;
+/** Each time somebody else was faster, and so came further. */
+const mostLooks = 5;
 
 interface Signed {
   intent: Unsigned;
@@ -59,7 +61,7 @@ interface Signed {
 
 export function openIssuing(dependencies: IssueDependencies): Issue {
   const { database, authorities } = dependencies;
-  const commitIntent = gather<IssueOrder, Intended>(
+  const commitIntent = gather<IssueOrder, Intended | undefined>(
     { most: mostInCommit, keyOf: (order) => order.enrolmentId },
     (orders) => together(orders, (some) => commitIntents(dependencies, some)),
   );
@@ -79,14 +81,25 @@ export function openIssuing(dependencies: IssueDependencies): Issue {
   const store = gather<Signed, Buffer>({ most: mostInCommit, keyOf: ({ intent }) => intent.id }, (signed) =>
     together(signed, (some) => storeSigned(database, some)),
   );
+  const intend = async (order: IssueOrder): Promise<Intended> => {
+    for (let looks = 0; looks < mostLooks; looks += 1) {
+      const intent = await commitIntent(order).catch(refuseReusedKey);
+      if (intent) return intent;
+    }
+    throw unavailable('enrolment_changing', 'Others change the enrolment at the same time; try again in a moment.');
+  };
   let underWay = 0;
 
   return async (order) => {
-    if (underWay >= mostUnderWay) throw busy();
+    if (underWay >= mostUnderWay)
+      throw unavailable(
+        'issuing_busy',
+        'More certificates are being issued than can be at a time; try again in a moment.',
+      );
     underWay += 1;
     try {
       // 1. Intent.
-      const intent = await commitIntent(order).catch(refuseReusedKey);
+      const intent = await intend(order);
       const { authorityId, serialNumber } = intent;
       if (intent.certificate !== null) return { authorityId, serialNumber, certificate: intent.certificate };
 
@@ -107,7 +120,7 @@ function refuseReusedKey(error: unknown): never {
   throw brokenConstraint(error) === 'enrolled_keys_unique' ? keyReused() : error;
 }
 
-/** In one transaction; where the database refuses it, in halves, until those that it refuses stand alone. */
+/** Written in one transaction; where the database refuses it, in halves, until those that it refuses stand alone. */
 async function together<T, R>(
   items: readonly T[],
   work: (items: readonly T[]) => Promise<readonly Outcome<R>[]>,
@@ -152,10 +165,5 @@ function toRecord({ intent, certificate }: Signed): SignedIntent {
   };
 }
 
-const busy = (): ServiceError =>
-  new ServiceError({
-    kind: 'unavailable',
-    code: 'issuing_busy',
-    detail: 'More certificates are being issued than can be at a time; try again in a moment.',
-    retryAfterSeconds: 2,
-  });
+const unavailable = (code: string, detail: string): ServiceError =>
+  new ServiceError({ kind: 'unavailable', code, detail, retryAfterSeconds: 2 });
