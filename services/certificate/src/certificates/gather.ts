@@ -1,9 +1,9 @@
 /**
  * Calls that come one by one and are worked at together: what is asked while a batch is at work goes with the next. Nobody waits
- * for company, so a call alone is as fast as without; the more there are at once, the less each costs. What one asks fails for
- * that one alone.
+ * for company that is not about to come, so a call alone is as fast as without; the more there are at once, the less each costs. What
+ * one asks fails for that one alone.
  */
-import { setImmediate as turn } from 'node:timers/promises';
+import { untilQuiet } from '../until-quiet.ts';
 
 /** What became of one of a batch. */
 export type Outcome<R> = { value: R } | { error: unknown };
@@ -49,7 +49,7 @@ export function gather<T, R>(
   const workOff = async (): Promise<void> => {
     isWorking = true;
     while (waiting.length > 0) {
-      await turn(); // those that came with the same turn of the event loop
+      await untilQuiet(() => waiting.length);
       const batch = takeBatch();
       try {
         const outcomes = await work(batch.map(({ item }) => item));

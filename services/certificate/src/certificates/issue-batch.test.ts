@@ -165,6 +165,25 @@ describe('a crowd', () => {
     await publishUnpublished(service, signal);
   });
 
+  test('wakes the workers once, and not with every batch that joins it', async () => {
+    const all = await waiting(36);
+    await service.owner('certificate_jobs._private_jobs').delete();
+    const listening = await service.owner.client.acquireConnection();
+    const heard: unknown[] = [];
+    const hear = (told: unknown): number => heard.push(told);
+    listening.on('notification', hear);
+    try {
+      await listening.query('listen "jobs:insert"');
+      for (const from of [0, 12, 24]) await issueMore(all.slice(from, from + 12));
+      await listening.query('unlisten *'); // what was told before comes before the answer
+    } finally {
+      listening.off('notification', hear);
+      await service.owner.client.releaseConnection(listening);
+    }
+    expect(heard).toHaveLength(1);
+    await publishUnpublished(service, signal);
+  });
+
   test('it does not begin before those are stored that rely on it', async () => {
     const all = await waiting(24);
     await issueAll(all.slice(0, 12));

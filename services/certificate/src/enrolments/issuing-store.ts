@@ -207,8 +207,9 @@ export async function recordSigned(database: Database, signed: readonly SignedIn
        select job::json ->> 'task', job::json -> 'payload', null, null, job::json ->> 'key'
        from (select distinct job from stored where job is not null) alone)
      select array(select enrolment_id::text from stored) as ids,
-       (select count(*) from certificate_jobs.add_jobs(array(
-         select row(task, payload, queue, run_at, null, key, 0, null)::certificate_jobs.job_spec from jobs)))`,
+       -- An empty list would wake the workers of every service all the same.
+       case when exists (select from jobs) then (select count(*) from certificate_jobs.add_jobs(array(
+         select row(task, payload, queue, run_at, null, key, 0, null)::certificate_jobs.job_spec from jobs))) end`,
     [column('enrolmentId'), byteaArray(column('certificate')), column('enrolmentId'), column('account'), column('job')],
   );
   return new Set(rows[0]?.ids);

@@ -5,6 +5,7 @@
  * then are prepared answers given out.
  */
 import { ServiceError } from '@congvu/errors';
+import { untilQuiet } from '../until-quiet.ts';
 import type { KnownStatus, PreparedAnswers } from './prepared-answers.ts';
 import type { SerialOf, StatusesRead, StatusReader } from './status-store.ts';
 
@@ -34,12 +35,6 @@ export interface CurrentStatuses {
 }
 
 const maximumWaiting = 10_000;
-/**
- * A read costs as much as several answers. So it waits for others to share it: until the event loop has gone round so often without
- * bringing one, which takes some microseconds, and no longer than this.
- */
-const quietRounds = 3;
-const maximumGatherMs = 1;
 
 interface Waiting {
   wanted: Wanted;
@@ -73,18 +68,9 @@ export function createCurrentStatuses(options: {
     void run();
   };
 
-  const gather = async (): Promise<void> => {
-    const end = performance.now() + maximumGatherMs;
-    for (let quiet = 0; quiet < quietRounds && performance.now() < end; ) {
-      const before = waiting.length;
-      await nextRound();
-      quiet = waiting.length > before ? 0 : quiet + 1;
-    }
-  };
-
   const run = async (): Promise<void> => {
     while (waiting.length > 0) {
-      await gather();
+      await untilQuiet(() => waiting.length); // a read costs as much as several answers
       const batch = waiting;
       waiting = [];
       const known: Waiting[] = [];
@@ -137,8 +123,6 @@ export function createCurrentStatuses(options: {
     },
   };
 }
-
-const nextRound = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 const unreadable = (cause: unknown): ServiceError =>
   new ServiceError({
