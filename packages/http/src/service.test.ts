@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { Agent, get } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -158,5 +159,45 @@ describe('a process', () => {
     const { port } = first.server.address() as AddressInfo;
     await expect(serve(express(), { ...options, port })).rejects.toMatchObject({ code: 'EADDRINUSE' });
     await first.stop();
+  });
+});
+
+describe('requests that come far apart, with garbage collected between them', () => {
+  /** How many of the requests and responses of a server of its own, in a process of its own, V8 keeps as dictionaries. */
+  const dictionaries = (startServer: string): number => {
+    const program = `
+      import { createServer, get } from 'node:http';
+      import { serve } from '${import.meta.dirname}/service.ts';
+      let count = 0;
+      const answer = (request, response) => {
+        for (const one of [request, response]) if (!%HasFastProperties(one)) count += 1;
+        response.end();
+      };
+      const server = await (${startServer})(answer);
+      const { port } = server.address();
+      for (let number = 0; number < 30; number += 1) {
+        await new Promise((done) => get({ host: '127.0.0.1', port, agent: false }, (body) => body.resume().on('end', done)));
+        for (let round = 0; round < 4; round += 1) gc();
+      }
+      process.stdout.write(String(count), () => process.exit());`;
+    const flags = ['--disable-warning=ExperimentalWarning', '--expose-gc', '--allow-natives-syntax'];
+    const { stdout, stderr } = spawnSync(process.execPath, [...flags, '--input-type=module', '-e', program]);
+    if (!/^\d+$/.test(stdout.toString())) throw new Error(stderr.toString());
+    return Number(stdout);
+  };
+
+  test('do not make those slow that follow', () => {
+    const log = '{ info() {}, error() {} }';
+    expect(
+      dictionaries(
+        `async (app) => (await serve(app, { host: '127.0.0.1', port: 0, log: ${log}, release() {} })).server`,
+      ),
+    ).toBe(0);
+    // They would; where V8 no longer does this, nothing needs to be done against it.
+    expect(
+      dictionaries(
+        `(app) => new Promise((done) => { const one = createServer(app).listen(0, '127.0.0.1', () => done(one)); })`,
+      ),
+    ).toBeGreaterThan(0);
   });
 });
