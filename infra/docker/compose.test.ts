@@ -178,7 +178,9 @@ describe.each(Object.entries(configSchemas))('the environment of the %s service'
     const given = Object.keys(service(name).environment).map(withoutFile);
     // The level of the log is known before there is a configuration to read.
     const main = read(`services/${name}/src/main.ts`);
-    const isRead = (key: string) => key in schema.shape || main.includes(`process.env.${key}`);
+    const byTheLibrary = ['GLIBC_TUNABLES']; // of C, which reads it before there is a program
+    const isRead = (key: string) =>
+      key in schema.shape || main.includes(`process.env.${key}`) || byTheLibrary.includes(key);
     expect(given.filter((key) => !isRead(key))).toEqual([]);
     const required = Object.entries(schema.shape).filter(([, part]) => !part.safeParse(undefined).success);
     expect(required.map(([key]) => key).filter((key) => !given.includes(key))).toEqual([]);

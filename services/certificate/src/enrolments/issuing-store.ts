@@ -103,7 +103,8 @@ export async function listMade(database: Database, ids: readonly string[]): Prom
  * Before anything is signed: the serial numbers, all that will stand under the signatures, and who asked for it; the enrolments of which it
  * is on record now. Left out are those that are not as they were read any more. An enrolment whose holder has the key is issued with
  * that, because nothing can keep its certificate from being made any more; one that is picked up is not.
- * In one statement, and in one order, so that two do not wait for each other in a circle: whoever comes second finds another version.
+ * In one statement, so whoever comes second finds another version; and in one order, so that two hardly ever wait for each other in a
+ * circle. Those who do are parted by PostgreSQL, and the one that it refuses is tried again in halves.
  */
 export async function recordIntents(
   database: Database,
