@@ -1,7 +1,8 @@
 /**
  * A service whose HTTP is answered by several processes at one port (node:cluster), so that it has more than one event loop: each
  * connection goes to the next of them. The primary answers none; it keeps them running, and may do work of its own meanwhile. When it
- * ends, however it ends, they end too.
+ * ends, however it ends, they end too. A connection that is being given to a process at the very moment in which that is killed is lost
+ * with it: Node gives it to no other, and its client waits until it gives up and asks again.
  */
 import cluster from 'node:cluster';
 import { setTimeout as sleep } from 'node:timers/promises';
