@@ -28,7 +28,7 @@ export const dovecot: Engine = {
     container.write('server.crt', container.text('TLS_CERTIFICATE'));
     container.write('server.key', container.text('TLS_PRIVATE_KEY'));
     for (const file of DOVECOT_FILES) container.render(`dovecot/${file}`, file, values);
-    for (const name of SIEVE_SCRIPTS) container.render(`dovecot/${name}`, `sieve/${name}`, {});
+    for (const name of SIEVE_SCRIPTS) container.render(`dovecot/${name}`, `sieve/${name}`, values);
     const main = container.render('dovecot/dovecot.conf', 'dovecot.conf', values);
     const reopen = ['/usr/bin/doveadm', '-c', main, 'log', 'reopen'];
     return {

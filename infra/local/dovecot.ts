@@ -106,7 +106,7 @@ export async function startDovecot(options: DovecotOptions): Promise<Dovecot> {
   const config = state.render('dovecot/dovecot.conf', 'dovecot/dovecot.conf', values, account);
   state.makeDirectory('dovecot/sieve', account);
   for (const name of SIEVE_SCRIPTS) {
-    const script = state.render(`dovecot/${name}`, `dovecot/sieve/${name}`, {}, account);
+    const script = state.render(`dovecot/${name}`, `dovecot/sieve/${name}`, values, account);
     // Compiled here: a delivery could not write the result beside a script that it does not own.
     await run('sievec', ['-c', config, script], { account, cwd: home });
   }

@@ -485,6 +485,8 @@ describe('OpenLDAP', () => {
 });
 
 describe('mail', () => {
+  const home = '/01/0190a000-0000-7000-8000-000000000001';
+
   it('discards the second delivery of the same notice, and of nothing else', async () => {
     const notice = (messageId: string, subject: string, headers = {}) =>
       deliver(
@@ -497,7 +499,11 @@ describe('mail', () => {
     await notice('<1@nghean.gov.vn>', 'notice', marked);
     await notice('<2@nghean.gov.vn>', 'plain');
     await notice('<2@nghean.gov.vn>', 'plain');
-    expect((await subjects('dienht')).sort()).toEqual(['notice', 'plain', 'plain']);
+    // What a Dovecot leaves that is killed between storing a message and noting it.
+    rmSync(join(engines.stateDirectory, `dovecot/mail${home}/.dovecot.lda-dupes`));
+    await notice('<1@nghean.gov.vn>', 'notice', marked);
+    await notice('<1.@nghean.gov.vn>', 'another notice', marked);
+    expect((await subjects('dienht')).sort()).toEqual(['another notice', 'notice', 'plain', 'plain']);
   });
 
   it('answers the doveadm API, and only with its key', async () => {
@@ -515,13 +521,12 @@ describe('mail', () => {
       return { kind, answer };
     };
     const { answer: found } = await ask('user', { userMask: [user] });
-    const home = '/01/0190a000-0000-7000-8000-000000000001';
     expect(found).toMatchObject({ [user]: { home: expect.stringMatching(`${home}$`) } });
     expect(await ask('mailboxCreate', { user, mailbox: ['Archive'] })).toMatchObject({ kind: 'doveadmResponse' });
   });
 
   it('sorts by people’s scripts, which answer but pass nothing on', async () => {
-    for (const extension of ['enotify', 'reject', 'ereject'])
+    for (const extension of ['enotify', 'reject', 'ereject', 'vnd.dovecot.execute'])
       expect((await putScript('dienht', `require ["${extension}"];`)).output).toMatch(/^NO /m);
     const answering = await putScript('dienht', 'require ["vacation"]; vacation "Đi vắng";');
     expect(answering.output).toMatch(/^OK/m);
