@@ -192,7 +192,7 @@ export function createAnswers(options: {
       const issuer = issuersOf.get(authorityId)?.[0];
       if (issuer === undefined) return false;
       const known = prepared.find(issuer, serialNumber);
-      if (known?.signed && isYoung(known.thisUpdate, known.signed.responder, 1 / 3)) return false;
+      if (known && isYoung(known.thisUpdate, known.responder, 1 / 3)) return false;
       // The old one goes first, so that its status is read anew and signed as of now.
       prepared.forget(issuer, serialNumber);
       const current = await find({ issuer, authorityId, serialNumber });

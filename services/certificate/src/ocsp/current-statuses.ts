@@ -6,7 +6,7 @@
  */
 import { ServiceError } from '@congvu/errors';
 import { untilQuiet } from '../until-quiet.ts';
-import type { KnownStatus, PreparedAnswers } from './prepared-answers.ts';
+import type { KnownStatus, PreparedAnswer, PreparedAnswers } from './prepared-answers.ts';
 import type { SerialOf, StatusesRead, StatusReader } from './status-store.ts';
 
 /** A certificate, and by which of its issuer's names it is asked for. */
@@ -20,9 +20,7 @@ export interface CurrentStatus {
   /** Seconds since 1970: the status is known to be so then. */
   readonly asOf: number;
   /** An answer that is ready; to be copied from at once. */
-  readonly prepared:
-    | { readonly thisUpdate: number; readonly responder: number; readonly signature: Buffer }
-    | undefined;
+  readonly prepared: PreparedAnswer | undefined;
   /** Keeps the signature of an answer as of `asOf`, if the status has not changed meanwhile. */
   readonly keep: ((responder: number, signature: Buffer) => void) | undefined;
 }
@@ -59,7 +57,10 @@ export function createCurrentStatuses(options: {
     since = null;
     prepared.clear();
   };
-  const isKnown = ({ issuer, serialNumber }: Wanted): boolean => prepared.has(issuer, serialNumber, isUsable);
+  const findUsable = ({ issuer, serialNumber }: Wanted): PreparedAnswer | undefined => {
+    const found = prepared.find(issuer, serialNumber);
+    return found && isUsable(found.thisUpdate, found.responder) ? found : undefined;
+  };
 
   const wait = (one: Waiting): void => {
     waiting.push(one);
@@ -73,9 +74,14 @@ export function createCurrentStatuses(options: {
       await untilQuiet(() => waiting.length); // a read costs as much as several answers
       const batch = waiting;
       waiting = [];
-      const known: Waiting[] = [];
+      const known: { one: Waiting; answer: PreparedAnswer }[] = [];
       const asked: Waiting[] = [];
-      for (const one of batch) (isKnown(one.wanted) ? known : asked).push(one);
+      for (const one of batch) {
+        const answer = findUsable(one.wanted);
+        if (answer) known.push({ one, answer });
+        else asked.push(one);
+      }
+      const version = prepared.version();
       // The clock first: the read tells of a moment after it.
       const asOf = Math.floor(Date.now() / 1000);
       let result: StatusesRead;
@@ -93,26 +99,21 @@ export function createCurrentStatuses(options: {
       if (result.changed === undefined) prepared.clear();
       for (const { authorityId, serialNumber } of result.changed ?? [])
         for (const issuer of issuersOf(authorityId)) prepared.forget(issuer, serialNumber);
+      const isChanged = prepared.version() !== version;
+      for (const { one, answer } of known) {
+        const current = isChanged ? findUsable(one.wanted) : answer;
+        if (current) one.found({ status: current.status, asOf, prepared: current, keep: undefined });
+        // Prepared until now, and changed since: its status is read next.
+        else wait(one);
+      }
       asked.forEach(({ wanted, found }, index) => {
         const status = result.statuses[index];
         // What was not issued is not kept: it may be issued the next moment, and anybody can think of such numbers.
         const keep = status && prepared.put(wanted.issuer, wanted.serialNumber, status, asOf);
         found({ status, asOf, prepared: undefined, keep });
       });
-      for (const one of known) giveOut(one, asOf);
     }
     reading = false;
-  };
-
-  const giveOut = (one: Waiting, asOf: number): void => {
-    const { issuer, serialNumber } = one.wanted;
-    const found = isKnown(one.wanted) ? prepared.find(issuer, serialNumber) : undefined;
-    if (found?.signed) {
-      const { status, thisUpdate, signed } = found;
-      one.found({ status, asOf, prepared: { thisUpdate, ...signed }, keep: undefined });
-    }
-    // Prepared until now, and changed since: its status is read next.
-    else wait(one);
   };
 
   return {
