@@ -111,7 +111,7 @@ const figures: Readonly<
   'ocsp-million': {
     size: 1_000_000,
     about:
-      'OCSP answers a second as a share of a bare node:http server, of so many certificates beside the same of 1,000 (1 is no slower)',
+      'OCSP answers a second of so many certificates, beside those of 1,000 in another stack at the same time (1 is no slower)',
     measure: measureOcspMillion,
   },
   'group-post': {

@@ -57,10 +57,8 @@ export function createCurrentStatuses(options: {
     since = null;
     prepared.clear();
   };
-  const findUsable = ({ issuer, serialNumber }: Wanted): PreparedAnswer | undefined => {
-    const found = prepared.find(issuer, serialNumber);
-    return found && isUsable(found.thisUpdate, found.responder) ? found : undefined;
-  };
+  const findUsable = (wanted: readonly Wanted[]): (PreparedAnswer | undefined)[] =>
+    prepared.findAll(wanted).map((found) => (found && isUsable(found.thisUpdate, found.responder) ? found : undefined));
 
   const wait = (one: Waiting): void => {
     waiting.push(one);
@@ -76,11 +74,10 @@ export function createCurrentStatuses(options: {
       waiting = [];
       const known: { one: Waiting; answer: PreparedAnswer }[] = [];
       const asked: Waiting[] = [];
-      for (const one of batch) {
-        const answer = findUsable(one.wanted);
-        if (answer) known.push({ one, answer });
-        else asked.push(one);
-      }
+      findUsable(batch.map(({ wanted }) => wanted)).forEach((answer, index) => {
+        if (answer) known.push({ one: batch[index]!, answer });
+        else asked.push(batch[index]!);
+      });
       const version = prepared.version();
       // The clock first: the read tells of a moment after it.
       const asOf = Math.floor(Date.now() / 1000);
@@ -101,7 +98,7 @@ export function createCurrentStatuses(options: {
         for (const issuer of issuersOf(authorityId)) prepared.forget(issuer, serialNumber);
       const isChanged = prepared.version() !== version;
       for (const { one, answer } of known) {
-        const current = isChanged ? findUsable(one.wanted) : answer;
+        const current = isChanged ? findUsable([one.wanted])[0] : answer;
         if (current) one.found({ status: current.status, asOf, prepared: current, keep: undefined });
         // Prepared until now, and changed since: its status is read next.
         else wait(one);

@@ -17,6 +17,8 @@ describe('what was put in', () => {
     expect(answers.find(3, serial(1))).toEqual({ status: held, thisUpdate: 1_700_000_000, responder: 77, signature });
     expect(answers.find(2, serial(1))).toBeUndefined();
     expect(answers.find(3, serial(2))).toBeUndefined();
+    const asked = [2, 3, 3].map((issuer, index) => ({ issuer, serialNumber: serial(index) }));
+    expect(answers.findAll(asked)).toEqual([undefined, answers.find(3, serial(1)), undefined]);
   });
 
   test.each([

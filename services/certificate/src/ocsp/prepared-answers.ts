@@ -28,6 +28,8 @@ export interface PreparedAnswers {
   readonly version: () => number;
   /** Undefined as well while it is not signed. `issuer` is a number below 65,536 that stands for a way of naming an issuer. */
   find(issuer: number, serialNumber: Buffer): PreparedAnswer | undefined;
+  /** The same of each, in less time than one after the other. */
+  findAll(asked: readonly { issuer: number; serialNumber: Buffer }[]): (PreparedAnswer | undefined)[];
   /** In place of what there was. The function returned adds the signature, unless the answer was forgotten or replaced. */
   put(
     issuer: number,
@@ -148,32 +150,50 @@ export function createPreparedAnswers(capacity: number): PreparedAnswers {
     return remove(placeOf(chunk.readUInt16LE(start(hand) + offset.issuer), serial));
   };
 
+  const find = (issuer: number, serialNumber: Buffer): PreparedAnswer | undefined => {
+    const place = placeOf(issuer, serialNumber);
+    if (place === -1) return undefined;
+    const slot = table[place]!;
+    const chunk = chunkOf(slot);
+    const at = start(slot);
+    const signatureLength = chunk[at + offset.signatureLength]!;
+    if (signatureLength === 0) return undefined;
+    const code = chunk[at + offset.status]!;
+    const signature = at + offset.signature;
+    return {
+      status:
+        code === good
+          ? { kind: 'good' }
+          : {
+              kind: 'revoked',
+              revokedAt: new Date(chunk.readUInt32LE(at + offset.revokedAt) * 1000),
+              reason: reasonOfCode.get(code)!,
+            },
+      thisUpdate: chunk.readUInt32LE(at + offset.thisUpdate),
+      responder: chunk.readUInt16LE(at + offset.responder),
+      signature: chunk.subarray(signature, signature + signatureLength),
+    };
+  };
+  /**
+   * Reads where they probably lie. Among a million each look-up waits for memory two or three times; the processor waits for many at a
+   * time if nothing that it does meanwhile depends on them.
+   */
+  const touch = (asked: readonly { issuer: number; serialNumber: Buffer }[]): void => {
+    const slots = asked.map(
+      ({ issuer, serialNumber }) => table[homeOf(issuer, serialNumber, 0, serialNumber.length)] as number,
+    );
+    for (const slot of slots)
+      if (slot !== -1) touched[0]! ^= chunkOf(slot)[start(slot)]! ^ chunkOf(slot)[start(slot) + slotSize / 2]!;
+  };
+  const touched = new Uint8Array(1); // without a use, the compiler would leave the reading out
+
   return {
     size: inUse,
     version: () => version,
-    find: (issuer, serialNumber) => {
-      const place = placeOf(issuer, serialNumber);
-      if (place === -1) return undefined;
-      const slot = table[place]!;
-      const chunk = chunkOf(slot);
-      const at = start(slot);
-      const signatureLength = chunk[at + offset.signatureLength]!;
-      if (signatureLength === 0) return undefined;
-      const code = chunk[at + offset.status]!;
-      const signature = at + offset.signature;
-      return {
-        status:
-          code === good
-            ? { kind: 'good' }
-            : {
-                kind: 'revoked',
-                revokedAt: new Date(chunk.readUInt32LE(at + offset.revokedAt) * 1000),
-                reason: reasonOfCode.get(code)!,
-              },
-        thisUpdate: chunk.readUInt32LE(at + offset.thisUpdate),
-        responder: chunk.readUInt16LE(at + offset.responder),
-        signature: chunk.subarray(signature, signature + signatureLength),
-      };
+    find,
+    findAll: (asked) => {
+      touch(asked);
+      return asked.map(({ issuer, serialNumber }) => find(issuer, serialNumber));
     },
     put: (issuer, serialNumber, status, thisUpdate) => {
       if (serialNumber.length > 20) throw new RangeError('no serial number issued here is that long');
