@@ -14,7 +14,7 @@ if exists "X-Congvu-Notice" {
     if date :zone "+0000" :matches "Date" "date" "*" {
       set "maildir" "${env.vnd.dovecot.config.maildir}";
       execute :output "stored" "find" ["${maildir}/new", "${maildir}/cur", "-type", "f", "-newermt", "${1} 00:00Z",
-        "-exec", "grep", "-lF", "Message-ID: ${message}", "{}", "+"];
+        "-exec", "grep", "-lF", "${message}", "{}", "+"];
       if not string :is "${stored}" "" {
         discard;
         stop;
